@@ -1,0 +1,193 @@
+"""Changes are data before they are deeds: a pure function makes a :class:`Plan`; applying walks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from aya_lib.errors import AyaError, ChangeFailed, UsageError
+from aya_lib.node import wait
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.supervisor import Action
+from aya_lib.show import Badge, Code, Shown, Table
+
+
+class Deed(Protocol):
+    """One act on one node. Doing it twice does no harm."""
+
+    def command(self, node: Node) -> str:
+        """What a person would type for it."""
+
+    def perform(self, node: Node) -> None:
+        """Do it and return when it is done; an :class:`AyaError` otherwise."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Start, stop or restart a service through the node's supervisor."""
+
+    action: Action
+    service: str
+
+    def command(self, node: Node) -> str:
+        return node.supervisor.describe(self.action, self.service)
+
+    def perform(self, node: Node) -> None:
+        act = {"start": node.supervisor.start, "stop": node.supervisor.stop, "restart": node.supervisor.restart}
+        act[self.action](self.service)
+
+
+@dataclass(frozen=True)
+class Sql:
+    """A statement with its values; run as the owner, in a session that may write."""
+
+    statement: str
+    values: tuple[str, ...] = ()
+
+    def command(self, node: Node) -> str:
+        shown = self.statement
+        for value in self.values:
+            shown = shown.replace("%s", "'" + value.replace("'", "''") + "'", 1)
+        return shown
+
+    def perform(self, node: Node) -> None:
+        with node.session(database="postgres", write=True) as connection:
+            connection.execute(self.statement.encode(), self.values)
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """Ask a foreign process to end (SIGTERM), only while it is still the one that was seen, and wait for its port."""
+
+    pid: int
+    seen: str
+    port: int
+
+    def command(self, node: Node) -> str:
+        return f"kill -TERM {self.pid}"
+
+    def perform(self, node: Node) -> None:
+        holder = node.supervisor.listener(self.port)
+        if holder is None:
+            return
+        if holder.pid != self.pid:
+            raise UsageError(
+                f"{node.name}: port {self.port} is held by PID {holder.pid} now, not by {self.pid} ({self.seen})"
+            )
+        node.shell.run(["kill", "-TERM", str(self.pid)]).checked()
+        wait.until(
+            lambda: node.supervisor.listener(self.port),
+            lambda found: found is None,
+            node=node.name,
+            what=f"PID {self.pid} gives port {self.port} back",
+            deadline_s=node.site.deadlines.command_s,
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step of a plan. ``interrupts``: somebody's work breaks off; ``destroys``: something cannot be got back."""
+
+    node: str
+    title: str
+    deed: Deed
+    command: str
+    undo: Deed | None = None
+    interrupts: bool = False
+    destroys: bool = False
+
+    @property
+    def harmful(self) -> bool:
+        return self.interrupts or self.destroys
+
+
+def change(
+    node: Node, title: str, deed: Deed, *, undo: Deed | None = None, interrupts: bool = False, destroys: bool = False
+) -> Change:
+    """A change whose command is written out for the node it is done on."""
+    return Change(node.name, title, deed, deed.command(node), undo, interrupts, destroys)
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
+    """Changes in order. Empty: what is wished holds already. ``unwind``: whether a failure undoes what was done."""
+
+    title: str
+    changes: tuple[Change, ...] = ()
+    unwind: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def table(self) -> Table:
+        if not self.changes:
+            return Table(f"{self.title}: nothing to change", tone="passed")
+        rows = tuple(
+            (str(number), step.node, step.title, Code(step.command), _effect(step), "yes" if step.undo else "no")
+            for number, step in enumerate(self.changes, 1)
+        )
+        return Table(
+            f"{self.title}: {len(self.changes)} change{'' if len(self.changes) == 1 else 's'}",
+            ("", "node", "change", "command", "effect", "undo"),
+            rows,
+            (self._point_of_no_return(),),
+            tone="planned",
+        )
+
+    def _point_of_no_return(self) -> str:
+        if not self.unwind:
+            return "If one fails, those before it stay done: each is good by itself."
+        first = next((number for number, step in enumerate(self.changes, 1) if step.undo is None), None)
+        return (
+            "Every change can be undone."
+            if first is None
+            else f"From change {first} on there is no way back by itself."
+        )
+
+
+Report = Callable[[Change, str, str], None]
+
+
+def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
+    """Walk the plan. At the first failure undo what was done, in reverse order, if the plan says so.
+
+    ``report(change, state, detail)`` hears *started*, *done*, *failed*, *undone*, *undo failed*. Raises
+    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. An
+    interruption (Ctrl-C) undoes nothing: the next run looks again and plans what is left.
+    """
+    done: list[Change] = []
+    for step in plan.changes:
+        report(step, "started", "")
+        try:
+            step.deed.perform(nodes[step.node])
+        except AyaError as error:
+            report(step, "failed", str(error))
+            undone = "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
+            raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
+        report(step, "done", "")
+        done.append(step)
+
+
+def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
+    """Undo in reverse order, going on past an undo that fails; yields a sentence for each."""
+    for step in reversed(done):
+        if step.undo is None:
+            yield f"'{step.title}' stays done"
+            continue
+        try:
+            step.undo.perform(nodes[step.node])
+        except AyaError as error:
+            report(step, "undo failed", str(error))
+            yield f"undoing '{step.title}' failed: {error.message}"
+        else:
+            report(step, "undone", "")
+            yield f"'{step.title}' was undone"
+
+
+def _effect(step: Change) -> Badge | str:
+    words = [word for word, on in (("interrupts", step.interrupts), ("destroys", step.destroys)) if on]
+    return Badge("warning", ", ".join(words)) if words else "harmless"

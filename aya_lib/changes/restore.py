@@ -1,0 +1,88 @@
+"""What must be done to bring a site back: a pure function of what was seen, safe to call again after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aya_lib.changes.change import Change, Plan, Service, Sql, Terminate, change
+from aya_lib.facts.cluster import Cluster
+from aya_lib.facts.overview import NodeSeen, Overview
+from aya_lib.facts.replication import Receiver, Sender
+from aya_lib.facts.services import Embedding, Health
+from aya_lib.facts.unseen import Down
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.supervisor import Listener, ServiceState
+
+
+def plan(nodes: Nodes, seen: Overview, *, stop_port_holder: bool = False) -> Plan:
+    """The changes that are missing, in order: primary, its embedding service, standby, replication.
+
+    Only what was seen to be down is started. What could not be seen yields no change: the gate before refuses.
+    """
+    site = next(iter(nodes.values())).site
+    primary, standby = (seen.nodes[name] for name in site.pair)
+    steps = [
+        *_server(nodes[primary.name], primary),
+        *_embedding(nodes[primary.name], primary, stop_port_holder),
+        *_slot(nodes[primary.name], primary),
+        *_server(nodes[standby.name], standby),
+        *_embedding(nodes[standby.name], standby, stop_port_holder),
+        *_replay(nodes[standby.name], standby),
+    ]
+    return Plan("What restore changes", tuple(steps), unwind=False)
+
+
+def _server(node: Node, seen: NodeSeen) -> Iterator[Change]:
+    if isinstance(seen.process, ServiceState) and seen.process.status in ("stopped", "stale", "failed"):
+        title = f"Start PostgreSQL ({_why(seen.process)})"
+        yield change(node, title, Service("start", "postgresql"), undo=Service("stop", "postgresql"))
+
+
+def _embedding(node: Node, seen: NodeSeen, stop_port_holder: bool) -> Iterator[Change]:
+    service = seen.embedding
+    if service is None or not isinstance(service.process, ServiceState):
+        return
+    state = service.process
+    if state.status in ("stopped", "stale", "failed"):
+        if stop_port_holder and isinstance(service.listener, Listener) and service.listener.pid:
+            yield _stop_holder(node, service.listener)
+        title = f"Start the embedding service ({_why(state)})"
+        yield change(node, title, Service("start", "embedding"), undo=Service("stop", "embedding"))
+    elif not _answering(service):
+        title = f"Restart the embedding service ({_complaint(service)})"
+        yield change(node, title, Service("restart", "embedding"), interrupts=True)
+
+
+def _stop_holder(node: Node, holder: Listener) -> Change:
+    title = f"Stop the process that holds port {holder.port} ({holder.command})"
+    return change(node, title, Terminate(holder.pid or 0, holder.command, holder.port), interrupts=True, destroys=True)
+
+
+def _slot(node: Node, seen: NodeSeen) -> Iterator[Change]:
+    name = node.site.replication.slot
+    if isinstance(seen.sender, Sender) and seen.sender.slot(name) is None:
+        undo = Sql("SELECT pg_drop_replication_slot(%s)", (name,))
+        statement = "SELECT pg_create_physical_replication_slot(%s, true)"
+        yield change(node, f"Create the slot {name}", Sql(statement, (name,)), undo=undo)
+
+
+def _replay(node: Node, seen: NodeSeen) -> Iterator[Change]:
+    paused = isinstance(seen.receiver, Receiver) and seen.receiver.replay_state != "not paused"
+    if isinstance(seen.cluster, Cluster) and paused:
+        undo = Sql("SELECT pg_wal_replay_pause()")
+        yield change(node, "Resume replay", Sql("SELECT pg_wal_replay_resume()"), undo=undo)
+
+
+def _answering(service: Embedding) -> bool:
+    """Healthy, or loading and so to be waited for."""
+    return isinstance(service.health, Health) and service.health.status in ("healthy", "loading")
+
+
+def _complaint(service: Embedding) -> str:
+    if isinstance(service.health, Health):
+        return f"it says {service.health.status}"
+    return "its port is closed" if isinstance(service.health, Down) else "it does not answer"
+
+
+def _why(state: ServiceState) -> str:
+    return f"{state.status}: {state.detail}" if state.detail else state.status

@@ -1,0 +1,148 @@
+"""Does the standby follow? Judged by bytes and by the age of the last word, because state and lag lie both ways."""
+
+from __future__ import annotations
+
+from aya_lib.checks.check import Check, Judged, Status, holds, judge
+from aya_lib.facts.overview import NodeSeen
+from aya_lib.facts.replication import Receiver, Sender, Slot, Stream
+from aya_lib.facts.unseen import Missing
+from aya_lib.site import Site
+
+
+def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
+    """Exactly one row of pg_stat_replication, in state streaming."""
+
+    def of(seen: Sender) -> Judged:
+        states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in seen.streams) or "none"
+        hint = f"Look at {standby}'s log for what its walreceiver says; restore brings a stopped standby back"
+        return holds([s.state for s in seen.streams] == ["streaming"], f"{len(seen.streams)}: {states}", hint)
+
+    return judge("one stream to the standby", "1, state streaming", sender, of)
+
+
+def slot(site: Site, sender: Sender | Missing) -> Check:
+    """The standby's slot is there, in use, and its WAL is still kept."""
+    name = site.replication.slot
+
+    def of(seen: Sender) -> Judged:
+        found = seen.slot(name)
+        if found is None:
+            return holds(False, "no such slot", f"Run restore: it creates {name} on {seen.node}")
+        told = f"active, PID {found.active_pid}" if found.active else "not active"
+        return Judged(_slot_status(found), f"{told}, WAL {found.wal_status}{_room(found)}", _slot_hint(found))
+
+    return judge(f"slot {name}", "active, with a PID, WAL kept", sender, of)
+
+
+def slot_not_lost(site: Site, sender: Sender | Missing, standby: str) -> Check:
+    """The WAL that the standby still needs is there. A missing slot is no loss by itself: it can be created."""
+    name = site.replication.slot
+
+    def of(seen: Sender) -> Judged:
+        found = seen.slot(name)
+        if found is None:
+            return Judged("passed", "no such slot: it will be created")
+        hint = (
+            f"{standby} cannot catch up any more. Make it anew: stop it, move its data directory aside, "
+            f"pg_basebackup from {seen.node} with slot {name} (on the lab: aya lab reset)"
+        )
+        return holds(found.wal_status != "lost", f"WAL {found.wal_status}", hint)
+
+    return judge(f"slot {name} still holds the WAL", "wal_status is not lost", sender, of)
+
+
+def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) -> list[Check]:
+    """Both sides have heard of each other lately: a link that was cut silently shows here and nowhere else."""
+    limit = site.replication.silent_after_s
+    expected = f"under {limit:g} s ago"
+
+    def reply(seen: Sender) -> Judged:
+        ages = [s.reply_age_s for s in seen.streams]
+        if not ages or ages[0] is None:
+            return Judged("failed", "never" if ages else "no stream")
+        return holds(
+            ages[0] < limit,
+            f"{ages[0]:.1f} s ago",
+            "The link is silent: look at the network and at the standby's walreceiver",
+        )
+
+    def receipt(seen: Receiver) -> Judged:
+        if seen.receipt_age_s is None:
+            return Judged("failed", "no walreceiver")
+        return holds(seen.receipt_age_s < limit, f"{seen.receipt_age_s:.1f} s ago", "The primary has gone silent")
+
+    return [
+        judge("last reply from the standby", expected, sender, reply),
+        judge("last message from the primary", expected, receiver, receipt),
+    ]
+
+
+def lag(site: Site, sender: Sender | Missing) -> Check:
+    """Bytes that the standby has not replayed, on the primary's own clock; an idle pair has none.
+
+    Seconds are pg_stat_replication's replay_lag, believed only while replies arrive; without bytes there is no lag.
+    """
+    limit_s, limit_bytes = site.replication.lag_below_s, site.replication.lag_below_bytes
+
+    def of(seen: Sender) -> Judged:
+        if not seen.streams:
+            return Judged("failed", "no stream", "Run restore")
+        return _lag_of(seen.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
+
+    return judge("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, of)
+
+
+def replaying(receiver: Receiver | Missing) -> Check:
+    """Replay on the standby is not paused."""
+
+    def of(seen: Receiver) -> Judged:
+        return holds(seen.replay_state == "not paused", seen.replay_state, "Run restore: it resumes the replay")
+
+    return judge("replay on the standby", "not paused", receiver, of)
+
+
+def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -> Check:
+    """The standby takes its WAL over the site's slot."""
+
+    def of(seen: Receiver) -> Judged:
+        where = f"{seen.sender_host}:{seen.sender_port} over {seen.slot_name or 'no slot'}"
+        hint = f"Set primary_slot_name = '{site.replication.slot}' and primary_conninfo on {seen.node}"
+        if seen.status is None:
+            return holds(False, "no walreceiver", hint if not seen.has_conninfo else f"Read {seen.node}'s log")
+        return holds(seen.slot_name == site.replication.slot, where, hint)
+
+    return judge(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, of)
+
+
+def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -> Judged:
+    if stream.bytes_behind is None:
+        return Judged("failed", "the standby has reported no position")
+    if stream.bytes_behind == 0:
+        return Judged("passed", "0 bytes, 0 s")
+    heard = stream.reply_age_s is not None and stream.reply_age_s < silent_s
+    seconds = stream.replay_lag_s or 0.0
+    told = (
+        f"{stream.bytes_behind:,} bytes, {seconds:.3f} s"
+        if heard
+        else f"{stream.bytes_behind:,} bytes, seconds not known"
+    )
+    hint = "Is replay paused, is the standby busy with a long query, is the link slow? High lag loses that much in a failover"
+    return holds(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
+
+
+def _slot_status(slot: Slot) -> Status:
+    if not slot.active or slot.wal_status == "lost":
+        return "failed"
+    return "warning" if slot.wal_status == "unreserved" or (slot.safe_wal_size or 0) < 0 else "passed"
+
+
+def _room(slot: Slot) -> str:
+    return "" if slot.safe_wal_size is None else f", {slot.safe_wal_size / 1024**2:,.0f} MiB until it is lost"
+
+
+def _slot_hint(slot: Slot) -> str:
+    if slot.wal_status == "lost":
+        return "The standby must be made anew with pg_basebackup"
+    if not slot.active:
+        return "Run restore: the standby is not connected, and the slot holds WAL on the primary meanwhile"
+    return "The slot is about to be lost: raise max_slot_wal_keep_size or bring the standby up to date"

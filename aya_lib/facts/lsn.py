@@ -1,0 +1,9 @@
+"""Positions in the write-ahead log."""
+
+from __future__ import annotations
+
+
+def number(lsn: str) -> int:
+    """The byte position of an LSN as PostgreSQL prints it: ``'1/2A'`` -> 4294967338."""
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)

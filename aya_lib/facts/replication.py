@@ -1,0 +1,103 @@
+"""Replication as each side shows it: streams and slots on the sending server, the receiver on the standby."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aya_lib.facts.unseen import Missing, seen
+from aya_lib.node.node import Node
+from aya_lib.node.sql import rows
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One row of pg_stat_replication. Bytes count from the primary's current position; ages are in seconds."""
+
+    application_name: str
+    client: str
+    pid: int
+    state: str
+    sync_state: str
+    replay_lsn: str | None
+    bytes_behind: int | None
+    reply_age_s: float | None
+    replay_lag_s: float | None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One replication slot. ``safe_wal_size`` (bytes) tells before ``wal_status`` does that it will be lost."""
+
+    name: str
+    type: str
+    active: bool
+    active_pid: int | None
+    wal_status: str | None
+    safe_wal_size: int | None
+    restart_lsn: str | None
+    retained_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Sender:
+    node: str
+    streams: tuple[Stream, ...]
+    slots: tuple[Slot, ...]
+
+    def slot(self, name: str) -> Slot | None:
+        return next((slot for slot in self.slots if slot.name == name), None)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message."""
+
+    node: str
+    status: str | None
+    slot_name: str | None
+    sender_host: str | None
+    sender_port: int | None
+    received_timeline: int | None
+    receipt_age_s: float | None
+    received_lsn: str | None
+    replayed_lsn: str | None
+    replay_state: str
+    last_commit_age_s: float | None
+    has_conninfo: bool
+
+
+@dataclass(frozen=True)
+class _ReceiverRow:
+    status: str | None
+    slot_name: str | None
+    sender_host: str | None
+    sender_port: int | None
+    received_timeline: int | None
+    receipt_age_s: float | None
+    received_lsn: str | None
+    replayed_lsn: str | None
+    replay_state: str
+    last_commit_age_s: float | None
+    has_conninfo: bool
+
+
+def look_sender(node: Node) -> Sender | Missing:
+    """Streams and slots of a server that is a primary."""
+
+    def ask() -> Sender:
+        with node.session() as connection:
+            streams = rows(connection, __package__, "streams", Stream)
+            return Sender(node.name, tuple(streams), tuple(rows(connection, __package__, "slots", Slot)))
+
+    return seen(node.name, "pg_stat_replication", ask)
+
+
+def look_receiver(node: Node) -> Receiver | Missing:
+    """The receiver of a server in recovery."""
+
+    def ask() -> Receiver:
+        with node.session() as connection:
+            row = rows(connection, __package__, "receiver", _ReceiverRow)[0]
+            return Receiver(node.name, **vars(row))
+
+    return seen(node.name, "pg_stat_wal_receiver", ask)

@@ -1,0 +1,92 @@
+"""Services of a node: the process its supervisor shows, who holds the port, and what the service itself answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from aya_lib.errors import Unreachable
+from aya_lib.facts.unseen import Missing, seen
+from aya_lib.node import http
+from aya_lib.node.node import Node
+from aya_lib.node.supervisor import Listener, ServiceState
+
+
+@dataclass(frozen=True)
+class Health:
+    """GET /health of the embedding service: HTTP status and what it said."""
+
+    http: int
+    status: str
+    model: str | None
+    dimension: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A node's embedding service, from three sides that must agree."""
+
+    node: str
+    port: int
+    process: ServiceState | Missing
+    listener: Listener | Missing | None
+    health: Health | Missing
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector that the service returned for a sentence: its dimension, its L2 norm, and how long it took (ms)."""
+
+    node: str
+    dimension: int
+    norm: float
+    milliseconds: float
+
+
+def look_process(node: Node, service: str) -> ServiceState | Missing:
+    return seen(node.name, f"state of {service}", lambda: node.supervisor.state(service))
+
+
+def look_listener(node: Node, port: int) -> Listener | Missing | None:
+    return seen(node.name, f"who listens on port {port}", lambda: node.supervisor.listener(port))
+
+
+def look_embedding(node: Node) -> Embedding | None:
+    """The embedding service of a node; None when the site wishes none there."""
+    if node.wish.embedding is None or node.embedding_url is None:
+        return None
+    port = node.wish.embedding.port
+    return Embedding(
+        node.name,
+        port,
+        look_process(node, "embedding"),
+        look_listener(node, port),
+        look_health(node, node.embedding_url),
+    )
+
+
+def look_health(node: Node, url: str) -> Health | Missing:
+    def ask() -> Health:
+        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=node.site.deadlines.http_s)
+        return Health(status, str(said.get("status")), said.get("model"), said.get("dimension"), said.get("error"))
+
+    return seen(node.name, f"GET {url}/health", ask)
+
+
+def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector | Missing:
+    """Have the service embed a sentence."""
+    tried = f"{node.embedding_url}/embed"
+
+    def ask() -> Vector:
+        started = time.perf_counter()
+        body = {"text": text}
+        status, said = http.ask(node.name, "POST", tried, timeout_s=node.site.deadlines.http_s, body=body)
+        milliseconds = (time.perf_counter() - started) * 1000
+        if status != 200 or "embedding" not in said:
+            raise Unreachable(node.name, f"POST {tried}", f"status {status}: {said.get('detail', said)}")
+        vector = said["embedding"]
+        return Vector(node.name, len(vector), math.sqrt(sum(x * x for x in vector)), milliseconds)
+
+    return seen(node.name, f"POST {tried}", ask)

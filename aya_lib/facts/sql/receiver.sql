@@ -1,0 +1,14 @@
+-- The receiving side. Without a receiver process the row is there all the same, with status null.
+SELECT w.status,
+       w.slot_name,
+       w.sender_host,
+       w.sender_port,
+       w.received_tli AS received_timeline,
+       extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time)::float8 AS receipt_age_s,
+       pg_last_wal_receive_lsn()::text AS received_lsn,
+       pg_last_wal_replay_lsn()::text AS replayed_lsn,
+       pg_get_wal_replay_pause_state() AS replay_state,
+       extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS last_commit_age_s,
+       current_setting('primary_conninfo') <> '' AS has_conninfo
+  FROM (SELECT 1) AS one
+  LEFT JOIN pg_stat_wal_receiver w ON true

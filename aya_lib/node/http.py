@@ -1,0 +1,45 @@
+"""One HTTP request to a node's service, JSON both ways, within a deadline for the whole of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from aya_lib.errors import DeadlinePassed, Unreachable
+from aya_lib.node.deadline import Watch
+from aya_lib.node.sql import NotListening
+
+
+def ask(node: str, method: str, url: str, *, timeout_s: float, body: object = None) -> tuple[int, dict[str, Any]]:
+    """The HTTP status and the JSON object that came back. No proxy, no redirect.
+
+    Raises :class:`NotListening`, :class:`DeadlinePassed`, :class:`Unreachable` (reset, or no JSON object).
+    """
+    parts, tried = urlsplit(url), f"{method} {url}"
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout_s)
+    try:
+        connection.connect()
+    except ConnectionRefusedError:
+        raise NotListening(node, tried, "connection refused") from None
+    except TimeoutError:
+        raise DeadlinePassed(node, tried, f"no answer within {timeout_s:g} s") from None
+    except OSError as error:
+        raise Unreachable(node, tried, str(error)) from None
+    watch = Watch(connection.sock.fileno(), timeout_s)
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, parts.path or "/", body=content, headers={"Content-Type": "application/json"})
+        response = connection.getresponse()
+        said = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if watch.fired or isinstance(error, TimeoutError):
+            raise DeadlinePassed(node, tried, f"no answer within {timeout_s:g} s") from None
+        raise Unreachable(node, tried, f"not an answer of this service: {error or type(error).__name__}") from None
+    finally:
+        watch.end()
+        connection.close()
+    if not isinstance(said, dict):
+        raise Unreachable(node, tried, "not an answer of this service: no JSON object")
+    return response.status, said

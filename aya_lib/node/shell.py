@@ -1,0 +1,132 @@
+"""A shell on a node: run a program, get its output, within a deadline. Local here; SSH in :mod:`aya_lib.node.ssh`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aya_lib.errors import CommandFailed, DeadlinePassed, MissingProgram
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a program answered. ``seconds`` is wall time."""
+
+    node: str
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float = 0.0
+
+    def checked(self, hint: str = "") -> Output:
+        """Itself when the status is 0; raises :class:`CommandFailed` otherwise."""
+        if self.status != 0:
+            raise CommandFailed(self.node, self.argv, self.status, self.stderr or self.stdout, hint=hint)
+        return self
+
+
+class Shell(Protocol):
+    """Runs programs on one node. Messages are in English whatever the locale is (``LC_ALL=C``)."""
+
+    @property
+    def node(self) -> str: ...
+
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None
+    ) -> Output:
+        """Run a program, as ``account`` when given; its status is in the output and is not judged here.
+
+        Raises :class:`DeadlinePassed` (the program is killed), :class:`Unreachable` (no shell on the node) and
+        :class:`MissingProgram`.
+        """
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine. Another account is entered directly by root, through ``sudo -n`` by anybody else."""
+
+    node: str
+
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None
+    ) -> Output:
+        switch = account is not None and account != getpass.getuser()
+        command = [*argv] if not switch or os.geteuid() == 0 else ["sudo", "-n", "-u", str(account), "--", *argv]
+        identity = become(account) if switch and os.geteuid() == 0 else {}
+        started = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env={**os.environ, "LC_ALL": "C"},
+                cwd="/",
+                start_new_session=True,
+                **identity,
+            )
+        except FileNotFoundError:
+            raise MissingProgram(
+                f"{self.node}: no program {command[0]}", hint="Check bin_directory in site.yaml"
+            ) from None
+        except PermissionError as error:
+            raise CommandFailed(self.node, command, 126, str(error)) from None
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DeadlinePassed(self.node, " ".join(command), f"no answer within {timeout_s:g} s") from None
+        finally:
+            _end(process)
+        return Output(self.node, tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
+
+
+def become(account: str | None) -> dict[str, Any]:
+    """Arguments for :mod:`subprocess` by which root starts a program as ``account``."""
+    entry = pwd.getpwnam(account or unprivileged())
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def unprivileged() -> str:
+    """The account that PostgreSQL runs under when we are root (it refuses root): ``postgres`` or ``nobody``."""
+    if os.geteuid() != 0:
+        return getpass.getuser()
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def read(shell: Shell, path: Path, *, account: str | None = None, timeout_s: float = 10) -> str | None:
+    """Text of a file on the node, None when there is no such file; raises when it cannot be known."""
+    output = shell.run(["cat", "--", str(path)], account=account, timeout_s=timeout_s)
+    if output.status != 0 and "No such file or directory" in output.stderr:
+        return None
+    return output.checked().stdout
+
+
+def exists(shell: Shell, path: Path, *, account: str | None = None, timeout_s: float = 10) -> bool:
+    """Whether a file or folder is there; raises when it cannot be known (a folder that may not be entered)."""
+    output = shell.run(["ls", "-d", "--", str(path)], account=account, timeout_s=timeout_s)
+    if output.status != 0 and "No such file or directory" in output.stderr:
+        return False
+    output.checked()
+    return True
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave nothing behind of a program that was not waited for to its end."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()

@@ -1,0 +1,128 @@
+"""SQL on a node: every session has a connect timeout, a statement timeout, a name, and a deadline kept by the client.
+
+The server keeps its own timeouts, but a frozen server keeps none: so the client shuts its end of the socket when
+the deadline has passed, and the session ends with :class:`DeadlinePassed` instead of hanging.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, LiteralString, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+
+from aya_lib import secrets
+from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed, Unreachable
+from aya_lib.node.deadline import Watch
+
+if TYPE_CHECKING:
+    from aya_lib.node.node import Node
+
+Row = TypeVar("Row")
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class NotListening(Unreachable):
+    """The host answered that nobody listens on the port: the server is down, and that is known."""
+
+
+class NotAccepting(Unreachable):
+    """The server is there but takes no sessions: starting up, in crash recovery, or shutting down."""
+
+
+@contextmanager
+def session(
+    node: Node,
+    *,
+    database: str | None = None,
+    role: str | None = None,
+    write: bool = False,
+    deadline_s: float | None = None,
+) -> Iterator[Connection]:
+    """An autocommit session; read-only on the server's side unless ``write``. All of it must end within ``deadline_s``.
+
+    Raises :class:`NotListening`, :class:`NotAccepting`, :class:`DeadlinePassed`, :class:`Unreachable` (no route, wrong
+    password) and :class:`SqlFailed` (a statement was refused).
+    """
+    limits = node.site.deadlines
+    deadline_s = deadline_s or limits.statement_s
+    where = f"SQL on {node.wish.host}:{node.wish.postgresql.port}"
+    connection = _connect(node, where, database, role, write)
+    watch = Watch(connection.fileno(), deadline_s)
+    try:
+        yield connection
+    except psycopg.errors.QueryCanceled as error:
+        raise DeadlinePassed(node.name, where, str(error)) from None
+    except psycopg.Error as error:
+        if watch.fired:
+            raise DeadlinePassed(node.name, where, f"no answer within {deadline_s:g} s") from None
+        if isinstance(error, psycopg.OperationalError) and connection.broken:
+            raise Unreachable(node.name, where, str(error)) from None
+        raise SqlFailed(node.name, _message(error), sqlstate=error.sqlstate) from None
+    finally:
+        watch.end()
+        connection.close()
+
+
+def _connect(node: Node, where: str, database: str | None, role: str | None, write: bool) -> Connection:
+    limits, wish = node.site.deadlines, node.site.database
+    options = f"-c statement_timeout={int(limits.statement_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
+    role = role or wish.owner
+    password = secrets.find(node.site.name, f"{role} password") if wish.passfile is None and _no_passfile() else None
+    try:
+        return psycopg.connect(
+            host=node.wish.host,
+            port=node.wish.postgresql.port,
+            dbname=database or wish.name,
+            user=role,
+            password=password.reveal() if password else None,
+            passfile=str(node.site.path(wish.passfile)) if wish.passfile else None,
+            connect_timeout=max(1, math.ceil(limits.connect_s)),
+            application_name=f"aya {node.site.name}",
+            options=options if write else options + " -c default_transaction_read_only=on",
+            autocommit=True,
+        )
+    except psycopg.errors.ConnectionTimeout:
+        raise DeadlinePassed(node.name, where, f"no answer within {limits.connect_s:g} s") from None
+    except psycopg.OperationalError as error:
+        raise _refusal(node, where, role, _message(error)) from None
+
+
+def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
+    if "Connection refused" in message:
+        return NotListening(node.name, where, "connection refused")
+    if any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting")):
+        return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
+    if "password" in message:
+        name = f"{role} password"
+        return Unreachable(
+            node.name,
+            where,
+            f"no valid password for role {role}",
+            hint=f"Put it into ~/.pgpass, or set {secrets.variable(node.site.name, name)}",
+        )
+    return Unreachable(node.name, where, secrets.mask(message))
+
+
+def _no_passfile() -> bool:
+    return not os.environ.get("PGPASSFILE") and not os.path.exists(os.path.expanduser("~/.pgpass"))
+
+
+def _message(error: psycopg.Error) -> str:
+    return error.diag.message_primary or " ".join(str(error).split())
+
+
+def statement(package: str, name: str) -> LiteralString:
+    """The text of ``<package>/sql/<name>.sql``: SQL is named and stands in files."""
+    return resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def rows(connection: Connection, package: str, name: str, row: type[Row], **values: object) -> list[Row]:
+    """Run a named statement and give its rows as dataclasses whose fields are the columns' names."""
+    with connection.cursor(row_factory=class_row(row)) as cursor:
+        return cursor.execute(statement(package, name), values).fetchall()

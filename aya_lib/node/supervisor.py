@@ -1,0 +1,58 @@
+"""What keeps a node's services: launchd, systemd, or plain processes with PID files. One protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+Status = Literal["running", "stopped", "stale", "frozen", "failed"]
+Action = Literal["start", "stop", "restart"]
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """One service as its supervisor and the process table show it.
+
+    running: a live process that is the service's own.  stopped: none, and none is claimed.
+    stale: a PID file claims a process that is gone or is another one.  frozen: alive, but stopped by a signal.
+    failed: the supervisor gave it up (``detail`` says why), or does not know it.
+    """
+
+    status: Status
+    pid: int | None = None
+    since: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """The process that listens on a TCP port."""
+
+    port: int
+    pid: int | None
+    command: str
+
+
+class Supervisor(Protocol):
+    """Services are named as in site.yaml: ``postgresql``, ``embedding``. Each call looks or acts anew."""
+
+    @property
+    def units(self) -> Mapping[str, str]: ...
+
+    def state(self, service: str) -> ServiceState: ...
+
+    def start(self, service: str) -> None:
+        """Start it and return when the supervisor has done its part; harmless when it runs already."""
+
+    def stop(self, service: str) -> None:
+        """Stop it in an orderly way; harmless when it does not run."""
+
+    def restart(self, service: str) -> None: ...
+
+    def describe(self, action: Action, service: str) -> str:
+        """The command that the action amounts to, as a person would type it."""
+
+    def listener(self, port: int) -> Listener | None:
+        """Who listens on the TCP port of this node; None: nobody."""

@@ -1,0 +1,231 @@
+"""The runbook: six verbs that look, check, require, apply, wait, and give the verdict.
+
+Each verb shows what it did (in a notebook as HTML, elsewhere as text) and writes it into the run record at once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from aya_lib import __version__, settings
+from aya_lib.changes.change import Change, Plan
+from aya_lib.changes.change import apply as walk
+from aya_lib.checks.check import Check, Checks, Status, worst
+from aya_lib.errors import ApprovalMissing, AyaError, RequirementFailed, VerdictFailed
+from aya_lib.facts.unseen import Planned
+from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.probe import writes
+from aya_lib.runbook import parameters
+from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.record import Record
+from aya_lib.runbook.screen import Screen
+from aya_lib.show import Code, Note, Shown, Table
+from aya_lib.site import load_site
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runbook(Shown):
+    """One run of a runbook on a site.
+
+    ``namespace`` is the notebook's ``globals()``: the parameters are read from it and checked, names and types, against
+    the notebook's own parameter cell, so that plain papermill and a person in JupyterLab get the same refusals as
+    ``aya run``. Raises :class:`ParameterError` and :class:`SiteError`.
+    """
+
+    def __init__(self, name: str, namespace: Mapping[str, Any]) -> None:
+        declared = parameters.declared(settings.notebooks() / f"{name}.ipynb")
+        injected = parameters.injected(namespace.get("In", ()))
+        names = {parameter.name for parameter in declared.parameters} & set(namespace) | injected
+        self.name = name
+        self.parameters = parameters.validate(declared, {key: namespace[key] for key in names})
+        self.site = load_site(str(self.parameters.get("site", "lab")))
+        self.nodes: Nodes = open_nodes(self.site)
+        self.dry_run = bool(self.parameters.get("dry_run", False))
+        self.approved_by = str(self.parameters.get("approved_by", ""))
+        self.changes_site = declared.changes_site
+        self.checks: dict[str, Check] = {}
+        self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
+        self.record = self._begin()
+
+    def look(self, fact: Callable[Concatenate[Nodes, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``fact(nodes, ...)`` sees. In a dry run a probe, which would write, is not tried: it gives ``Planned``."""
+        would = writes(fact)
+        if would and self.dry_run:
+            planned = Planned(would)
+            self._note("look", Note(f"Not done in a dry run: {would}", "planned"), title=would, facts=planned)
+            return planned  # type: ignore[return-value]
+        started = time.monotonic()
+        found = fact(self.nodes, *args, **kwargs)
+        title = _title(fact)
+        self._note("look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started))
+        return found
+
+    def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
+        """Record and show checks. The verdict rests on the last one of each name."""
+        self._judge(title, _flat(checks), "check")
+
+    def require(self, *checks: Check | Iterable[Check], title: str = "Before anything is changed") -> None:
+        """The gate: as :meth:`check`, and :class:`RequirementFailed` unless every required one passed."""
+        found = _flat(checks)
+        self._judge(title, found, "check")
+        stop = [check for check in found if check.required and check.status in ("failed", "unknown")]
+        if stop:
+            names = "; ".join(f"{check.name}: {check.observed}" for check in stop)
+            line = f"Nothing was changed, because {len(stop)} of {len(found)} requirements do not hold: {names}"
+            status: Status = "failed" if any(check.status == "failed" for check in stop) else "unknown"
+            self._end(status, line)
+            raise RequirementFailed(line, hint=next((check.hint for check in stop if check.hint), ""))
+
+    def apply(self, plan: Plan) -> None:
+        """Walk the plan; a dry run leaves it at the plan. Raises :class:`ApprovalMissing` and :class:`ChangeFailed`."""
+        self.record.add("plan", title=plan.title, changes=[_plain(step) for step in plan.changes])
+        if not plan:
+            return self._show(Note("Nothing to change: what is wished holds already.", "passed"))
+        if self.dry_run:
+            self.pending = True
+            return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
+        self._approve(plan)
+        screen = Screen(plan)
+        with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
+            walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
+
+    def wait(self, look: Callable[[Nodes], T], judge: Callable[[T], list[Check]], deadline_s: float, title: str) -> T:
+        """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""
+        started, screen = time.monotonic(), Screen(None)
+        while True:
+            found = look(self.nodes)
+            checks = judge(found)
+            good = worst(checks) not in ("failed", "unknown")
+            if good or self.dry_run or _since(started) >= deadline_s:
+                break
+            screen.update(Note(f"Waiting: {title}, {_since(started):.0f} of {deadline_s:.0f} s", "planned"))
+            time.sleep(0.2)
+        self.record.add("wait", title=title, seconds=_since(started), deadline_s=deadline_s, held=good)
+        screen.clear()
+        self._judge(title, self._as_planned(checks), "check")
+        return found
+
+    def verdict(self) -> None:
+        """The table of everything that did not pass, and the last line. :class:`VerdictFailed` unless all passed."""
+        checks = list(self.checks.values())
+        status = worst(checks) if checks else "unknown"
+        required = [check for check in checks if check.required]
+        if self.dry_run and status in ("planned", "passed", "warning"):
+            status = "planned"
+        passed = sum(check.status in ("passed", "warning") for check in required)
+        line = f"{self.name} on {self.site.name}: {passed} of {len(required)} checks passed"
+        others = [check for check in checks if check.status != "passed"]
+        line += "".join(f", {n} {word}" for word in ("failed", "unknown", "planned") if (n := _count(required, word)))
+        line += "".join(f", {n} with a warning" for word in ("warning",) if (n := _count(checks, word)))
+        self._show(Checks(line, tuple(others)) if others else Note(line, "passed"))
+        self._end(status, line)
+        if status in ("failed", "unknown"):
+            named = ", ".join(check.name for check in required if check.status in ("failed", "unknown"))
+            raise VerdictFailed(f"{line}: {named}", hint=next((check.hint for check in others if check.hint), ""))
+
+    def table(self) -> Table:
+        """The site as wished, for the first screen."""
+        rows = tuple(
+            (name, wish.role, f"{wish.host}:{wish.postgresql.port}", wish.supervisor, str(self.nodes[name].data_directory))
+            for name, wish in self.site.nodes.items()
+        )
+        mode = "dry run: nothing will be changed" if self.dry_run else ("production" if self.site.production else "not production")
+        columns = ("node", "wished role", "PostgreSQL", "supervisor", "data directory")
+        return Table(f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain")
+
+    def _begin(self) -> Record:
+        given = os.environ.get("AYA_RECORD")
+        path = Path(given) if given else _default_path(self.site.name, self.name)
+        content = {
+            "runbook": self.name,
+            "site": self.site.name,
+            "parameters": self.parameters,
+            "dry_run": self.dry_run,
+            "approved_by": self.approved_by,
+            "versions": {"aya": __version__, "python": platform.python_version()},
+            "pid": os.getpid(),
+        }
+        if not path.exists():
+            return Record.begin(path, **content)
+        record = Record.load(path)
+        record.set(**content)
+        return record
+
+    def _judge(self, title: str, checks: list[Check], kind: str) -> None:
+        for check in checks:
+            self.checks[check.name] = check
+            self.record.add(kind, **_plain(check))
+        self._show(Checks(title, tuple(checks)))
+
+    def _as_planned(self, checks: list[Check]) -> list[Check]:
+        """In a dry run with changes still to make, what does not hold yet can hold only after them."""
+        if not (self.dry_run and self.pending):
+            return checks
+        later: dict[str, Any] = {"status": "planned", "hint": ""}
+        return [Check(**{**vars(c), **later}) if c.status in ("failed", "unknown") else c for c in checks]
+
+    def _approve(self, plan: Plan) -> None:
+        harmful = [step.title for step in plan.changes if step.harmful]
+        if self.site.production and harmful and not self.approved_by.strip():
+            error = ApprovalMissing(
+                f"{self.site.name} is a production site and the plan interrupts or destroys: {'; '.join(harmful)}",
+                hint="Read the plan, then run it again with approved_by set to your name (--approved-by NAME)",
+            )
+            self.record.add("error", message=str(error), error_type=type(error).__name__)
+            self.record.end("refused", error=str(error), exit_code=error.exit_code)
+            raise error
+
+    def _report(self, screen: Screen, step: Change, state: str, detail: str) -> None:
+        self.record.add("change", **_plain(step), state=state, detail=detail)
+        screen.step(step, state, detail)
+
+    def _note(self, kind: str, shown: Shown | None, **content: Any) -> None:
+        self.record.add(kind, **content)
+        if shown is not None:
+            self._show(shown)
+
+    def _show(self, shown: Shown) -> None:
+        Screen.show(shown)
+
+    def _end(self, status: Status, line: str) -> None:
+        outcome = "passed" if status == "warning" else status
+        self.record.end(outcome, verdict={"status": outcome, "line": line})
+
+
+def _flat(checks: Iterable[Check | Iterable[Check]]) -> list[Check]:
+    return [one for item in checks for one in ([item] if isinstance(item, Check) else item)]
+
+
+def _count(checks: Iterable[Check], status: str) -> int:
+    return sum(check.status == status for check in checks)
+
+
+def _plain(item: Check | Change) -> dict[str, Any]:
+    skip = ("deed", "undo") if isinstance(item, Change) else ()
+    return {key: value for key, value in vars(item).items() if key not in skip}
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+def _title(fact: Callable[..., object]) -> str:
+    return f"{fact.__module__.rsplit('.', 1)[-1]}.{getattr(fact, '__name__', 'look')}"
+
+
+def _default_path(site: str, name: str) -> Path:
+    """Where a run that no runner began keeps its record: a person in JupyterLab, or plain papermill."""
+    return settings.runs() / site / name / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.json"
+
+
+__all__ = ["Runbook"]

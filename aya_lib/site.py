@@ -1,0 +1,242 @@
+"""The site as wished: three machines, what runs on them, and how each is reached.
+
+What a node *is* (primary, in recovery, timeline) is a fact and is looked at; nothing here says it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aya_lib import settings
+from aya_lib.errors import SiteError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+Role = Literal["primary", "standby", "laptop"]
+
+
+class Wish(BaseModel):
+    """Frozen and strict: an unknown key is an error, not a typing mistake that nobody sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ssh(Wish):
+    """How the OpenSSH client reaches the node. Keys, agent and known_hosts are the user's own."""
+
+    host: str = Field(description="host name, address, or Host of ~/.ssh/config")
+    user: str | None = Field(None, description="remote account; default: what ssh chooses")
+    port: Port | None = Field(None, description="default: what ssh chooses")
+    config: Path | None = Field(None, description="an ssh configuration file in place of ~/.ssh/config")
+
+
+class PostgreSQL(Wish):
+    port: Port = 5432
+    data_directory: Path
+    bin_directory: Path
+    library_directory: Path | None = Field(None, description="put before LD_LIBRARY_PATH for PostgreSQL's programs")
+    account: str | None = Field(
+        None, description="OS account that owns the cluster; default: the data directory's owner"
+    )
+    unit: str = Field("postgresql-18", description="launchd label or systemd unit")
+
+
+class EmbeddingService(Wish):
+    host: str = Field("127.0.0.1", description="address the service binds to")
+    port: Port = 8765
+    unit: str = Field("aya.embedding-service", description="launchd label or systemd unit")
+
+
+class NodeWish(Wish):
+    role: Role
+    host: str = Field(description="address under which SQL and HTTP reach the node")
+    addresses: tuple[str, ...] = Field((), description="its other addresses, to tell a person where it is")
+    ssh: Ssh | None = Field(None, description="how to get a shell on it; none: it is this machine")
+    sudo: bool = Field(False, description="put 'sudo -n' before the commands that need root")
+    supervisor: Literal["process", "launchd", "systemd"]
+    postgresql: PostgreSQL
+    embedding: EmbeddingService | None = None
+
+
+class Database(Wish):
+    name: Identifier = "aya_rag"
+    owner: Identifier = Field("postgres", description="role that runbooks connect as")
+    application_role: Identifier = "aya_user"
+    replication_role: Identifier = "postgres"
+    passfile: Path | None = Field(None, description="a libpq password file; default: libpq's own ways")
+
+
+class Embedding(Wish):
+    model: str = Field(
+        description="sentence-transformers folder, hub name, or 'lab' for the small model of the lab extra"
+    )
+    dimension: Annotated[int, Field(ge=1, le=16000)]
+    sha256: Mapping[str, str] = Field(
+        default_factory=dict, description="file of the model -> sha256 that it must have before it is loaded"
+    )
+
+
+class Replication(Wish):
+    slot: Identifier = "beta_slot"
+    visible_within_s: Seconds = Field(
+        2, description="a row written on the primary must be seen on the standby within this"
+    )
+    lag_below_s: Seconds = Field(1, description="a standby further behind than this fails")
+    lag_below_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
+    silent_after_s: Seconds = Field(
+        30, description="no word from the other side for this long: the link is not believed"
+    )
+
+
+class Deadlines(Wish):
+    """How long each way of looking may take before the answer is *unknown*."""
+
+    connect_s: Seconds = 3
+    statement_s: Seconds = 10
+    command_s: Seconds = 10
+    http_s: Seconds = 5
+    start_s: Seconds = Field(60, description="a service that was started must be there within this")
+
+
+class Site(Wish):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    production: bool = Field(description="true: a change that interrupts or destroys needs approved_by")
+    directory: Path | None = Field(None, description="relative paths of this file stand below it")
+    database: Database = Database()
+    embedding: Embedding
+    replication: Replication = Replication()
+    deadlines: Deadlines = Deadlines()
+    nodes: Mapping[str, NodeWish]
+
+    @model_validator(mode="after")
+    def _roles(self) -> Site:
+        for role in ("primary", "standby"):
+            names = [name for name, node in self.nodes.items() if node.role == role]
+            if len(names) != 1:
+                raise ValueError(f"nodes: exactly one node has role {role}, found {', '.join(names) or 'none'}")
+        return self
+
+    @property
+    def primary(self) -> str:
+        """Name of the node that should be the primary."""
+        return next(name for name, node in self.nodes.items() if node.role == "primary")
+
+    @property
+    def standby(self) -> str:
+        """Name of the node that should be the hot standby."""
+        return next(name for name, node in self.nodes.items() if node.role == "standby")
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two nodes that replicate, as wished: primary, standby."""
+        return self.primary, self.standby
+
+    @property
+    def root(self) -> Path:
+        """Folder that relative paths stand below."""
+        return self.directory or default_directory(self.name)
+
+    def path(self, path: Path) -> Path:
+        return path if path.is_absolute() else self.root / path
+
+
+def default_directory(site: str) -> Path:
+    """Where a site without ``directory`` keeps its files: the user's data folder; root's is one others can enter."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/aya") / site
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("aya")) / site
+
+
+def known_sites() -> list[str]:
+    """Names of the sites that have a ``site.yaml``."""
+    return sorted(path.parent.name for path in settings.parameters().glob("*/site.yaml"))
+
+
+def load_site(name: str) -> Site:
+    """The site called ``name``, or the one described by the file ``name``. :class:`SiteError` when it is not valid."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else settings.parameters() / name / "site.yaml"
+    if not path.is_file():
+        raise SiteError(_unknown(name, path), hint=f"Known sites: {', '.join(known_sites()) or 'none'}")
+    site = _validated(path, read_yaml(path))
+    if path.name == "site.yaml" and site.name != path.parent.name:
+        raise SiteError(f"{path}: name: found '{site.name}', allowed is '{path.parent.name}', the name of its folder")
+    return site
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping; :class:`SiteError` with line and column when it is not."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SiteError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(content, dict):
+        raise SiteError(f"{path}: found {type(content).__name__}, allowed is a mapping of keys to values")
+    return content
+
+
+def _unknown(name: str, path: Path) -> str:
+    near = difflib.get_close_matches(name, known_sites(), n=1)
+    return f"unknown site '{name}' (no {path})" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
+def _validated(path: Path, content: dict[str, Any]) -> Site:
+    try:
+        return Site.model_validate(content)
+    except ValidationError as error:
+        raise SiteError("; ".join(_one(path, content, item) for item in error.errors()[:3])) from None
+
+
+def _one(path: Path, content: object, item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        allowed = _keys(item["loc"])
+        near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
+        return f"{path}: {key}: unknown key" + (
+            f"; did you mean '{near[0]}'?" if near else f"; allowed are {', '.join(allowed)}"
+        )
+    if item["type"] == "missing":
+        return f"{path}: {key}: missing; {_description(item['loc'])}"
+    if item["type"] == "value_error":
+        return f"{path}: {item['ctx']['error']}"
+    return f"{path}: {key}: found {item['input']!r}; allowed: {item['msg'][0].lower() + item['msg'][1:]}"
+
+
+def _model(location: tuple[Any, ...]) -> type[Wish]:
+    """The model that holds the last key of a location."""
+    model: type[Wish] = Site
+    for part in location[:-1]:
+        if model is Site and part == "nodes":
+            model = NodeWish
+        elif part in model.model_fields:
+            nested = [
+                t for t in _types(model.model_fields[part].annotation) if isinstance(t, type) and issubclass(t, Wish)
+            ]
+            model = nested[0] if nested else model
+    return model
+
+
+def _types(annotation: Any) -> list[Any]:
+    return [annotation, *getattr(annotation, "__args__", ())]
+
+
+def _keys(location: tuple[Any, ...]) -> list[str]:
+    return list(_model(location).model_fields)
+
+
+def _description(location: tuple[Any, ...]) -> str:
+    field = _model(location).model_fields.get(str(location[-1]))
+    return (field.description if field and field.description else "") or "it has no default"
