@@ -67,7 +67,9 @@ class Runbook(Shown):
         started = time.monotonic()
         found = fact(self.nodes, *args, **kwargs)
         title = _title(fact)
-        self._note("look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started))
+        self._note(
+            "look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started)
+        )
         return found
 
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
@@ -136,12 +138,24 @@ class Runbook(Shown):
     def table(self) -> Table:
         """The site as wished, for the first screen."""
         rows = tuple(
-            (name, wish.role, f"{wish.host}:{wish.postgresql.port}", wish.supervisor, str(self.nodes[name].data_directory))
+            (
+                name,
+                wish.role,
+                f"{wish.host}:{wish.postgresql.port}",
+                wish.supervisor,
+                str(self.nodes[name].data_directory),
+            )
             for name, wish in self.site.nodes.items()
         )
-        mode = "dry run: nothing will be changed" if self.dry_run else ("production" if self.site.production else "not production")
+        mode = (
+            "dry run: nothing will be changed"
+            if self.dry_run
+            else ("production" if self.site.production else "not production")
+        )
         columns = ("node", "wished role", "PostgreSQL", "supervisor", "data directory")
-        return Table(f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain")
+        return Table(
+            f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain"
+        )
 
     def _begin(self) -> Record:
         given = os.environ.get("AYA_RECORD")

@@ -1,0 +1,89 @@
+"""Passwords of a lab and the files through which libpq finds them: a password file and a service file, mode 0600."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from aya_lib.errors import AyaError, UsageError
+from aya_lib.node.node import open_nodes
+from aya_lib.site import Site
+
+
+def passfile(site: Site) -> Path:
+    """The lab's libpq password file."""
+    if site.database.passfile is None:
+        raise UsageError(f"site {site.name} has no database.passfile, so it is no lab")
+    return site.path(site.database.passfile)
+
+
+def service_file(site: Site) -> Path:
+    return passfile(site).with_name("pg_service.conf")
+
+
+def passwords(site: Site) -> dict[str, str]:
+    """Role -> password, made at the first call (192 bits from the system's CSPRNG) and kept in the password file."""
+    path = passfile(site)
+    if not path.exists():
+        roles = (site.database.owner, site.database.application_role, site.database.replication_role)
+        write_private(path, "".join(f"{site_host(site)}:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in roles))
+    lines = [line.split(":") for line in path.read_text().splitlines()]
+    return {fields[3]: fields[4] for fields in lines}
+
+
+def site_host(site: Site) -> str:
+    return site.nodes[site.primary].host
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    beside.replace(path)
+
+
+def env(site: Site) -> str:
+    """Shell lines to ``eval``: every libpq client then knows ``service=alpha``, ``beta``, ``air`` and ``aya_rag``.
+
+    The nodes' services connect as the owner, ``aya_rag`` (whichever node accepts writes) as the application role.
+    """
+    if not passfile(site).exists():
+        raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
+    write_private(service_file(site), "\n".join(_services(site)))
+    return (
+        f"export PGSERVICEFILE={shlex.quote(str(service_file(site)))}\n"
+        f"export PGPASSFILE={shlex.quote(str(passfile(site)))}\n"
+    )
+
+
+def psql(site: Site, node: str, arguments: Sequence[str]) -> NoReturn:
+    """Become psql, connected to a node as the owner."""
+    names = {name.lower(): name for name in site.nodes}
+    if node.lower() not in names:
+        raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(names)}")
+    env(site)
+    where = open_nodes(site)[names[node.lower()]]
+    environment = {"PGSERVICEFILE": str(service_file(site)), "PGPASSFILE": str(passfile(site))}
+    command = where.command("psql", f"service={node.lower()}", *arguments)
+    os.execvpe(command[0], command, {**os.environ, **environment})
+
+
+def _services(site: Site) -> list[str]:
+    lines = []
+    for name, node in site.nodes.items():
+        lines += _service(name.lower(), node.host, str(node.postgresql.port), site, site.database.owner)
+    both = [site.nodes[name] for name in site.pair]
+    hosts, ports = (",".join(values) for values in zip(*((n.host, str(n.postgresql.port)) for n in both), strict=True))
+    many = _service(site.database.name, hosts, ports, site, site.database.application_role)
+    return [*lines, *many, "target_session_attrs=read-write", "connect_timeout=3", ""]
+
+
+def _service(name: str, host: str, port: str, site: Site, role: str) -> list[str]:
+    return [f"[{name}]", f"host={host}", f"port={port}", f"dbname={site.database.name}", f"user={role}"]

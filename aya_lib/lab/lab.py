@@ -1,0 +1,217 @@
+"""A lab: up, down, reset, status. Everything can be killed half-way and run again."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from aya_lib.errors import AyaError, UsageError
+from aya_lib.facts import services
+from aya_lib.facts.services import Health
+from aya_lib.lab import access, binaries, clusters, documents
+from aya_lib.node import wait
+from aya_lib.node.listeners import local_listener
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.node.process import end, thaw
+from aya_lib.site import Site
+
+MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
+Progress = Callable[[str], None]
+
+
+def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = True) -> None:
+    """Start the lab, making first what is not there; harmless when all of it runs.
+
+    Raises :class:`AyaError` before anything is changed when a port is held by somebody else.
+    """
+    nodes = open_nodes(_lab(site))
+    prefix = binaries.prefix()
+    _ports_are_ours(nodes.values(), embedding)
+    _folder(site, prefix)
+    primary, standby = (nodes[name] for name in site.pair)
+    others = [node for name, node in nodes.items() if name not in site.pair]
+    with ThreadPoolExecutor() as pool:
+        service = pool.submit(_start_service, primary, progress) if embedding else None
+        waiting = [pool.submit(_start_alone, node, progress) for node in [*others, primary]]
+        for future in waiting:
+            future.result()
+        _start_standby(standby, primary, progress)
+        if service:
+            service.result()
+    _fill([primary, *others], primary.embedding_url if embedding else None, progress)
+    if embedding:
+        _wait_until_healthy(primary, progress)
+
+
+def down(site: Site) -> None:
+    """Stop everything of the lab, frozen processes too; raises when a process is left."""
+    nodes = open_nodes(_lab(site))
+    for process in _processes(site):
+        thaw(process.pid)
+    for name in reversed(list(nodes)):
+        if nodes[name].wish.embedding:
+            nodes[name].supervisor.stop("embedding")
+        if nodes[name].data_directory.exists():
+            nodes[name].supervisor.stop("postgresql")
+    for process in _processes(site):
+        end(process.pid, site.name, site.deadlines.command_s)
+    left = _processes(site)
+    if left:
+        raise AyaError(f"processes of the lab {site.name} are left: {', '.join(str(p.pid) for p in left)}")
+
+
+def reset(site: Site, progress: Progress = lambda line: None, *, embedding: bool = True) -> None:
+    """Make the lab anew: down, delete its folder, up. The running embedding service is kept."""
+    delete(site)
+    up(site, progress, embedding=embedding)
+
+
+def delete(site: Site) -> None:
+    """Stop the lab and delete its folder."""
+    down(site)
+    if not site.root.exists():
+        return
+    if not (site.root / MARKER).exists():
+        raise UsageError(f"{site.root} has no {MARKER}: it was not made by aya lab up and is not deleted")
+    shutil.rmtree(site.root)
+
+
+def is_there(site: Site) -> bool:
+    """Whether the lab was made."""
+    return (site.root / MARKER).exists()
+
+
+def _lab(site: Site) -> Site:
+    foreign = [name for name, node in site.nodes.items() if node.supervisor != "process" or node.ssh]
+    if site.production or foreign:
+        raise UsageError(f"site {site.name} is not a lab: only sites whose nodes are processes of this machine are")
+    return site
+
+
+def _folder(site: Site, prefix: Path) -> None:
+    if site.root.exists() and not (site.root / MARKER).exists() and any(site.root.iterdir()):
+        raise UsageError(f"{site.root} is not empty and was not made by aya lab up", hint="Set another directory")
+    site.root.mkdir(parents=True, exist_ok=True)
+    site.root.chmod(0o755)
+    (site.root / MARKER).touch()
+    link = site.root / "postgresql"
+    if not link.is_symlink():
+        link.symlink_to(prefix)
+    log = site.root / "log"
+    log.mkdir(exist_ok=True)
+    log.chmod(0o1777)
+    access.passwords(site)
+
+
+def _ports_are_ours(nodes: object, embedding: bool) -> None:
+    for node in nodes:  # type: ignore[attr-defined]
+        wanted = [("postgresql", node.wish.postgresql.port)]
+        if embedding and node.wish.embedding:
+            wanted.append(("embedding", node.wish.embedding.port))
+        for service, port in wanted:
+            _port_is_ours(node, service, port)
+
+
+def _port_is_ours(node: Node, service: str, port: int) -> None:
+    with socket.socket() as probe:  # fast for the usual case: nobody is there
+        if probe.connect_ex((node.wish.host, port)) != 0:
+            return
+    holder = local_listener(node.shell, port)
+    made = node.data_directory.exists() or service == "embedding"
+    if holder is None or (made and node.supervisor.state(service).pid == holder.pid):
+        return
+    raise AyaError(
+        f"port {port}, wished for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
+        hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
+    )
+
+
+def _start_alone(node: Node, progress: Progress) -> None:
+    made = not node.data_directory.exists()
+    clusters.make(node)
+    running = node.supervisor.state("postgresql").status == "running"
+    node.supervisor.start("postgresql")
+    with node.session(database="postgres") as connection:
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row and not row[0]:
+        clusters.populate(node, replicated=node.name == node.site.primary)
+    if not running:
+        progress(f"{node.name}: PostgreSQL {'made and ' if made else ''}started, port {node.wish.postgresql.port}")
+
+
+def _start_standby(node: Node, primary: Node, progress: Progress) -> None:
+    made = not node.data_directory.exists()
+    clusters.clone(node, primary)
+    if not (node.data_directory / "standby.signal").exists():
+        if node.supervisor.state("postgresql").status == "running":
+            return
+        hint = f"It would start as a second primary. aya lab reset --site {node.site.name} makes the lab anew"
+        raise AyaError(f"{node.name} has no standby.signal in {node.data_directory}", hint=hint)
+    if node.supervisor.state("postgresql").status != "running":
+        node.supervisor.start("postgresql")
+        progress(f"{node.name}: standby {'cloned and ' if made else ''}started, port {node.wish.postgresql.port}")
+
+
+def _start_service(node: Node, progress: Progress) -> None:
+    if node.supervisor.state("embedding").status != "running":
+        node.supervisor.start("embedding")
+        progress(f"{node.name}: embedding service started, loading its model")
+
+
+def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
+    """Load the documents where none are; without a service and without vectors in the cache they stay out."""
+    empty = [node for node in nodes if _writable(node) and documents.missing(node)]
+    if not empty:
+        return
+    vectors = documents.vectors(nodes[0].site, None)
+    if vectors is None and url:
+        _wait_until_healthy(nodes[0], progress)
+        vectors = documents.vectors(nodes[0].site, url)
+    if vectors is None:
+        return
+    for node in empty:
+        documents.load(node, vectors)
+        progress(
+            f"{node.name}: {len(list(documents.shipped()))} documents loaded, {len(vectors)} chunks with embeddings"
+        )
+
+
+def _writable(node: Node) -> bool:
+    with node.session(database="postgres") as connection:
+        row = connection.execute("SELECT NOT pg_is_in_recovery()").fetchone()
+    return row is not None and bool(row[0])
+
+
+def _wait_until_healthy(node: Node, progress: Progress) -> None:
+    url = str(node.embedding_url)
+    started = time.monotonic()
+    found = wait.until(
+        lambda: services.look_health(node, url),
+        lambda health: isinstance(health, Health) and health.status in ("healthy", "failed"),
+        node=node.name,
+        what="the embedding service is healthy",
+        deadline_s=node.site.deadlines.start_s,
+        poll_s=0.1,
+    )
+    if isinstance(found, Health) and found.status == "failed":
+        raise AyaError(f"{node.name}: the embedding service cannot load its model: {found.error}")
+    if time.monotonic() - started > 0.5:
+        progress(f"{node.name}: embedding service healthy")
+
+
+def _processes(site: Site) -> list[psutil.Process]:
+    """Processes whose command line names the lab's folder or whose parent's does, and those that faults started."""
+    root = str(site.root)
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words = process.info["cmdline"] or []
+        marked = (process.info["environ"] or {}).get("AYA_LAB_FAULT") == root
+        if marked or (len(words) > 2 and "-D" in words and any(word.startswith(root + "/") for word in words)):
+            found.append(process)
+    return found
