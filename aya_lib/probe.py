@@ -181,9 +181,7 @@ def _wait_for_table(node: Node, reader: Connection, table: str, limit_s: float) 
     )
 
 
-def _one(
-    writer: Connection, reader: Connection, table: str, number: int, limit_s: float, looks: list[float]
-) -> float | None:
+def _one(writer: Connection, reader: Connection, table: str, number: int, limit_s: float, looks: list[float]) -> float | None:
     insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
     select = sql.SQL("SELECT 1 FROM {} WHERE number = %s").format(sql.Identifier(table))
     writer.execute(insert, (number,))

@@ -150,9 +150,7 @@ def as_text(table: Table, width: int = 118) -> str:
             after = 1 + len(_wrapped(table.columns, widths))
             lines.insert(after, "  " + "  ".join("-" * size for size in widths))
     lines += [
-        line
-        for note in table.notes
-        for line in textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="  ")
+        line for note in table.notes for line in textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="  ")
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -172,6 +170,5 @@ def _wrapped(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     height = max(len(column) for column in columns)
     filled = [column + [""] * (height - len(column)) for column in columns]
     return [
-        "  " + "  ".join(part.ljust(size) for part, size in zip(line, widths, strict=True))
-        for line in zip(*filled, strict=True)
+        "  " + "  ".join(part.ljust(size) for part, size in zip(line, widths, strict=True)) for line in zip(*filled, strict=True)
     ]

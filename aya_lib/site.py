@@ -43,9 +43,7 @@ class PostgreSQL(Wish):
     data_directory: Path
     bin_directory: Path
     library_directory: Path | None = Field(None, description="put before LD_LIBRARY_PATH for PostgreSQL's programs")
-    account: str | None = Field(
-        None, description="OS account that owns the cluster; default: the data directory's owner"
-    )
+    account: str | None = Field(None, description="OS account that owns the cluster; default: the data directory's owner")
     unit: str = Field("postgresql-18", description="launchd label or systemd unit")
 
 
@@ -75,9 +73,7 @@ class Database(Wish):
 
 
 class Embedding(Wish):
-    model: str = Field(
-        description="sentence-transformers folder, hub name, or 'lab' for the small model of the lab extra"
-    )
+    model: str = Field(description="sentence-transformers folder, hub name, or 'lab' for the small model of the lab extra")
     dimension: Annotated[int, Field(ge=1, le=16000)]
     sha256: Mapping[str, str] = Field(
         default_factory=dict, description="file of the model -> sha256 that it must have before it is loaded"
@@ -86,14 +82,10 @@ class Embedding(Wish):
 
 class Replication(Wish):
     slot: Identifier = "beta_slot"
-    visible_within_s: Seconds = Field(
-        2, description="a row written on the primary must be seen on the standby within this"
-    )
+    visible_within_s: Seconds = Field(2, description="a row written on the primary must be seen on the standby within this")
     lag_below_s: Seconds = Field(1, description="a standby further behind than this fails")
     lag_below_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
-    silent_after_s: Seconds = Field(
-        30, description="no word from the other side for this long: the link is not believed"
-    )
+    silent_after_s: Seconds = Field(30, description="no word from the other side for this long: the link is not believed")
 
 
 class Deadlines(Wish):
@@ -205,9 +197,7 @@ def _one(path: Path, content: object, item: Any) -> str:
     if item["type"] == "extra_forbidden":
         allowed = _keys(item["loc"])
         near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
-        return f"{path}: {key}: unknown key" + (
-            f"; did you mean '{near[0]}'?" if near else f"; allowed are {', '.join(allowed)}"
-        )
+        return f"{path}: {key}: unknown key" + (f"; did you mean '{near[0]}'?" if near else f"; allowed are {', '.join(allowed)}")
     if item["type"] == "missing":
         return f"{path}: {key}: missing; {_description(item['loc'])}"
     if item["type"] == "value_error":
@@ -222,9 +212,7 @@ def _model(location: tuple[Any, ...]) -> type[Wish]:
         if model is Site and part == "nodes":
             model = NodeWish
         elif part in model.model_fields:
-            nested = [
-                t for t in _types(model.model_fields[part].annotation) if isinstance(t, type) and issubclass(t, Wish)
-            ]
+            nested = [t for t in _types(model.model_fields[part].annotation) if isinstance(t, type) and issubclass(t, Wish)]
             model = nested[0] if nested else model
     return model
 

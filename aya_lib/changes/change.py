@@ -72,9 +72,7 @@ class Terminate:
         if holder is None:
             return
         if holder.pid != self.pid:
-            raise UsageError(
-                f"{node.name}: port {self.port} is held by PID {holder.pid} now, not by {self.pid} ({self.seen})"
-            )
+            raise UsageError(f"{node.name}: port {self.port} is held by PID {holder.pid} now, not by {self.pid} ({self.seen})")
         node.shell.run(["kill", "-TERM", str(self.pid)]).checked()
         wait.until(
             lambda: node.supervisor.listener(self.port),
@@ -142,11 +140,7 @@ class Plan(Shown):
         if not self.unwind:
             return "If one fails, those before it stay done: each is good by itself."
         first = next((number for number, step in enumerate(self.changes, 1) if step.undo is None), None)
-        return (
-            "Every change can be undone."
-            if first is None
-            else f"From change {first} on there is no way back by itself."
-        )
+        return "Every change can be undone." if first is None else f"From change {first} on there is no way back by itself."
 
 
 Report = Callable[[Change, str, str], None]

@@ -50,9 +50,7 @@ def judge(
             return Check(name, "planned", expected, f"not done in a dry run: {fact}", hint)
         case _:
             said = of(fact)
-            return Check(
-                name, said.status, expected, said.observed, "" if said.status == "passed" else said.hint or hint
-            )
+            return Check(name, said.status, expected, said.observed, "" if said.status == "passed" else said.hint or hint)
 
 
 def holds(condition: bool, observed: str, hint: str = "") -> Judged:

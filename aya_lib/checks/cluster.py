@@ -18,9 +18,7 @@ def alive(node: NodeSeen) -> Check:
 
     def of(state: ServiceState) -> Judged:
         said = f"{state.status}, PID {state.pid}" if state.pid else state.status
-        return holds(
-            state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state)
-        )
+        return holds(state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state))
 
     return judge(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, of)
 

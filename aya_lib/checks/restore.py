@@ -109,9 +109,7 @@ def related(standby: NodeSeen, primary: NodeSeen) -> Check:
 
 def ports(site: Site, node: NodeSeen, stop_port_holder: bool = False) -> list[Check]:
     """The ports of the node's services are free or their own."""
-    postgres = services.port_free(
-        node.name, "PostgreSQL", site.nodes[node.name].postgresql.port, node.listener, node.process
-    )
+    postgres = services.port_free(node.name, "PostgreSQL", site.nodes[node.name].postgresql.port, node.listener, node.process)
     service = node.embedding
     if service is None or stop_port_holder:
         return [postgres]
@@ -121,9 +119,14 @@ def ports(site: Site, node: NodeSeen, stop_port_holder: bool = False) -> list[Ch
     ]
 
 
-def restored(site: Site, seen: Overview, vector: Vector | Missing) -> list[Check]:
-    """The success criteria of restore."""
-    return [*glance.pair(site, seen), services.vector(site, site.primary, vector)]
+def restored(site: Site, seen: Overview) -> list[Check]:
+    """The success criteria of restore, apart from the vector."""
+    return glance.pair(site, seen)
+
+
+def embeds(site: Site, vector: Vector | Missing) -> Check:
+    """The primary's embedding service turns a sentence into a vector."""
+    return services.vector(site, site.primary, vector)
 
 
 def _state(node: NodeSeen) -> str:

@@ -19,9 +19,7 @@ def process(service: Embedding) -> Check:
     return judge(f"{service.node} embedding process", "running, with a valid PID", service.process, of)
 
 
-def port_free(
-    node: str, service: str, port: int, listener: Listener | Missing | None, process: ServiceState | Missing
-) -> Check:
+def port_free(node: str, service: str, port: int, listener: Listener | Missing | None, process: ServiceState | Missing) -> Check:
     """Nobody but the service itself holds its port. A foreign process is named and never touched."""
 
     def of(holder: Listener | None) -> Judged:
@@ -55,6 +53,4 @@ def vector(site: Site, node: str, found: Vector | Missing) -> Check:
         said = f"{seen.dimension} dimensions, length {seen.norm:.4f}, {seen.milliseconds:.0f} ms"
         return holds(good, said, "Another model is loaded than the site names: check embedding.model and dimension")
 
-    return judge(
-        f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore"
-    )
+    return judge(f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore")

@@ -65,9 +65,7 @@ class Service:
         self.requests += 1
         if self.model is None:
             self.errors += 1
-            raise HTTPException(
-                503, f"the model cannot be loaded: {self.error}" if self.error else "the model is loading"
-            )
+            raise HTTPException(503, f"the model cannot be loaded: {self.error}" if self.error else "the model is loading")
         if len(texts) > MAX_TEXTS or any(len(text) > MAX_CHARACTERS for text in texts):
             self.errors += 1
             raise HTTPException(413, f"at most {MAX_TEXTS} texts of at most {MAX_CHARACTERS:,} characters each")
@@ -142,9 +140,7 @@ def serve(site: Site, node: str) -> None:
     """Serve until SIGTERM or SIGINT. :class:`AyaError` when the port is held by another process."""
     if node not in site.nodes or site.nodes[node].embedding is None:
         having = [name for name, wish in site.nodes.items() if wish.embedding]
-        raise UsageError(
-            f"site {site.name} wishes no embedding service on '{node}'", hint=f"It does on {', '.join(having)}"
-        )
+        raise UsageError(f"site {site.name} wishes no embedding service on '{node}'", hint=f"It does on {', '.join(having)}")
     wish = site.nodes[node].embedding
     assert wish is not None
     holder = local_listener(Local(node), wish.port)

@@ -130,6 +130,4 @@ def parse_controldata(node: str, text: str, *, standby_signal: bool) -> Files:
 
 def parse_history(text: str) -> tuple[Switch, ...]:
     """The lines of a timeline history file: timeline, position of the switch, reason."""
-    return tuple(
-        Switch(int(tli), lsn) for tli, lsn in re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE)
-    )
+    return tuple(Switch(int(tli), lsn) for tli, lsn in re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE))

@@ -76,9 +76,7 @@ def look_node(node: Node) -> NodeSeen:
 
 def _row(node: NodeSeen) -> tuple[Cell, ...]:
     found = node.cluster
-    role, timeline, lsn = (
-        ("", "", "") if not isinstance(found, Cluster) else (found.role, str(found.timeline), found.lsn)
-    )
+    role, timeline, lsn = ("", "", "") if not isinstance(found, Cluster) else (found.role, str(found.timeline), found.lsn)
     return (node.name, _server(node), role, timeline, lsn, _replication(node), _embedding(node.embedding))
 
 

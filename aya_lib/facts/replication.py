@@ -50,7 +50,10 @@ class Sender:
 
 @dataclass(frozen=True)
 class Receiver:
-    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message."""
+    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message.
+
+    ``timeout_s`` is wal_receiver_timeout (0: off); on an idle pair the standby asks for a sign of life after half of it.
+    """
 
     node: str
     status: str | None
@@ -64,6 +67,7 @@ class Receiver:
     replay_state: str
     last_commit_age_s: float | None
     has_conninfo: bool
+    timeout_s: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class _ReceiverRow:
     replay_state: str
     last_commit_age_s: float | None
     has_conninfo: bool
+    timeout_s: float
 
 
 def look_sender(node: Node) -> Sender | Missing:

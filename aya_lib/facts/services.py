@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aya_lib.errors import Unreachable
 from aya_lib.facts.unseen import Missing, seen
 from aya_lib.node import http
-from aya_lib.node.node import Node
+from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 
 
@@ -73,6 +73,12 @@ def look_health(node: Node, url: str) -> Health | Missing:
         return Health(status, str(said.get("status")), said.get("model"), said.get("dimension"), said.get("error"))
 
     return seen(node.name, f"GET {url}/health", ask)
+
+
+def look_primary_vector(nodes: Nodes) -> Vector | Missing:
+    """A vector from the service of the site's primary."""
+    site = next(iter(nodes.values())).site
+    return look_vector(nodes[site.primary])
 
 
 def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector | Missing:

@@ -57,10 +57,7 @@ def env(site: Site) -> str:
     if not passfile(site).exists():
         raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
     write_private(service_file(site), "\n".join(_services(site)))
-    return (
-        f"export PGSERVICEFILE={shlex.quote(str(service_file(site)))}\n"
-        f"export PGPASSFILE={shlex.quote(str(passfile(site)))}\n"
-    )
+    return f"export PGSERVICEFILE={shlex.quote(str(service_file(site)))}\nexport PGPASSFILE={shlex.quote(str(passfile(site)))}\n"
 
 
 def psql(site: Site, node: str, arguments: Sequence[str]) -> NoReturn:

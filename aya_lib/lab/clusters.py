@@ -27,7 +27,7 @@ SETTINGS = {
     "hot_standby_feedback": "on",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "500ms",
-    "wal_receiver_timeout": "30s",
+    "wal_receiver_timeout": "10s",
     "wal_sender_timeout": "30s",
     "wal_keep_size": "32MB",
     "max_slot_wal_keep_size": "96MB",
@@ -131,9 +131,7 @@ def populate(node: Node, *, replicated: bool) -> None:
         if replicated and not connection.execute(slots, (site.replication.slot,)).fetchone():
             connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (site.replication.slot,))
     with node.session(write=True) as connection:
-        schema.create(
-            connection, site.embedding.dimension, wish.application_role, offline_queue=node.wish.role == "laptop"
-        )
+        schema.create(connection, site.embedding.dimension, wish.application_role, offline_queue=node.wish.role == "laptop")
 
 
 def _conninfo(primary: Node, passfile: Path) -> str:

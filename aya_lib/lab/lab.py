@@ -177,9 +177,7 @@ def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
         return
     for node in empty:
         documents.load(node, vectors)
-        progress(
-            f"{node.name}: {len(list(documents.shipped()))} documents loaded, {len(vectors)} chunks with embeddings"
-        )
+        progress(f"{node.name}: {len(list(documents.shipped()))} documents loaded, {len(vectors)} chunks with embeddings")
 
 
 def _writable(node: Node) -> bool:

@@ -20,7 +20,7 @@ def local_listener(shell: Shell, port: int) -> Listener | None:
     except psutil.AccessDenied:
         return remote_listener(shell, port)
     for entry in connections:
-        if entry.status == psutil.CONN_LISTEN and entry.laddr.port == port:
+        if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port:
             return Listener(port, entry.pid, command(entry.pid) if entry.pid else HIDDEN)
     return None
 

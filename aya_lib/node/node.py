@@ -83,9 +83,7 @@ class Node:
         library = [f"LD_LIBRARY_PATH={self.site.path(wish.library_directory)}"] if wish.library_directory else []
         return [*(["env", *library] if library else []), str(self.site.path(wish.bin_directory) / program), *arguments]
 
-    def postgresql(
-        self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None
-    ) -> Output:
+    def postgresql(self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None) -> Output:
         """Run one of PostgreSQL's programs on the node, as the cluster's owner."""
         timeout_s = timeout_s or self.site.deadlines.command_s
         return self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)

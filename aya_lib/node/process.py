@@ -110,9 +110,7 @@ class Processes:
         try:
             self._pg_ctl("start", "-s", "-l", str(self._postgres_log))
         except CommandFailed as error:
-            raise CommandFailed(
-                self.here.name, error.argv, error.status, self._last_words(self._postgres_log)
-            ) from None
+            raise CommandFailed(self.here.name, error.argv, error.status, self._last_words(self._postgres_log)) from None
 
     @property
     def _postgres_log(self) -> Path:

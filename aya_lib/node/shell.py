@@ -40,9 +40,7 @@ class Shell(Protocol):
     @property
     def node(self) -> str: ...
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None
-    ) -> Output:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
         """Run a program, as ``account`` when given; its status is in the output and is not judged here.
 
         Raises :class:`DeadlinePassed` (the program is killed), :class:`Unreachable` (no shell on the node) and
@@ -56,9 +54,7 @@ class Local:
 
     node: str
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None
-    ) -> Output:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
         switch = account is not None and account != getpass.getuser()
         command = [*argv] if not switch or os.geteuid() == 0 else ["sudo", "-n", "-u", str(account), "--", *argv]
         identity = become(account) if switch and os.geteuid() == 0 else {}
@@ -77,9 +73,7 @@ class Local:
                 **identity,
             )
         except FileNotFoundError:
-            raise MissingProgram(
-                f"{self.node}: no program {command[0]}", hint="Check bin_directory in site.yaml"
-            ) from None
+            raise MissingProgram(f"{self.node}: no program {command[0]}", hint="Check bin_directory in site.yaml") from None
         except PermissionError as error:
             raise CommandFailed(self.node, command, 126, str(error)) from None
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from aya_lib import __version__, settings
 from aya_lib.changes.change import Change, Plan
 from aya_lib.changes.change import apply as walk
 from aya_lib.checks.check import Check, Checks, Status, worst
-from aya_lib.errors import ApprovalMissing, AyaError, RequirementFailed, VerdictFailed
+from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
 from aya_lib.facts.unseen import Planned
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.probe import writes
@@ -27,8 +26,8 @@ from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.record import Record
 from aya_lib.runbook.screen import Screen
-from aya_lib.show import Code, Note, Shown, Table
-from aya_lib.site import load_site
+from aya_lib.show import Note, Shown, Table
+from aya_lib.site import Site, load_site
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,9 +66,7 @@ class Runbook(Shown):
         started = time.monotonic()
         found = fact(self.nodes, *args, **kwargs)
         title = _title(fact)
-        self._note(
-            "look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started)
-        )
+        self._note("look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started))
         return found
 
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
@@ -101,12 +98,12 @@ class Runbook(Shown):
         with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
             walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
 
-    def wait(self, look: Callable[[Nodes], T], judge: Callable[[T], list[Check]], deadline_s: float, title: str) -> T:
+    def wait(self, look: Callable[[Nodes], T], judge: Callable[[Site, T], list[Check]], deadline_s: float, title: str) -> T:
         """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""
         started, screen = time.monotonic(), Screen(None)
         while True:
             found = look(self.nodes)
-            checks = judge(found)
+            checks = judge(self.site, found)
             good = worst(checks) not in ("failed", "unknown")
             if good or self.dry_run or _since(started) >= deadline_s:
                 break
@@ -148,14 +145,10 @@ class Runbook(Shown):
             for name, wish in self.site.nodes.items()
         )
         mode = (
-            "dry run: nothing will be changed"
-            if self.dry_run
-            else ("production" if self.site.production else "not production")
+            "dry run: nothing will be changed" if self.dry_run else ("production" if self.site.production else "not production")
         )
         columns = ("node", "wished role", "PostgreSQL", "supervisor", "data directory")
-        return Table(
-            f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain"
-        )
+        return Table(f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain")
 
     def _begin(self) -> Record:
         given = os.environ.get("AYA_RECORD")

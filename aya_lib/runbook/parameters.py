@@ -1,0 +1,219 @@
+"""A runbook's parameters: declared in the notebook's own cell, read as text, checked by type.
+
+Read with ``ast`` and ``tokenize``, never executed. (papermill's inspection loses a parameter whose comment contains
+``=``, takes any type, and only warns about unknown names.)
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import json
+import tokenize
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+from aya_lib.errors import ParameterError, SiteError, UsageError
+from aya_lib.site import read_yaml
+
+NAMES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "Literal": Literal,
+}
+TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """``type`` as Python's typing has it; ``annotation`` as it is written; ``comment``: meaning and unit."""
+
+    name: str
+    type: Any
+    annotation: str
+    default: Any
+    comment: str
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock."""
+
+    path: Path
+    title: str
+    parameters: tuple[Parameter, ...]
+    changes_site: bool
+    limit_s: float
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter called so; :class:`ParameterError` names the nearest one, and all that are allowed."""
+        names = [parameter.name for parameter in self.parameters]
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            guess = f"; did you mean '{near[0]}'?" if near else ""
+            raise ParameterError(f"{self.name} has no parameter '{name}'{guess}", hint=f"Allowed are {', '.join(names)}")
+        return self.parameters[names.index(name)]
+
+
+def declared(notebook: Path) -> Declaration:
+    """Read a notebook's parameter cell, title and ``aya`` metadata; :class:`UsageError` when it is no runbook."""
+    try:
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        cells = content["cells"]
+    except FileNotFoundError:
+        raise UsageError(f"no notebook {notebook}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{notebook} is not a notebook: {error}") from None
+    tagged = [c for c in cells if c["cell_type"] == "code" and "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise UsageError(f"{notebook}: found {len(tagged)} cells tagged 'parameters', a runbook has one")
+    aya = content["metadata"].get("aya", {})
+    headings = [line for c in cells if c["cell_type"] == "markdown" for line in "".join(c["source"]).splitlines()]
+    title = next((line.lstrip("# ") for line in headings if line.startswith("# ")), notebook.stem)
+    source = "".join(tagged[0]["source"])
+    changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit)
+
+
+def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:
+    """The values, each of its declared type; :class:`ParameterError` otherwise. What is not given has its default."""
+    given = {name: _checked(declaration.parameter(name), value) for name, value in values.items()}
+    return {parameter.name: given.get(parameter.name, parameter.default) for parameter in declaration.parameters}
+
+
+def parse(declaration: Declaration, assignments: Iterable[str]) -> dict[str, Any]:
+    """``name=value`` words of a command line, each value turned into its parameter's type."""
+    found: dict[str, Any] = {}
+    for word in assignments:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {word}: no '=' in it", hint="Write -p name=value")
+        parameter = declaration.parameter(name.strip())
+        found[parameter.name] = _checked(parameter, _from_text(parameter, text))
+    return found
+
+
+def from_file(declaration: Declaration, path: Path) -> dict[str, Any]:
+    """A flat YAML file of parameters, as ``papermill -f`` takes it."""
+    try:
+        content = read_yaml(path)
+    except SiteError as error:
+        raise ParameterError(error.message) from None
+    return {str(name): _checked(declaration.parameter(str(name)), value) for name, value in content.items()}
+
+
+def injected(inputs: Sequence[str]) -> set[str]:
+    """Names that papermill set in this kernel: assigned in an executed cell that begins with ``# Parameters``."""
+    found: set[str] = set()
+    for source in inputs:
+        if not source.startswith("# Parameters"):
+            continue
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign):
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = []
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+            raise UsageError(f"{notebook}: parameter cell, line {node.lineno}: allowed is 'name: type = literal  # meaning'")
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise UsageError(f"{notebook}: parameter '{node.target.id}': its default is not a literal") from None
+        written = ast.unparse(node.annotation)
+        kind = eval(compile(ast.Expression(node.annotation), str(notebook), "eval"), {"__builtins__": {}}, NAMES)
+        found.append(Parameter(node.target.id, kind, written, default, comments.get(node.end_lineno or 0, "")))
+    return tuple(found)
+
+
+def _checked(parameter: Parameter, value: object) -> Any:
+    if not _is(value, parameter.type):
+        raise ParameterError(
+            f"parameter '{parameter.name}': found {value!r} ({type(value).__name__}), allowed is {_allowed(parameter)}",
+            hint=f"For example {parameter.name}={parameter.default!r}",
+        )
+    return float(typing.cast(float, value)) if parameter.type is float else value
+
+
+def _allowed(parameter: Parameter) -> str:
+    if get_origin(parameter.type) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(parameter.type))
+    return {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}.get(
+        parameter.annotation, parameter.annotation
+    )
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value has a type, strictly: no text for a bool, no bool for a number; a whole number may be a float."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inner and type(value) in {type(choice) for choice in inner}
+    if origin in (typing.Union, types.UnionType):
+        return any(_is(value, each) for each in inner)
+    if origin is list:
+        return isinstance(value, list) and all(_is(item, inner[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_is(k, inner[0]) and _is(v, inner[1]) for k, v in value.items())
+    if kind in (int, float):
+        return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+    return value is None if kind in (None, type(None)) else isinstance(value, kind)
+
+
+def _from_text(parameter: Parameter, text: str) -> object:
+    kind = parameter.type
+    choices = get_args(kind) if get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    if type(None) in choices and text.lower() in ("none", "null", ""):
+        return None
+    kind = next(choice for choice in choices if choice is not type(None))
+    if kind is str or get_origin(kind) is Literal:
+        return next((choice for choice in get_args(kind) if str(choice) == text), text)
+    if kind is bool:
+        return True if text.lower() in TRUE else False if text.lower() in FALSE else text
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    try:
+        value = yaml.safe_load(text if text.strip().startswith(("[", "{")) else f"[{text}]")
+    except yaml.YAMLError:
+        return text
+    return value
+
+
+def runbooks(folder: Path) -> list[str]:
+    """Names of the notebooks of a folder."""
+    return sorted(path.stem for path in folder.glob("*.ipynb"))
+
+
+def find(name: str, folder: Path) -> Path:
+    """The notebook of a runbook, by its name or by the path of its file; :class:`UsageError` names the nearest one."""
+    path = Path(name) if name.endswith(".ipynb") else folder / f"{name}.ipynb"
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(name, runbooks(folder), n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else ""
+    raise UsageError(f"unknown runbook '{name}'{guess}", hint=f"There are {', '.join(runbooks(folder)) or 'none'}")

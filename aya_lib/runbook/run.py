@@ -1,0 +1,234 @@
+"""Run a runbook unattended: validated, locked, executed by papermill, followed by its record, ended with a verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import platform
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aya_lib import __version__, settings
+from aya_lib.errors import ParameterError
+from aya_lib.runbook import parameters
+from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.parameters import Declaration
+from aya_lib.runbook.record import Record
+from aya_lib.site import load_site
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """``exit_code`` as the command line gives it; ``record`` as it is on disk; ``notebook``: the executed copy."""
+
+    exit_code: int
+    record: Mapping[str, Any]
+    notebook: Path
+
+
+def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: None) -> RunResult:
+    """Execute a runbook with the given parameter values; ``progress`` hears each step of its record.
+
+    Raises :class:`UsageError`, :class:`ParameterError`, :class:`SiteError` and :class:`Locked` before anything starts.
+    """
+    declaration = parameters.declared(parameters.find(name, settings.notebooks()))
+    checked = parameters.validate(declaration, values)
+    site = load_site(str(checked.get("site", "lab")))
+    writes = declaration.changes_site and not checked.get("dry_run", False)
+    with site_lock(site.name, declaration.name) if writes else nullcontext():
+        return _locked(declaration, checked, dict(values), site.name, progress, locked=writes)
+
+
+def require_parameter(declaration: Declaration, name: str, option: str) -> None:
+    """:class:`ParameterError` when a command line option sets a parameter that the runbook does not have."""
+    if name not in [parameter.name for parameter in declaration.parameters]:
+        raise ParameterError(f"{declaration.name} takes no {option}: it has no parameter {name}")
+
+
+def _locked(
+    declaration: Declaration, checked: dict[str, Any], given: dict[str, Any], site: str, progress: Progress, *, locked: bool
+) -> RunResult:
+    record = _begin(declaration, checked, site)
+    notebook = record.path.with_suffix(".ipynb")
+    environment = {"AYA_RECORD": str(record.path), **({"AYA_LOCKED": "1"} if locked else {})}
+    with _Stop(declaration.limit_s) as stop, _follow(record.path, progress):
+        error = _execute(declaration.path, notebook, given, environment, stop)
+    return _finish(Record.load(record.path), notebook, error, stop)
+
+
+def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Record:
+    folder = settings.runs() / site / declaration.name
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    taken = next(n for n in range(1, 10_000) if not (folder / f"{_numbered(stamp, n)}.json").exists())
+    return Record.begin(
+        folder / f"{_numbered(stamp, taken)}.json",
+        runbook=declaration.name,
+        site=site,
+        parameters=checked,
+        dry_run=bool(checked.get("dry_run", False)),
+        approved_by=str(checked.get("approved_by", "")),
+        versions={"aya": __version__, "python": platform.python_version()},
+        pid=os.getpid(),
+    )
+
+
+def _numbered(stamp: str, number: int) -> str:
+    return stamp if number == 1 else f"{stamp}-{number}"
+
+
+def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> str:
+    """Execute the notebook; the error as one line, empty when every cell ran."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    from aya_lib.runbook import engine
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        stop.arm(engine.Client)
+        with contextlib.redirect_stderr(io.StringIO()):
+            papermill.execute_notebook(
+                str(source), str(target), values, engine_name=engine.NAME, kernel_name="python3", progress_bar=False
+            )
+    except DeadKernelError:
+        return "the kernel died"
+    except PapermillExecutionError as error:
+        return _last_line(error.ename, error.evalue)
+    except OSError as error:
+        return f"the executed notebook cannot be written to {target.parent}: {error.strerror or error}"
+    except (PapermillException, RuntimeError, TimeoutError) as error:
+        return f"the notebook could not be executed: {' '.join(str(error).split())[:300]}"
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+    return ""
+
+
+def _last_line(name: str, value: str) -> str:
+    return f"{name}: {' '.join(str(value).split())}"
+
+
+def _finish(record: Record, notebook: Path, error: str, stop: _Stop) -> RunResult:
+    verdict = record.content.get("verdict")
+    outcome, code = record.content["outcome"], int(record.content.get("exit_code", 0))
+    if stop.reason and not verdict:
+        outcome, code, error = stop.outcome, stop.exit_code, stop.reason
+    elif outcome == "running":
+        outcome, code = ("died" if error == "the kernel died" else "failed"), 1
+        error = error or "the notebook ended without a verdict"
+    elif not code:
+        failed = outcome not in ("passed", "planned") or (error and verdict is None)
+        code = 1 if failed or error.startswith("the ") else 0
+    record.end(outcome, error=error or None, exit_code=code, notebook=str(notebook))
+    _settle(notebook, verdict["line"] if verdict else f"{outcome}: {error}")
+    return RunResult(code, record.content, notebook)
+
+
+def _settle(notebook: Path, line: str) -> None:
+    """Put the verdict under the title, and leave no cell marked as running or pending."""
+    import nbformat
+
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError):
+        return  # no notebook came to be: the record says why
+    for cell in content.cells:
+        state = cell.metadata.get("papermill", {})
+        if state.get("status") in ("running", "pending"):
+            state["status"] = "not run" if state["status"] == "pending" else "interrupted"
+    first = next((cell for cell in content.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")), None)
+    if first is not None:
+        title, _, rest = first.source.partition("\n")
+        first.source = f"{title}\n\n> **{line}**\n{rest}"
+    with contextlib.suppress(OSError):  # a full disk: the notebook as papermill left it is kept
+        beside = notebook.with_suffix(".new")
+        nbformat.write(content, beside)
+        beside.replace(notebook)
+
+
+class _Stop:
+    """SIGINT, SIGTERM and the time limit all do one thing: interrupt the kernel, so that its probes clean up."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self.reason, self.outcome, self.exit_code = "", "interrupted", 130
+        self._client: Any = None
+        self._timer = threading.Timer(limit_s, self._too_long)
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def arm(self, client: Any) -> None:
+        """The engine's client class, whose ``current`` will be the one that runs."""
+        client.current = None
+        self._client = client
+
+    def _signal(self, number: int, _: object) -> None:
+        if self.reason:
+            os._exit(128 + number)  # asked twice: at once, the record stays as it is
+        self._interrupt(f"interrupted by {signal.Signals(number).name}", "interrupted", 128 + number)
+
+    def _too_long(self) -> None:
+        self._interrupt(f"did not end within {self.limit_s:g} s", "died", 1)
+
+    def _interrupt(self, reason: str, outcome: str, exit_code: int) -> None:
+        self.reason, self.outcome, self.exit_code = reason, outcome, exit_code
+        current = self._client.current if self._client else None
+        if current is not None:
+            current.interrupt()
+        else:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _follow(path: Path, progress: Progress) -> Iterator[None]:
+    """Hand each new step of the record to ``progress`` while the notebook runs."""
+    ended = threading.Event()
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        with contextlib.suppress(Exception):  # the record is being replaced: the next look has it
+            steps = Record.load(path).content["steps"]
+            for step in steps[told:]:
+                progress(step)
+                told += 1
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            tell()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        tell()
+
+
+__all__ = ["RunResult", "require_parameter", "run"]
