@@ -43,7 +43,9 @@ class AyaError(Exception):
         self.hint = " ".join(hint.split())
 
     def __str__(self) -> str:
-        return f"{self.message.rstrip('.')}. {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        return f"{self.message}{'' if self.message.endswith(('.', '?')) else '.'} {self.hint}"
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in place of the traceback: for an operator the line is enough."""

@@ -164,7 +164,7 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 
 def _wrapped(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     columns = [
-        [part for line in cell.split("\n") for part in (textwrap.wrap(line, size) or [""])]
+        [part for line in cell.split("\n") for part in (textwrap.wrap(line, max(1, size)) or [""])]
         for cell, size in zip(row, widths, strict=True)
     ]
     height = max(len(column) for column in columns)

@@ -168,6 +168,7 @@ class Processes:
             )
         self._claim(psutil.Process(process.pid))
         self._wait_until_it_listens(process, port)
+        process.returncode = 0  # it is meant to outlive us: nothing waits for its end
 
     def _wait_until_it_listens(self, process: subprocess.Popen[bytes], port: int) -> None:
         wait.until(

@@ -15,7 +15,7 @@ NAME = "aya"
 QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
 
-class Kernel(AsyncKernelManager):
+class Kernel(AsyncKernelManager):  # type: ignore[misc]
     """A kernel of the interpreter that runs us, whether or not a kernelspec is installed for it."""
 
     @property

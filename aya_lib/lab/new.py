@@ -1,0 +1,63 @@
+"""A second lab beside the first: a site of its own, with its own folder and ports."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aya_lib import settings
+from aya_lib.errors import SiteError, UsageError
+from aya_lib.site import Site, load_site, read_yaml
+
+
+def new(name: str, directory: Path | None = None, port: int | None = None, *, like: str = "lab") -> Site:
+    """Write ``parameters/<name>/site.yaml`` after the model of the site ``like``; nothing is started.
+
+    ``port``: the first of the consecutive ports that are wished; default: a run of ports that are free now.
+    """
+    target = settings.parameters() / name / "site.yaml"
+    if target.exists():
+        raise UsageError(f"there is a site {name} already: {target}", hint="Choose another name")
+    content = read_yaml(settings.parameters() / like / "site.yaml")
+    content["name"] = name
+    if directory is not None:
+        content["directory"] = str(directory.absolute())
+    places = _places(content)
+    first = port if port is not None else _free_run(len(places))
+    for offset, place in enumerate(places):
+        place["port"] = first + offset
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(
+        f"# A lab beside {like}. `aya lab up --site {name}` starts it.\n" + yaml.safe_dump(content, sort_keys=False)
+    )
+    try:
+        return load_site(name)
+    except SiteError:
+        target.unlink()
+        raise
+
+
+def _places(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything of the site that has a port, in order: the clusters, then the services."""
+    nodes = list(content["nodes"].values())
+    return [node["postgresql"] for node in nodes] + [node["embedding"] for node in nodes if node.get("embedding")]
+
+
+def _free_run(count: int) -> int:
+    """The first of ``count`` consecutive free ports below the range that the system hands out by itself."""
+    for first in range(20_000, 32_000, count):
+        if all(_free(port) for port in range(first, first + count)):
+            return first
+    raise UsageError("no run of free ports between 20000 and 32000", hint="Name the first one with --port")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

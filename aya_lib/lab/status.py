@@ -1,0 +1,54 @@
+"""What runs of a lab, in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aya_lib.errors import AyaError
+from aya_lib.lab.lab import is_there
+from aya_lib.node.node import open_nodes
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.show import Badge, Shown, Table
+from aya_lib.site import Site
+
+
+@dataclass(frozen=True)
+class Line:
+    node: str
+    service: str
+    port: int
+    state: ServiceState
+
+
+@dataclass(frozen=True, repr=False)
+class LabStatus(Shown):
+    """The processes of a lab, each checked against its PID file."""
+
+    site: Site
+    lines: tuple[Line, ...]
+
+    def table(self) -> Table:
+        rows = tuple(
+            (
+                Badge("passed" if line.state.status == "running" else "failed", line.state.status),
+                line.node,
+                line.service,
+                f"127.0.0.1:{line.port}",
+                str(line.state.pid or ""),
+                line.state.detail,
+            )
+            for line in self.lines
+        )
+        return Table(f"Lab {self.site.name} in {self.site.root}", ("", "node", "service", "port", "PID", ""), rows)
+
+
+def status(site: Site) -> LabStatus:
+    """Every service of the lab; :class:`AyaError` when the lab was never made."""
+    if not is_there(site):
+        raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
+    lines = []
+    for name, node in open_nodes(site).items():
+        lines.append(Line(name, "postgresql", node.wish.postgresql.port, node.supervisor.state("postgresql")))
+        if node.wish.embedding:
+            lines.append(Line(name, "embedding", node.wish.embedding.port, node.supervisor.state("embedding")))
+    return LabStatus(site, tuple(lines))
