@@ -30,7 +30,7 @@ def gate(site: Site, seen: Overview, *, stop_port_holder: bool = False) -> list[
         related(standby, primary),
         *(port for node in (primary, standby) for port in ports(site, node, stop_port_holder)),
     ]
-    if isinstance(primary.cluster, Cluster):
+    if primary.writable:
         checks.append(replication.slot_not_lost(site, glance.sender_of(primary), standby.name))
     return checks
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from pgvector import Vector
+from pgvector.psycopg import register_vector
+
 from aya_lib import schema
 from aya_lib.errors import Unreachable
 from aya_lib.node import http
@@ -50,6 +53,7 @@ def missing(node: Node) -> bool:
 def load(node: Node, vectors: dict[str, list[float]]) -> None:
     """Load the documents into an empty knowledge base in one transaction, and build its vector index."""
     with node.session(write=True) as connection, connection.transaction():
+        register_vector(connection)
         for document in shipped():
             row = connection.execute(
                 "INSERT INTO documents (content, metadata, category, source) VALUES (%s, %s, 'operations', %s) RETURNING id",
@@ -57,9 +61,8 @@ def load(node: Node, vectors: dict[str, list[float]]) -> None:
             ).fetchone()
             for index, chunk in enumerate(document.chunks):
                 connection.execute(
-                    "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata)"
-                    " VALUES (%s, %s, %s::text::vector, %s, %s)",
-                    (row[0] if row else None, chunk, str(vectors[chunk]), index, json.dumps({"title": document.title})),
+                    "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata) VALUES (%s, %s, %s, %s, %s)",
+                    (row[0] if row else None, chunk, Vector(vectors[chunk]), index, json.dumps({"title": document.title})),
                 )
         schema.create_index(connection)
 

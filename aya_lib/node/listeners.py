@@ -28,7 +28,7 @@ def local_listener(shell: Shell, port: int) -> Listener | None:
 def command(pid: int) -> str:
     """The command line of a process of this machine, shortened to 120 characters."""
     try:
-        return " ".join(psutil.Process(pid).cmdline())[:120] or psutil.Process(pid).name()
+        return " ".join(" ".join(psutil.Process(pid).cmdline()).split())[:120] or psutil.Process(pid).name()
     except psutil.Error:
         return HIDDEN
 
