@@ -81,7 +81,7 @@ class Shown:
         return as_html(self.table())
 
     def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        printer.text(as_text(self.table()))  # type: ignore[attr-defined]
+        printer.text(as_text(self.table(), width=10_000))  # a notebook wraps by itself  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, repr=False)

@@ -140,7 +140,7 @@ class Runbook(Shown):
                 wish.role,
                 f"{wish.host}:{wish.postgresql.port}",
                 wish.supervisor,
-                str(self.nodes[name].data_directory),
+                str(wish.postgresql.data_directory),
             )
             for name, wish in self.site.nodes.items()
         )

@@ -28,10 +28,8 @@ def lines(step: Mapping[str, Any], colour: bool = False) -> list[str]:
     """The lines of a step: one, and below a check that did not pass what was expected and what to do."""
     match step["kind"]:
         case "check":
-            said = [f"{_mark(step['status'], colour)} {step['name']}: {step['observed']}"]
-            if step["status"] in ("failed", "unknown", "warning"):
-                said += [f"    expected {step['expected']}", *([f"    {step['hint']}"] if step["hint"] else [])]
-            return said
+            said = f"{_mark(step['status'], colour)} {step['name']}: {step['observed']} (expected: {step['expected']})"
+            return [said, *([f"    {step['hint']}"] if step["hint"] and step["status"] != "planned" else [])]
         case "look":
             return [f"  looked: {step['title']}"]
         case "plan":

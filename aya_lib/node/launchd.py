@@ -1,0 +1,86 @@
+"""macOS: services are LaunchDaemons of the system domain. (launchctl(1): bootstrap, bootout, kickstart, print.)"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aya_lib.node.listeners import remote_listener
+from aya_lib.node.shell import Output, Shell
+from aya_lib.node.supervisor import Action, Listener, ServiceState
+
+NOT_LOADED = 113  # launchctl: Could not find service
+
+
+@dataclass(frozen=True)
+class Launchd:
+    """``units`` are labels; the property list of each is /Library/LaunchDaemons/<label>.plist."""
+
+    shell: Shell
+    units: Mapping[str, str]
+    sudo: bool = False
+
+    def state(self, service: str) -> ServiceState:
+        output = self._launchctl("print", self._target(service))
+        if output.status == NOT_LOADED or "Could not find service" in output.stderr + output.stdout:
+            return ServiceState("stopped", detail="not loaded")
+        return parse_print(output.checked().stdout)
+
+    def start(self, service: str) -> None:
+        if self.state(service).detail == "not loaded":
+            self._launchctl("bootstrap", "system", self._plist(service)).checked()
+        if self.state(service).status != "running":
+            self._launchctl("kickstart", self._target(service)).checked()
+
+    def stop(self, service: str) -> None:
+        if self.state(service).detail != "not loaded":
+            self._launchctl("bootout", self._target(service)).checked()
+
+    def restart(self, service: str) -> None:
+        if self.state(service).detail == "not loaded":
+            return self.start(service)
+        self._launchctl("kickstart", "-k", self._target(service)).checked()
+        return None
+
+    def describe(self, action: Action, service: str) -> str:
+        words = {
+            "start": ["bootstrap", "system", self._plist(service)],
+            "stop": ["bootout", self._target(service)],
+            "restart": ["kickstart", "-k", self._target(service)],
+        }[action]
+        return " ".join([*self._prefix, "launchctl", *words])
+
+    def listener(self, port: int) -> Listener | None:
+        return remote_listener(self.shell, port)
+
+    @property
+    def _prefix(self) -> list[str]:
+        return ["sudo", "-n"] if self.sudo else []
+
+    def _launchctl(self, *arguments: str) -> Output:
+        return self.shell.run([*self._prefix, "launchctl", *arguments], timeout_s=30)
+
+    def _target(self, service: str) -> str:
+        return f"system/{self.units[service]}"
+
+    def _plist(self, service: str) -> str:
+        return f"/Library/LaunchDaemons/{self.units[service]}.plist"
+
+
+def parse_print(text: str) -> ServiceState:
+    """Output of ``launchctl print system/<label>``, a tree of ``key = value``; only its top level counts.
+
+    Loaded, not running and last ended with a status other than 0 (or by a signal) reads as *failed*: launchd is waiting to
+    start it again, or has given up.
+    """
+    top = dict(re.findall(r"^\t([a-z][a-z ]*?) = (.+)$", text, re.MULTILINE))
+    pid = int(top["pid"]) if "pid" in top else None
+    if top.get("state") == "running":
+        return ServiceState("running", pid)
+    code, ended_by = top.get("last exit code", ""), top.get("last terminating signal", "")
+    if ended_by:
+        return ServiceState("failed", detail=f"{top.get('state', 'no state')}, last ended by signal {ended_by}")
+    if code and not code.startswith(("0", "(never exited)")):
+        return ServiceState("failed", detail=f"{top.get('state', 'no state')}, last exit code {code}")
+    return ServiceState("stopped", detail=top.get("state", "no state"))

@@ -1,0 +1,107 @@
+"""A shell on another machine through the OpenSSH client: the user's own configuration, agent and known_hosts.
+
+Nothing is ever asked (``BatchMode``), an unknown host key is never accepted, and one connection serves many commands. When
+a deadline kills the local ssh, the program it started on the node may go on there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from aya_lib import site
+from aya_lib.errors import DeadlinePassed, MissingProgram, Unreachable
+from aya_lib.node.shell import Local, Output
+
+CONNECT_S = 5
+PERSIST_S = 60  # an unused shared connection ends itself after this
+OWN_FAILURE = 255  # ssh's own status; a program's 255 comes with the marker that the remote shell printed first
+REACHED = "aya-reached"
+
+# What ssh prints -> what it means, and what to do.
+REASONS = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed",
+        "its host key is not the one in known_hosts",
+        "Compare it on the node (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) before you drop the old: ssh-keygen -R {}",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known",
+        "its host key is not in known_hosts",
+        "Get it with ssh-keyscan -t ed25519 {}, compare its fingerprint on the node itself, then add it to ~/.ssh/known_hosts",
+    ),
+    (r"Permission denied", "it refused every key", "Put your public key into authorized_keys there, or start ssh-agent: ssh-add"),
+    (r"Connection refused", "connection refused: no sshd listens there", "Is Remote Login on, and the port right?"),
+    (r"Could not resolve hostname", "the name cannot be resolved", "Check ssh.host in site.yaml, and ~/.ssh/config"),
+    (r"No route to host|Network is unreachable", "no route to it", "Is the network or Tailscale up?"),
+)
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """A :class:`aya_lib.node.shell.Shell` over ssh. With ``sudo``, another account is entered by ``sudo -n``."""
+
+    node: str
+    wish: site.Ssh
+    sudo: bool = False
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
+        words = ["env", "LC_ALL=C", *argv]
+        if account is not None and account != self.wish.user:
+            words = ["sudo", "-n", "-u", account, "--", *words]
+        remote = f"echo {REACHED} >&2; {shlex.join(words)}"
+        output = Local(self.node).run([*self.command, "--", self.wish.host, remote], timeout_s=timeout_s, stdin=stdin)
+        reached, _, stderr = output.stderr.rpartition(f"{REACHED}\n")
+        if output.status == OWN_FAILURE and not (reached or REACHED in output.stderr):
+            raise self._failure(output.stderr)
+        if output.status == 127:
+            raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml, or install it")
+        return Output(self.node, tuple(argv), output.status, output.stdout, stderr or output.stderr, output.seconds)
+
+    @cached_property
+    def command(self) -> list[str]:
+        """ssh and its options."""
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "ConnectTimeout": str(CONNECT_S),
+            "ServerAliveInterval": "5",
+            "ServerAliveCountMax": "2",
+            "ControlMaster": "auto",
+            "ControlPath": str(_sockets() / "%C"),
+            "ControlPersist": str(PERSIST_S),
+        }
+        words = ["ssh", *(["-F", str(self.wish.config)] if self.wish.config else [])]
+        words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        words += ["-p", str(self.wish.port)] if self.wish.port else []
+        return words + (["-l", self.wish.user] if self.wish.user else [])
+
+    def close(self) -> None:
+        """End the shared connection, if there is one."""
+        Local(self.node).run([*self.command, "-O", "exit", "--", self.wish.host])
+
+    def _failure(self, stderr: str) -> Unreachable:
+        tried = f"ssh {self.wish.host}"
+        if re.search(r"timed out|Timeout", stderr):
+            return DeadlinePassed(self.node, tried, f"no answer within {CONNECT_S} s", hint="Is it on, and the network up?")
+        for pattern, reason, hint in REASONS:
+            if re.search(pattern, stderr):
+                return Unreachable(self.node, tried, reason, hint=hint.format(self.wish.host))
+        last = [line for line in stderr.splitlines() if line.strip()]
+        return Unreachable(self.node, tried, last[-1] if last else "ssh ended without a word")
+
+
+def _sockets() -> Path:
+    """A folder of one's own for the shared connections' sockets, short enough for a socket's path (104 bytes on macOS)."""
+    path = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 40 else "/tmp") / f"aya-ssh-{os.geteuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise Unreachable("this machine", f"use {path}", "it belongs to somebody else or is open to others")
+    return path

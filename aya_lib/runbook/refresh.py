@@ -1,0 +1,102 @@
+"""``make refresh``: execute the notebooks in place, on a lab of their own, and keep the diff small.
+
+An output that differs only in what varies from run to run (tests/nbval_sanitize.cfg) is left as it was.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from aya_lib import lab as labs
+from aya_lib import settings
+from aya_lib.lab.new import new
+from aya_lib.site import read_yaml
+
+KEPT = ("tags",)
+
+
+def main() -> None:
+    """Refresh the notebooks named on the command line, or all of them."""
+    chosen = sys.argv[1:] or [path.stem for path in sorted(settings.notebooks().glob("*.ipynb"))]
+    rules = sanitizers(settings.home() / "tests" / "nbval_sanitize.cfg")
+    with tempfile.TemporaryDirectory(prefix="aya-refresh-") as scratch:
+        site = _own_lab(Path(scratch))
+        try:
+            labs.up(site)
+            for name in chosen:
+                print(f"{name}: {_refresh(settings.notebooks() / f'{name}.ipynb', rules)} outputs changed")
+        finally:
+            labs.delete(site)
+
+
+def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:
+    """The pairs (what varies, its placeholder) of an nbval sanitize file."""
+    config = configparser.RawConfigParser()
+    config.read(path)
+    return [(re.compile(config[name]["regex"]), config[name].get("replace", "")) for name in config.sections()]
+
+
+def _own_lab(scratch: Path) -> Any:
+    scratch.chmod(0o755)
+    model = scratch / "parameters" / "model" / "site.yaml"
+    model.parent.mkdir(parents=True)
+    content = read_yaml(settings.parameters() / "lab" / "site.yaml") | {"name": "model"}
+    model.write_text(yaml.safe_dump(content, sort_keys=False))
+    os.environ |= {"AYA_PARAMETERS": str(scratch / "parameters"), "AYA_RUNS": str(scratch / "runs")}
+    return new("lab", scratch / "lab", like="model")
+
+
+def _refresh(path: Path, rules: list[tuple[re.Pattern[str], str]]) -> int:
+    """Execute one notebook and write it back; the number of outputs that really changed."""
+    import papermill
+
+    from aya_lib.runbook import engine
+
+    before = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    target = settings.runs() / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(str(path), str(target), engine_name=engine.NAME, kernel_name="python3", progress_bar=False)
+    after = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+    changed = number = 0
+    for old, new_ in zip(before.cells, after.cells, strict=True):
+        if old.cell_type == "code" and _plain(old.get("outputs", []), rules) != _plain(new_.outputs, rules):
+            old.outputs, changed = _clean(new_.outputs), changed + 1
+        if old.cell_type == "code":
+            number += 1
+            old.execution_count = number
+            for output in old.outputs:
+                if "execution_count" in output:
+                    output["execution_count"] = number
+            old.metadata = {key: value for key, value in old.metadata.items() if key in KEPT}
+    nbformat.write(before, path)  # type: ignore[no-untyped-call]
+    return changed
+
+
+def _clean(outputs: list[Any]) -> list[Any]:
+    for output in outputs:
+        output.pop("transient", None)
+    return outputs
+
+
+def _plain(outputs: list[Any], rules: list[tuple[re.Pattern[str], str]]) -> list[str]:
+    """The outputs' text, sanitised; a picture counts only as being there."""
+    found = []
+    for output in outputs:
+        text = str(output.get("data", {}).get("text/plain", output.get("text", "")))
+        for pattern, replacement in rules:
+            text = pattern.sub(replacement, text)
+        found.append(text)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Labs for tests: own folder, own ports, own runs; nothing of a developer's lab is ever touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from aya_lib import lab as labs
+from aya_lib import settings
+from aya_lib.lab.new import new
+from aya_lib.site import Site, load_site, read_yaml
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def place() -> Iterator[Path]:
+    """A folder that PostgreSQL's account can enter too, with parameters and runs of its own; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="aya-test-"))
+    folder.chmod(0o755)
+    model = folder / "parameters" / "model" / "site.yaml"
+    model.parent.mkdir(parents=True)
+    content = read_yaml(HERE / "parameters" / "lab" / "site.yaml") | {"name": "model", "directory": str(folder / "model")}
+    # Short deadlines: a deaf peer costs them, and here nothing is far away.
+    content["deadlines"] |= {"connect_s": 2, "statement_s": 3, "http_s": 3}
+    model.write_text(yaml.safe_dump(content, sort_keys=False))
+    before = dict(os.environ)
+    os.environ |= {"AYA_PARAMETERS": str(folder / "parameters"), "AYA_RUNS": str(folder / "runs"), "NO_COLOR": "1"}
+    yield folder
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])]
+    os.environ.clear()
+    os.environ.update(before)
+    shutil.rmtree(folder)
+    assert not left, f"processes were left behind: {left}"
+
+
+def make(place: Path, name: str) -> Site:
+    """Describe a lab called ``name`` below ``place``; nothing is started."""
+    if (settings.parameters() / name).exists():
+        return load_site(name)
+    return new(name, place / name, like="model")
+
+
+@pytest.fixture(scope="session")
+def lab(place: Path) -> Iterator[Site]:
+    """A whole lab, the one called ``lab``, shared by the tests that leave it as they found it."""
+    site = make(place, "lab")
+    labs.up(site)
+    yield site
+    labs.delete(site)
+
+
+@pytest.fixture(scope="module")
+def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A lab of the module's own, without the embedding service: to be broken."""
+    site = make(place, str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "bare-"))
+    labs.up(site, embedding=False)
+    yield site
+    labs.delete(site)

@@ -1,0 +1,54 @@
+"""Every notebook, executed by nbval on a lab: the outputs that are marked must be what the committed ones are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aya_lib import settings
+from aya_lib.site import Site
+
+SANITIZE = settings.home() / "tests" / "nbval_sanitize.cfg"
+NOTEBOOKS = sorted((settings.home() / "notebooks").glob("*.ipynb"))
+
+
+def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
+    words = ["-m", "pytest", "--nbval-lax", "--nbval-sanitize-with", str(SANITIZE), "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, *words, "-c", os.devnull, *map(str, notebooks)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=settings.home())
+
+
+def test_every_committed_output_is_what_a_run_gives_today(lab: Site) -> None:
+    done = nbval(*NOTEBOOKS)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_a_changed_expected_output_is_noticed(lab: Site, tmp_path: Path) -> None:
+    content = (settings.home() / "notebooks" / "start_here.ipynb").read_text()
+    assert "17 of 17 checks passed" in content
+    changed = tmp_path / "start_here.ipynb"
+    changed.write_text(content.replace("17 of 17 checks passed", "16 of 17 checks passed"))
+    done = nbval(changed)
+    assert done.returncode == 1
+    assert "16 of 17" in done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_reads_like_one(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    tags = [cell["metadata"].get("tags", []) for cell in cells if cell["cell_type"] == "code"]
+    assert [index for index, tag in enumerate(tags) if "parameters" in tag] == [0]
+    assert 8 <= len(cells) <= 26
+    for source, tag in zip(code, tags, strict=True):
+        lines = [line for line in source.splitlines() if line and not line.startswith(("#", "from ", "import "))]
+        assert "parameters" in tag or len(lines) <= 3, source
+        assert not any(word in source for word in ("def ", "class ", "sys.exit", "lambda")), source
+    assert code[-1].endswith("runbook.verdict()")
+    assert not any(out["output_type"] == "error" for cell in cells for out in cell.get("outputs", []))
+    assert "".join(cells[0]["source"]).startswith("# ")
