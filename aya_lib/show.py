@@ -10,7 +10,7 @@ import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Tone = Literal["plain", "quiet", "passed", "warning", "failed", "unknown", "planned"]
 
@@ -80,7 +80,7 @@ class Shown:
     def _repr_html_(self) -> str:
         return as_html(self.table())
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(as_text(self.table(), width=10_000))  # a notebook wraps by itself  # type: ignore[attr-defined]
 
 

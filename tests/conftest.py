@@ -64,3 +64,9 @@ def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     labs.up(site, embedding=False)
     yield site
     labs.delete(site)
+
+
+@pytest.fixture(scope="session")
+def lab_site(place: Path) -> Site:
+    """The description of the lab called ``lab``; it need not run."""
+    return make(place, "lab")

@@ -31,7 +31,8 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     grace_s = 10.0
 
     def __init__(self, nb_man: Any, **options: Any) -> None:
-        super().__init__(nb_man, kernel_manager_class=Kernel, **options)
+        # All cells have ended when the kernel is shut down: asking it politely only costs seconds.
+        super().__init__(nb_man, kernel_manager_class=Kernel, shutdown_kernel="immediate", **options)
         type(self).current = self
 
     def interrupt(self) -> None:

@@ -61,11 +61,11 @@ def _refresh(path: Path, rules: list[tuple[re.Pattern[str], str]]) -> int:
 
     from aya_lib.runbook import engine
 
-    before = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    before = nbformat.read(path, as_version=4)
     target = settings.runs() / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(str(path), str(target), engine_name=engine.NAME, kernel_name="python3", progress_bar=False)
-    after = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+    after = nbformat.read(target, as_version=4)
     changed = number = 0
     for old, new_ in zip(before.cells, after.cells, strict=True):
         if old.cell_type == "code" and _plain(old.get("outputs", []), rules) != _plain(new_.outputs, rules):
@@ -77,7 +77,7 @@ def _refresh(path: Path, rules: list[tuple[re.Pattern[str], str]]) -> int:
                 if "execution_count" in output:
                     output["execution_count"] = number
             old.metadata = {key: value for key, value in old.metadata.items() if key in KEPT}
-    nbformat.write(before, path)  # type: ignore[no-untyped-call]
+    nbformat.write(before, path)
     return changed
 
 

@@ -101,7 +101,13 @@ def _execute(source: Path, target: Path, values: dict[str, Any], environment: di
         stop.arm(engine.Client)
         with contextlib.redirect_stderr(io.StringIO()):
             papermill.execute_notebook(
-                str(source), str(target), values, engine_name=engine.NAME, kernel_name="python3", progress_bar=False
+                str(source),
+                str(target),
+                values,
+                engine_name=engine.NAME,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
             )
     except DeadKernelError:
         return "the kernel died"

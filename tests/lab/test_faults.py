@@ -52,9 +52,9 @@ def test_a_foreign_process_on_the_port_is_left_alone_until_we_are_told(lab: Site
     refused = run("restore", {})
     assert refused.exit_code == 1
     assert not changes(refused)
-    assert (
-        "http.server" in status(refused, f"ALPHA port {lab.nodes['ALPHA'].embedding.port} for the embedding service")["observed"]
-    )  # type: ignore[union-attr]
+    wish = lab.nodes["ALPHA"].embedding
+    assert wish is not None
+    assert "http.server" in status(refused, f"ALPHA port {wish.port} for the embedding service")["observed"]
     told = run("restore", {"stop_port_holder": True})
     assert told.exit_code == 0, told.record["error"]
     assert any("Stop the process" in change["title"] for change in changes(told))

@@ -1,0 +1,24 @@
+"""Small pieces that several tests use."""
+
+from __future__ import annotations
+
+import nbformat
+
+from aya_lib.runbook.run import RunResult
+
+
+def record_cell(status: str) -> str:
+    """A cell that writes a check and a verdict into the run's record."""
+    return (
+        "import os, pathlib\n"
+        "from aya_lib.runbook.record import Record\n"
+        "record = Record.load(pathlib.Path(os.environ['AYA_RECORD']))\n"
+        f"record.add('check', name='a', status='{status}', expected='b', observed='c', hint='')\n"
+        f"record.end('{status}', verdict={{'status': '{status}', 'line': record.content['runbook'] + ': the line'}})"
+    )
+
+
+def ended(result: RunResult) -> str:
+    """The line below the title of the executed notebook."""
+    first = nbformat.read(result.notebook, as_version=4).cells[0].source
+    return str(first.splitlines()[2])
