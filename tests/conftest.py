@@ -11,11 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from tests_support import make
 
 from aya_lib import lab as labs
-from aya_lib import settings
-from aya_lib.lab.new import new
-from aya_lib.site import Site, load_site, read_yaml
+from aya_lib.site import Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -39,13 +38,6 @@ def place() -> Iterator[Path]:
     os.environ.update(before)
     shutil.rmtree(folder)
     assert not left, f"processes were left behind: {left}"
-
-
-def make(place: Path, name: str) -> Site:
-    """Describe a lab called ``name`` below ``place``; nothing is started."""
-    if (settings.parameters() / name).exists():
-        return load_site(name)
-    return new(name, place / name, like="model")
 
 
 @pytest.fixture(scope="session")

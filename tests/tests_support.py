@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nbformat
 
+from aya_lib import settings
+from aya_lib.lab.new import new
 from aya_lib.runbook.run import RunResult
+from aya_lib.site import Site, load_site
 
 
 def record_cell(status: str) -> str:
@@ -22,3 +27,10 @@ def ended(result: RunResult) -> str:
     """The line below the title of the executed notebook."""
     first = nbformat.read(result.notebook, as_version=4).cells[0].source
     return str(first.splitlines()[2])
+
+
+def make(place: Path, name: str) -> Site:
+    """Describe a lab called ``name`` below ``place``; nothing is started."""
+    if (settings.parameters() / name).exists():
+        return load_site(name)
+    return new(name, place / name, like="model")

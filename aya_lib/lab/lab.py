@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.facts import services
+from aya_lib.facts import cluster, services
+from aya_lib.facts.cluster import Cluster
 from aya_lib.facts.services import Health
+from aya_lib.facts.unseen import Missing, Starting, seen
 from aya_lib.lab import access, binaries, clusters, documents
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
@@ -137,12 +139,30 @@ def _start_alone(node: Node, progress: Progress) -> None:
     clusters.make(node)
     running = node.supervisor.state("postgresql").status == "running"
     node.supervisor.start("postgresql")
-    with node.session(database="postgres") as connection:
-        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-    if row and not row[0]:
+    found = _accepting(node)
+    if not found.in_recovery:
         clusters.populate(node, replicated=node.name == node.site.primary)
     if not running:
         progress(f"{node.name}: PostgreSQL {'made and ' if made else ''}started, port {node.wish.postgresql.port}")
+
+
+def _accepting(node: Node) -> Cluster:
+    """The server once it takes sessions: one that a killed run had just started may still be in crash recovery."""
+
+    def ask() -> Cluster | Missing:
+        with node.session(database="postgres") as connection:
+            return cluster.read(node.name, connection)
+
+    found = wait.until(
+        lambda: seen(node.name, "SQL", ask),
+        lambda found: not isinstance(found, Starting),
+        node=node.name,
+        what="PostgreSQL takes sessions",
+        deadline_s=node.site.deadlines.start_s,
+    )
+    if not isinstance(found, Cluster):
+        raise AyaError(f"{node.name} cannot be asked: {found}")
+    return found
 
 
 def _start_standby(node: Node, primary: Node, progress: Progress) -> None:
@@ -166,7 +186,7 @@ def _start_service(node: Node, progress: Progress) -> None:
 
 def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
     """Load the documents where none are; without a service and without vectors in the cache they stay out."""
-    empty = [node for node in nodes if _writable(node) and documents.missing(node)]
+    empty = [node for node in nodes if not _accepting(node).in_recovery and documents.missing(node)]
     if not empty:
         return
     vectors = documents.vectors(nodes[0].site, None)
@@ -178,12 +198,6 @@ def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
     for node in empty:
         documents.load(node, vectors)
         progress(f"{node.name}: {len(list(documents.shipped()))} documents loaded, {len(vectors)} chunks with embeddings")
-
-
-def _writable(node: Node) -> bool:
-    with node.session(database="postgres") as connection:
-        row = connection.execute("SELECT NOT pg_is_in_recovery()").fetchone()
-    return row is not None and bool(row[0])
 
 
 def _wait_until_healthy(node: Node, progress: Progress) -> None:

@@ -6,6 +6,7 @@ a deadline kills the local ssh, the program it started on the node may go on the
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -74,13 +75,18 @@ class Ssh:
             "ServerAliveInterval": "5",
             "ServerAliveCountMax": "2",
             "ControlMaster": "auto",
-            "ControlPath": str(_sockets() / "%C"),
+            "ControlPath": str(_sockets() / f"%C-{self._configuration}"),
             "ControlPersist": str(PERSIST_S),
         }
         words = ["ssh", *(["-F", str(self.wish.config)] if self.wish.config else [])]
         words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         words += ["-p", str(self.wish.port)] if self.wish.port else []
         return words + (["-l", self.wish.user] if self.wish.user else [])
+
+    @property
+    def _configuration(self) -> str:
+        """Another configuration is another connection, also to the same host: it may trust other keys."""
+        return hashlib.sha256(str(self.wish.config).encode()).hexdigest()[:8]
 
     def close(self) -> None:
         """End the shared connection, if there is one."""

@@ -71,7 +71,7 @@ class Runbook(Shown):
 
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
         """Record and show checks. The verdict rests on the last one of each name."""
-        self._judge(title, _flat(checks), "check")
+        self._judge(title, self._as_planned(_flat(checks)), "check")
 
     def require(self, *checks: Check | Iterable[Check], title: str = "Before anything is changed") -> None:
         """The gate: as :meth:`check`, and :class:`RequirementFailed` unless every required one passed."""

@@ -1,0 +1,214 @@
+"""The lab: harmless twice, beside others, after being killed; nothing trusted, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tests_support import make
+
+from aya_lib import lab as labs
+from aya_lib import settings
+from aya_lib.errors import AyaError, UsageError
+from aya_lib.lab import access
+from aya_lib.lab.lab import MARKER
+from aya_lib.lab.status import status
+from aya_lib.node import wait
+from aya_lib.node.node import open_nodes
+from aya_lib.site import Site, load_site
+
+
+def pids(site: Site) -> list[int | None]:
+    return [line.state.pid for line in status(site).lines if line.service == "postgresql"]
+
+
+def test_up_twice_changes_nothing(bare: Site) -> None:
+    before, said = pids(bare), list[str]()
+    labs.up(bare, said.append, embedding=False)
+    assert pids(bare) == before
+    assert said == []
+
+
+def test_the_documents_are_there_with_vectors_and_the_standby_has_them(lab: Site) -> None:
+    nodes = open_nodes(lab)
+    counts = []
+    for name in ("ALPHA", "BETA", "AIR"):
+        with nodes[name].session() as connection:
+            statement = "SELECT count(*), count(embedding), min(vector_dims(embedding)) FROM chunks"
+            counts.append(connection.execute(statement).fetchone())
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[0] is not None
+    assert counts[0][0] == counts[0][1] != 0
+    assert counts[0][2] == 384
+
+
+def test_the_schema_is_the_contract(lab: Site) -> None:
+    nodes = open_nodes(lab)
+    statement = (
+        "SELECT table_name, string_agg(column_name || ' ' || udt_name, ', ' ORDER BY ordinal_position)"
+        " FROM information_schema.columns WHERE table_schema = 'public' GROUP BY 1 ORDER BY 1"
+    )
+    with nodes["AIR"].session() as connection:
+        columns = {str(name): str(text) for name, text in connection.execute(statement).fetchall()}
+        indexes = {row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
+    assert columns["documents"] == (
+        "id int4, content text, metadata jsonb, category varchar, source varchar, created_at timestamp, updated_at timestamp"
+    )
+    assert columns["chunks"] == (
+        "id int4, document_id int4, chunk_text text, embedding vector, chunk_index int4, metadata jsonb, created_at timestamp"
+    )
+    assert (
+        columns["write_queue"] == "id int4, operation varchar, table_name varchar, data jsonb, created_at timestamp, synced bool"
+    )
+    assert {"idx_documents_category", "idx_documents_created_at", "idx_chunks_document_id", "idx_chunks_embedding"} <= indexes
+    with nodes["ALPHA"].session() as connection:
+        assert connection.execute("SELECT to_regclass('write_queue')").fetchone() == (None,)
+
+
+def test_down_leaves_no_process_and_up_brings_all_back(bare: Site) -> None:
+    labs.down(bare)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(bare.root) in " ".join(p.info["cmdline"] or [])]
+    labs.down(bare)
+    labs.up(bare, embedding=False)
+    assert all(pids(bare))
+
+
+def test_several_labs_live_side_by_side(bare: Site, lab: Site) -> None:
+    ports = [node.postgresql.port for site in (bare, lab) for node in site.nodes.values()]
+    assert len(set(ports)) == 6
+    assert all(pids(bare))
+    assert all(pids(lab))
+
+
+def test_a_port_in_use_is_refused_with_its_holder_and_nothing_is_changed(place: Path) -> None:
+    site = make(place, "taken")
+    line = rf"wished for BETA's postgresql, is held by PID {os.getpid()}.*aya lab new"
+    port = site.nodes["BETA"].postgresql.port
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(AyaError, match=line):
+        labs.up(site, embedding=False)
+    assert not site.root.exists()
+
+
+def test_a_folder_that_no_lab_made_is_neither_used_nor_deleted(place: Path) -> None:
+    site = make(place, "foreign")
+    site.root.mkdir()
+    (site.root / "precious").touch()
+    with pytest.raises(UsageError, match="is not empty and was not made by"):
+        labs.up(site, embedding=False)
+    with pytest.raises(UsageError, match="is not deleted"):
+        labs.delete(site)
+    assert (site.root / "precious").exists()
+
+
+@pytest.mark.parametrize("step", ["alpha/data.incomplete/PG_VERSION", "alpha/data", "beta/data.incomplete/PG_VERSION"])
+def test_killed_at_any_point_up_can_be_run_again(place: Path, step: str) -> None:
+    site = make(place, "killed")
+    code = f"from aya_lib import lab; from aya_lib.site import load_site; lab.up(load_site('{site.name}'), embedding=False)"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    wait.until((site.root / step).exists, bool, node="lab", what=f"{step} is there", deadline_s=30, poll_s=0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    try:
+        wait.until(lambda: _busy(site), lambda busy: not busy, node="lab", what="its orphans have ended", deadline_s=30)
+        labs.up(site, embedding=False)
+        assert all(pids(site))
+    finally:
+        labs.delete(site)
+
+
+def _busy(site: Site) -> bool:
+    """Whether a one-shot program of the killed run is still at work in the lab's folder."""
+    words = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    return any(str(site.root) in line and ("initdb" in line or "basebackup" in line or "--boot" in line) for line in words)
+
+
+@pytest.mark.parametrize("service", ["alpha", "beta", "air", "aya_rag"])
+def test_every_libpq_client_knows_the_services(lab: Site, service: str) -> None:
+    lines = labs.env(lab)
+    node = open_nodes(lab)["ALPHA"]
+    psql = " ".join(node.command("psql", f"service={service}", "-Atc", "'SELECT current_user, pg_is_in_recovery()'"))
+    done = subprocess.run(["bash", "-c", f"{lines}\n{psql}"], capture_output=True, text=True)
+    role = "aya_user" if service == "aya_rag" else "postgres"
+    assert done.stdout.strip() == f"{role}|{'t' if service == 'beta' else 'f'}", done.stderr
+
+
+def test_no_password_is_anywhere_but_in_files_of_mode_0600(lab: Site) -> None:
+    labs.env(lab)
+    secrets = list(access.passwords(lab).values())
+    assert len(set(secrets)) == 3
+    for path in lab.root.rglob("*"):
+        if path.is_symlink() or not path.is_file() or "base" in path.parts or "pg_wal" in path.parts:
+            continue
+        if any(secret.encode() in path.read_bytes() for secret in secrets):
+            assert path.stat().st_mode & 0o777 == 0o600, path
+            assert path.suffix == ".pgpass" or path.name == "pgpass"
+    for process in psutil.process_iter(["cmdline"]):
+        assert not any(secret in " ".join(process.info["cmdline"] or []) for secret in secrets)
+
+
+def test_nobody_is_trusted(lab: Site) -> None:
+    for node in open_nodes(lab).values():
+        rules = [line for line in (node.data_directory / "pg_hba.conf").read_text().splitlines() if not line.startswith("#")]
+        assert rules
+        assert all(line.endswith("scram-sha-256") for line in rules)
+        with node.session() as connection:
+            assert connection.execute("SHOW data_checksums").fetchone() == ("on",)
+            assert connection.execute("SHOW fsync").fetchone() == ("on",)
+
+
+def test_production_is_no_lab() -> None:
+    site = load_site(str(settings.home() / "parameters" / "production" / "site.yaml"))
+    for act in (labs.up, labs.down, labs.reset):
+        with pytest.raises(UsageError, match="production is not a lab"):
+            act(site)
+
+
+def test_a_missing_lab_is_one_line_with_the_way_out(place: Path) -> None:
+    site = make(place, "never-made")
+    for act in (status, labs.env):
+        with pytest.raises(AyaError, match=r"the lab never-made is not there.*aya lab up --site never-made"):
+            act(site)
+
+
+def test_missing_programs_are_one_line_with_the_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AYA_LAB_POSTGRESQL", str(place))
+    with pytest.raises(AyaError, match=r"no bin/postgres there.*Name the prefix"):
+        labs.up(make(place, "programs"), embedding=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="run by a plain user, every other test here shows it already")
+def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", "import aya_lib"]).returncode:
+        pytest.skip("another account cannot read this Python environment")
+    home = Path("/tmp") / f"aya-plain-{os.getpid()}"
+    shutil.copytree(settings.parameters() / "model", home / "parameters" / "model")
+    subprocess.run(["chown", "-R", "65534:65534", home], check=True)
+    code = (
+        "from pathlib import Path; from aya_lib import lab; from aya_lib.lab.new import new\n"
+        "from aya_lib.lab.status import status\n"
+        f"site = new('plain', Path('{home}/lab'), like='model'); lab.up(site, embedding=False)\n"
+        "print([line.state.status for line in status(site).lines]); lab.delete(site)"
+    )
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "AYA_PARAMETERS": str(home / "parameters")}
+    try:
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd="/",
+        )
+        assert done.stdout.strip() == "['running', 'stopped', 'running', 'running']", done.stderr[-2000:]
+    finally:
+        shutil.rmtree(home)
+
+
+def test_the_marker_says_that_a_lab_made_the_folder(bare: Site) -> None:
+    assert (bare.root / MARKER).exists()

@@ -1,0 +1,83 @@
+"""PID files are checked against the process table, and never trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from aya_lib.errors import AyaError
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.node.process import Processes
+from aya_lib.site import Site
+
+
+@pytest.fixture(scope="module")
+def alpha(bare: Site) -> Node:
+    return open_nodes(bare)["ALPHA"]
+
+
+@pytest.fixture
+def supervisor(alpha: Node) -> Iterator[Processes]:
+    assert isinstance(alpha.supervisor, Processes)
+    alpha.supervisor.pid_file.parent.mkdir(exist_ok=True)
+    yield alpha.supervisor
+    alpha.supervisor.pid_file.unlink(missing_ok=True)
+
+
+def test_a_running_server_is_told_with_its_pid(alpha: Node) -> None:
+    state = alpha.supervisor.state("postgresql")
+    assert state.status == "running"
+    assert state.pid is not None
+    assert "postgres" in psutil.Process(state.pid).name()
+
+
+@pytest.mark.parametrize("content", ["", "not json", "{}", '{"pid": "x"}'])
+def test_a_pid_file_that_cannot_be_read_is_stale(supervisor: Processes, content: str) -> None:
+    supervisor.pid_file.write_text(content)
+    assert supervisor.state("embedding").status == "stale"
+
+
+def test_a_pid_file_of_another_process_is_stale_and_that_process_is_never_signalled(supervisor: Processes) -> None:
+    started = psutil.Process(os.getpid()).create_time()
+    supervisor.pid_file.write_text(json.dumps({"pid": os.getpid(), "started": started, "command": supervisor.command}))
+    state = supervisor.state("embedding")
+    assert (state.status, state.pid) == ("stale", None)
+    supervisor.stop("embedding")  # would end this very test if it believed the file
+
+
+def test_a_postmaster_pid_of_another_process_is_stale_and_start_goes_past_it(alpha: Node) -> None:
+    alpha.supervisor.stop("postgresql")
+    path = alpha.data_directory / "postmaster.pid"
+    path.write_text(f"{os.getpid()}\n{alpha.data_directory}\n1\n5432\n\n\n")
+    assert alpha.supervisor.state("postgresql").status == "stale"
+    alpha.supervisor.stop("postgresql")
+    alpha.supervisor.start("postgresql")
+    assert alpha.supervisor.state("postgresql").status == "running"
+
+
+def test_start_and_stop_are_harmless_twice(alpha: Node) -> None:
+    alpha.supervisor.start("postgresql")
+    pid = alpha.supervisor.state("postgresql").pid
+    alpha.supervisor.start("postgresql")
+    assert alpha.supervisor.state("postgresql").pid == pid
+    alpha.supervisor.stop("postgresql")
+    alpha.supervisor.stop("postgresql")
+    assert alpha.supervisor.state("postgresql").status == "stopped"
+    alpha.supervisor.start("postgresql")
+
+
+def test_a_start_that_fails_shows_the_last_words_of_the_log(alpha: Node) -> None:
+    alpha.supervisor.stop("postgresql")
+    conf = alpha.data_directory / "lab.conf"
+    good = conf.read_text()
+    try:
+        conf.write_text(good + "no_such_setting = 1\n")
+        with pytest.raises(AyaError, match="no_such_setting"):
+            alpha.supervisor.start("postgresql")
+    finally:
+        conf.write_text(good)
+    alpha.supervisor.start("postgresql")

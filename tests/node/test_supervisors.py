@@ -1,0 +1,90 @@
+"""launchd, systemd, lsof and ss: what they print becomes what we know, and no more."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from aya_lib.node.launchd import Launchd, parse_print
+from aya_lib.node.listeners import local_listener, parse_lsof, parse_ss, remote_listener
+from aya_lib.node.shell import Local
+from aya_lib.node.supervisor import Action, Listener
+from aya_lib.node.systemd import Systemd, parse_show
+
+UNITS = {"postgresql": "postgresql-18", "embedding": "aya.embedding-service"}
+
+
+def recorded(name: str) -> str:
+    return (Path(__file__).parent / "recorded" / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "pid", "detail"),
+    [
+        ("launchctl-running", "running", 412, ""),
+        ("launchctl-crashing", "failed", None, "spawn scheduled, last exit code 78: EX_CONFIG"),
+        ("launchctl-killed", "failed", None, "not running, last ended by signal Killed: 9"),
+        ("launchctl-never", "stopped", None, "not running"),
+    ],
+)
+def test_launchctl_print(name: str, status: str, pid: int | None, detail: str) -> None:
+    found = parse_print(recorded(name))
+    assert (found.status, found.pid, found.detail) == (status, pid, detail)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "pid", "detail"),
+    [
+        ("systemctl-running", "running", 812, ""),
+        ("systemctl-failed", "failed", None, "failed: exit-code, exit status 1"),
+        ("systemctl-restarting", "failed", None, "auto-restart: signal, exit status 9"),
+        ("systemctl-stopped", "stopped", None, "inactive (dead)"),
+        ("systemctl-unknown", "stopped", None, "no such unit"),
+    ],
+)
+def test_systemctl_show(name: str, status: str, pid: int | None, detail: str) -> None:
+    found = parse_show(recorded(name))
+    assert (found.status, found.pid, found.detail) == (status, pid, detail)
+
+
+def test_systemd_tells_since_when() -> None:
+    since = parse_show(recorded("systemctl-running")).since
+    assert since is not None
+    assert since.isoformat() == "2026-10-05T09:13:16+00:00"
+
+
+@pytest.mark.parametrize(
+    ("action", "line"),
+    [
+        ("start", "sudo -n launchctl bootstrap system /Library/LaunchDaemons/postgresql-18.plist"),
+        ("stop", "sudo -n launchctl bootout system/postgresql-18"),
+        ("restart", "sudo -n launchctl kickstart -k system/postgresql-18"),
+    ],
+)
+def test_launchd_commands_are_what_a_person_would_type(action: Action, line: str) -> None:
+    assert Launchd(Local("ALPHA"), UNITS, sudo=True).describe(action, "postgresql") == line
+
+
+def test_systemd_commands_are_what_a_person_would_type() -> None:
+    assert Systemd(Local("ALPHA"), UNITS).describe("restart", "embedding") == "systemctl restart aya.embedding-service"
+
+
+def test_listeners_are_named_or_said_to_be_hidden() -> None:
+    assert parse_lsof(recorded("lsof-seen"), 28765) == Listener(28765, 4711, "python")
+    assert parse_ss(recorded("ss-seen"), 28765) == Listener(28765, 4711, "python")
+    assert parse_ss(recorded("ss-hidden"), 28765) == Listener(28765, None, "a process of another account")
+    assert parse_ss("", 28765) is None
+    assert parse_lsof("", 28765) is None
+
+
+def test_this_machine_tells_who_listens_both_ways() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        near, far = local_listener(Local("here"), port), remote_listener(Local("here"), port)
+        assert near is not None
+        assert far is not None
+        assert near.pid == far.pid
+    assert local_listener(Local("here"), port) is None
+    assert remote_listener(Local("here"), port) is None

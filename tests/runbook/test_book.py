@@ -1,0 +1,164 @@
+"""The six verbs on a real lab: the gate, the dry run, the approval, and plain papermill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from aya_lib import settings
+from aya_lib.changes.change import Change, Plan, Service
+from aya_lib.checks.check import Check
+from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
+from aya_lib.lab import access
+from aya_lib.lab.faults import inject
+from aya_lib.runbook.book import Runbook
+from aya_lib.runbook.run import run
+from aya_lib.site import Site
+
+GOOD = Check("a", "passed", "x", "x")
+
+
+@pytest.fixture(autouse=True)
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AYA_RECORD", str(tmp_path / "record.json"))
+    return tmp_path / "record.json"
+
+
+def book(site: str = "lab", **values: Any) -> Runbook:
+    return Runbook("restore", {"site": site, **values})
+
+
+def test_every_verb_is_in_the_record_at_once(lab_site: Site, record: Path) -> None:
+    runbook = book()
+    runbook.look(lambda nodes: sorted(nodes))
+    runbook.check(GOOD)
+    assert [step["kind"] for step in json.loads(record.read_text())["steps"]] == ["look", "check"]
+    runbook.verdict()
+    said = json.loads(record.read_text())
+    assert (said["outcome"], said["verdict"]["line"]) == ("passed", "restore on lab: 1 of 1 checks passed")
+
+
+@pytest.mark.parametrize("status", ["failed", "unknown"])
+def test_the_gate_stops_on_failed_and_on_unknown(lab_site: Site, record: Path, status: Any) -> None:
+    runbook = book()
+    with pytest.raises(RequirementFailed, match=r"Nothing was changed, because 1 of 2.*b: y\. do this"):
+        runbook.require(GOOD, Check("b", status, "x", "y", "do this"))
+    assert json.loads(record.read_text())["verdict"]["status"] == status
+
+
+def test_the_verdict_rests_on_the_last_check_of_a_name_and_not_on_what_is_optional(lab_site: Site) -> None:
+    runbook = book()
+    runbook.check(Check("a", "failed", "x", "y"), Check("laptop", "unknown", "x", "y", required=False))
+    runbook.check(GOOD)
+    runbook.verdict()
+    runbook.check(Check("a", "unknown", "x", "y"))
+    with pytest.raises(VerdictFailed, match="1 unknown: a"):
+        runbook.verdict()
+
+
+def test_a_runbook_without_a_check_is_not_passed(lab_site: Site) -> None:
+    with pytest.raises(VerdictFailed):
+        book().verdict()
+
+
+def test_a_harmful_change_of_a_production_site_needs_a_name(place: Path, lab_site: Site, record: Path) -> None:
+    content = yaml.safe_load((settings.parameters() / "lab" / "site.yaml").read_text())
+    path = settings.parameters() / "like-production" / "site.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        yaml.safe_dump(content | {"name": "like-production", "production": True, "directory": str(place / "like-production")})
+    )
+    plan = Plan("p", (Change("ALPHA", "stop it", Service("stop", "embedding"), "stop", interrupts=True),))
+    with pytest.raises(ApprovalMissing, match=r"stop it.*--approved-by NAME"):
+        book("like-production").apply(plan)
+    said = json.loads(record.read_text())
+    assert (said["outcome"], said["exit_code"]) == ("refused", 4)
+    record.unlink()
+    book("like-production", approved_by="the one on call").apply(plan)
+    assert json.loads(record.read_text())["approved_by"] == "the one on call"
+
+
+def test_what_was_done_is_undone_when_a_later_change_fails_and_the_first_error_is_told(bare: Site, record: Path) -> None:
+    changes = (
+        Change("BETA", "stop BETA", Service("stop", "postgresql"), "stop", undo=Service("start", "postgresql")),
+        Change("BETA", "impossible", Service("start", "embedding"), "start"),
+    )
+    runbook = book(bare.name)
+    with pytest.raises(ChangeFailed, match=r"'impossible' failed: .*wishes no embedding.*'stop BETA' was undone"):
+        runbook.apply(Plan("p", changes))
+    assert runbook.nodes["BETA"].supervisor.state("postgresql").status == "running"
+    states = [step["state"] for step in json.loads(record.read_text())["steps"] if step["kind"] == "change"]
+    assert states == ["started", "done", "started", "failed", "undone"]
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(bare: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AYA_RECORD")
+    inject(bare, "beta-down")
+    result = run("restore", {"site": bare.name, "dry_run": True})
+    kinds = [step["kind"] for step in result.record["steps"]]
+    (first, _) = (step for step in result.record["steps"] if step["kind"] == "plan")
+    assert (result.exit_code, result.record["outcome"]) == (0, "planned")
+    assert "change" not in kinds
+    assert [change["node"] for change in first["changes"]] == ["ALPHA", "BETA"]
+    assert book(bare.name).nodes["BETA"].supervisor.state("postgresql").status == "stopped"
+    book(bare.name).nodes["BETA"].supervisor.start("postgresql")
+
+
+def test_a_dry_run_of_a_probe_writes_nothing(bare: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AYA_RECORD")
+    result = run("verify_replication", {"site": bare.name, "dry_run": True})
+    planned = {step["name"] for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "planned"}
+    assert result.record["outcome"] == "planned", result.record["error"]
+    assert planned == {"marked rows arrive", "a write on the standby is refused"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("dry_run", "perhaps"), ("deadline_s", 1.5), ("site", 7)])
+def test_a_wrong_type_is_refused_by_the_runbook_itself(lab_site: Site, name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=f"'{name}': found"):
+        Runbook("restore", {name: value})
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["-p", "dry_run", "perhaps"], "ParameterError: parameter 'dry_run': found 'perhaps' (str), allowed is true or false"),
+        (["-p", "rowz", "3"], "ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?"),
+        (["-p", "site", "nowhere"], "SiteError: unknown site 'nowhere'"),
+    ],
+)
+def test_plain_papermill_gets_the_same_refusal_in_one_line(tmp_path: Path, lab_site: Site, words: list[str], line: str) -> None:
+    out = tmp_path / "out.ipynb"
+    source = settings.home() / "notebooks" / "verify_replication.ipynb"
+    done = subprocess.run([sys.executable, "-m", "papermill", source, out, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    errors = [
+        "".join(output["traceback"])
+        for cell in json.loads(out.read_text())["cells"]
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "error"
+    ]
+    assert len(errors) == 1
+    assert errors[0].startswith(line)
+    assert "\n" not in errors[0]
+
+
+def test_no_secret_is_in_any_notebook_record_log_or_argument_list(lab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AYA_RECORD")
+    run("verify_replication", {})
+    secrets = list(access.passwords(lab).values())
+    files = [path for path in settings.runs().rglob("*") if path.is_file()]
+    assert any(path.suffix == ".ipynb" for path in files)
+    logs = list((lab.root / "log").iterdir())
+    assert logs
+    for path in [*files, *logs]:
+        text = path.read_bytes()
+        assert not any(secret.encode() in text for secret in secrets), path
+    for process in psutil.process_iter(["cmdline"]):
+        assert not any(secret in " ".join(process.info["cmdline"] or []) for secret in secrets)

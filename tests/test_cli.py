@@ -1,0 +1,123 @@
+"""The command line: exit codes, one line for what is wrong, one JSON document and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aya_lib.errors import AyaError, Unreachable
+from aya_lib.lab.faults import FAULTS, inject
+from aya_lib.node.node import open_nodes
+from aya_lib.site import Site
+
+
+def aya(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "aya_lib", *words], capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["run", "restor"], 2, "aya: unknown runbook 'restor'; did you mean 'restore'? There are restore,"),
+        (["run", "restore", "--site", "labb"], 2, "aya: unknown site 'labb'"),
+        (["run", "restore", "-p", "deadline=3"], 2, "did you mean 'deadline_s'?"),
+        (["run", "restore", "-p", "deadline_s=soon"], 2, "found 'soon' (str), allowed is a whole number"),
+        (["run", "restore", "-f", "/nowhere.yaml"], 2, "/nowhere.yaml: cannot be read"),
+        (["run", "start_here", "--dry-run"], 2, "start_here takes no --dry-run"),
+        (["status", "--site", "labb"], 2, "unknown site 'labb'"),
+        (["lab", "break", "nothing"], 2, "unknown fault 'nothing'"),
+        (["lab", "psql", "gamma"], 2, "unknown node 'gamma'. Allowed are alpha, beta, air"),
+        (["lab", "status", "--site", "model"], 1, "the lab model is not there. aya lab up --site model"),
+        (["lab", "new", "lab"], 2, "there is a site lab already"),
+        (["runs", "--prune", "soon"], 2, "--prune soon: allowed is a number and d, h or m"),
+        (["serve", "embedding", "--node", "BETA"], 2, "wishes no embedding service on 'BETA'"),
+        (["frobnicate"], 2, "No such command 'frobnicate'"),
+        (["run", "restore", "--frob"], 2, "No such option"),
+    ],
+)
+def test_what_is_wrong_is_one_line_on_stderr(lab_site: Site, words: list[str], code: int, line: str) -> None:
+    done = aya(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert line in done.stderr
+    assert done.stderr.startswith("aya: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_with_json_an_error_is_a_document_too(lab_site: Site) -> None:
+    done = aya("run", "restor", "--json")
+    assert done.returncode == 2
+    said = json.loads(done.stdout)
+    assert said["exit_code"] == 2
+    assert said["error"]["type"] == "UsageError"
+
+
+def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> None:
+    done = aya("status", "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["status"], said["site"]) == (0, "passed", "lab")
+    assert set(said) == {"schema", "site", "at", "status", "checks", "nodes"}
+    assert set(said["nodes"]) == {"ALPHA", "BETA", "AIR"}
+
+
+def test_status_of_a_site_that_is_down_fails(lab_site: Site) -> None:
+    done = aya("status", "--site", "model")
+    assert done.returncode == 1
+    assert "✗ failed" in done.stdout
+
+
+def test_a_run_prints_a_line_per_check_and_the_notebook_last(lab: Site) -> None:
+    done = aya("run", "verify_replication", "-p", "rows=3")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("✓ marked rows arrive: 3 of 3") and "(expected: all within 2 s)" in line for line in lines)
+    assert Path(lines[-1]).is_file()
+    assert lines[-2].startswith("✓ verify_replication on lab: 18 of 18 checks passed")
+
+
+def test_a_run_as_json_is_its_record_and_progress_goes_to_stderr(lab: Site) -> None:
+    done = aya("run", "start_here", "--json")
+    said = json.loads(done.stdout)
+    assert (said["outcome"], said["exit_code"], said["schema"]) == ("passed", 0, 1)
+    assert "✓ ALPHA is the primary" in done.stderr
+    assert json.loads(aya("runs", "--json").stdout)["runs"][0]["runbook"] == "start_here"
+
+
+def test_psql_and_env_reach_the_nodes(lab: Site) -> None:
+    assert aya("lab", "psql", "beta", "-Atc", "SELECT pg_is_in_recovery()").stdout == "t\n"
+    assert aya("lab", "env").stdout.count("export PG") == 2
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["run"], ["status"], ["runs"], ["params"], ["lab"], ["lab", "up"], ["lab", "break"], ["serve"]]
+)
+def test_help_is_there_for_everything(words: list[str]) -> None:
+    done = aya(*words, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_the_parameters_and_the_faults_are_listed() -> None:
+    assert "deadline_s" in aya("params", "restore").stdout
+    assert "verify_replication" in aya("params").stdout
+    listed = aya("lab", "break").stdout
+    assert all(name in listed for name in FAULTS)
+
+
+def test_an_error_is_one_line_with_its_hint() -> None:
+    error = AyaError("something\n  is wrong", hint="do  this")
+    assert str(error) == "something is wrong. do this"
+    assert str(Unreachable("ALPHA", "ssh", "no\nroute")) == "ALPHA is unreachable: ssh: no route"
+    assert error._render_traceback_() == ["AyaError: something is wrong. do this"]
+
+
+def test_a_fault_needs_a_lab(place: Path) -> None:
+    from tests_support import make
+
+    site = make(place, "no-lab")
+    with pytest.raises(AyaError, match="the lab no-lab is not there"):
+        inject(site, "beta-down")
+    assert open_nodes(site)["BETA"].supervisor.state("postgresql").status == "stopped"
