@@ -121,7 +121,7 @@ def _cell(cell: Cell) -> str:
         style = f"background:{FILL[cell.tone]};color:#fff;border-radius:3px;padding:1px 6px;white-space:nowrap"
         return f'<span style="{style}">{_e(str(cell))}</span>'
     if isinstance(cell, Code):
-        return f'<code style="white-space:pre-wrap;background:transparent;color:inherit">{_e(cell.text)}</code>'
+        return f'<code style="white-space:pre-wrap;background:transparent;color:inherit;padding:0">{_e(cell.text)}</code>'
     return _e(cell)
 
 

@@ -54,6 +54,18 @@ def answers(node: NodeSeen) -> Check:
     )
 
 
+def vector_column(site: Site, node: NodeSeen) -> Check:
+    """The column for embeddings takes vectors of the site's dimension."""
+    wished = site.embedding.dimension
+
+    def of(cluster: Cluster) -> Judged:
+        found = cluster.vector_dimension
+        hint = "Site and database speak of different models: correct embedding in site.yaml, or embed the chunks anew"
+        return holds(found == wished, "no such column" if found is None else f"{found} dimensions", hint)
+
+    return judge(f"{node.name} chunks.embedding", f"{wished} dimensions", node.cluster, of, hint=server_hint(node))
+
+
 def one_primary(nodes: Sequence[NodeSeen]) -> Check:
     """No two nodes of the pair accept writes. A node that runs and cannot be asked leaves it unknown."""
     writable = [node.name for node in nodes if node.writable]

@@ -22,6 +22,7 @@ def pair(site: Site, seen: Overview) -> list[Check]:
     return [
         cluster.alive(primary),
         cluster.primary(primary),
+        cluster.vector_column(site, primary),
         *embedding(primary),
         cluster.alive(standby),
         cluster.standby(standby),

@@ -24,7 +24,10 @@ class Switch:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A server that answers. ``lsn``: written or, on a standby, replayed. ``history``: ends of earlier timelines."""
+    """A server that answers. ``lsn``: written or, on a standby, replayed. ``history``: ends of earlier timelines.
+
+    ``vector_dimension``: of the column ``chunks.embedding``; None when there is no such column, or it has no dimension.
+    """
 
     node: str
     system_identifier: str
@@ -34,6 +37,7 @@ class Cluster:
     timeline: int
     lsn: str
     pgvector: str | None
+    vector_dimension: int | None = None
     history: tuple[Switch, ...] = ()
 
     @property
@@ -66,6 +70,7 @@ class _Row:
     timeline: int
     lsn: str
     pgvector: str | None
+    vector_dimension: int | None
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def read(name: str, connection: Connection) -> Cluster:
         row.timeline,
         row.lsn,
         row.pgvector,
+        row.vector_dimension,
         parse_history(text or ""),
     )
 

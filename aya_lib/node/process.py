@@ -47,9 +47,9 @@ class Processes:
     def describe(self, action: Action, service: str) -> str:
         if service == "postgresql":
             return f"pg_ctl {action} -D {self.here.data_directory}"
-        return {"start": " ".join(["python", *self.command[1:]]), "stop": f"kill -TERM $(PID in {self.pid_file})"}.get(
-            action, "stop it, then start it"
-        )
+        serve = f"aya serve embedding --site {self.here.site.name} --node {self.here.name}"
+        stop = f"kill -TERM $(jq .pid {self.pid_file})"
+        return {"start": serve, "stop": stop, "restart": f"{stop}; {serve}"}[action]
 
     def start(self, service: str) -> None:
         if self.state(service).status in ("running", "frozen"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from aya_lib.facts.unseen import Missing
 from aya_lib.probe import Visibility
@@ -14,7 +16,23 @@ if TYPE_CHECKING:
 INK, MARK, LIMIT = "#808890", "#2f81f7", "#d9534f"
 
 
-def visibility(found: Visibility | Missing) -> Figure | Note:
+@dataclass(frozen=True)
+class Picture:
+    """A figure that shows itself in any notebook, and says in a line what it shows where there are no pictures."""
+
+    figure: Figure
+    caption: str
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.figure.savefig(out, format="png", dpi=110)
+        return out.getvalue()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.caption)
+
+
+def visibility(found: Visibility | Missing) -> Picture | Note:
     """Milliseconds until each marked row was visible, in the order they were written, with p50 and p95."""
     if not isinstance(found, Visibility) or not found.seen:
         return Note("No plot: no row arrived." if isinstance(found, Visibility) else "No plot: not measured.", "quiet")
@@ -50,4 +68,4 @@ def visibility(found: Visibility | Missing) -> Figure | Note:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
-    return figure
+    return Picture(figure, f"Plot: milliseconds until each of {len(arrived)} marked rows was visible on {found.standby}")

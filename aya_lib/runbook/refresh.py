@@ -19,7 +19,7 @@ import yaml
 from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.lab.new import new
-from aya_lib.site import read_yaml
+from aya_lib.site import Site, read_yaml
 
 KEPT = ("tags",)
 
@@ -45,13 +45,18 @@ def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(config[name]["regex"]), config[name].get("replace", "")) for name in config.sections()]
 
 
-def _own_lab(scratch: Path) -> Any:
-    scratch.chmod(0o755)
-    model = scratch / "parameters" / "model" / "site.yaml"
+def model_site(folder: Path) -> Path:
+    """A copy of the lab's description as the site ``model``, in a parameters folder of its own; that folder."""
+    model = folder / "parameters" / "model" / "site.yaml"
     model.parent.mkdir(parents=True)
     content = read_yaml(settings.parameters() / "lab" / "site.yaml") | {"name": "model"}
     model.write_text(yaml.safe_dump(content, sort_keys=False))
-    os.environ |= {"AYA_PARAMETERS": str(scratch / "parameters"), "AYA_RUNS": str(scratch / "runs")}
+    return folder / "parameters"
+
+
+def _own_lab(scratch: Path) -> Site:
+    scratch.chmod(0o755)
+    os.environ |= {"AYA_PARAMETERS": str(model_site(scratch)), "AYA_RUNS": str(scratch / "runs")}
     return new("lab", scratch / "lab", like="model")
 
 

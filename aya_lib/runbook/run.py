@@ -109,6 +109,8 @@ def _execute(source: Path, target: Path, values: dict[str, Any], environment: di
                 language="python",
                 progress_bar=False,
             )
+    except KeyboardInterrupt:
+        return stop.reason
     except DeadKernelError:
         return "the kernel died"
     except PapermillExecutionError as error:

@@ -30,12 +30,12 @@ def test_every_committed_output_is_what_a_run_gives_today(lab: Site) -> None:
 
 def test_a_changed_expected_output_is_noticed(lab: Site, tmp_path: Path) -> None:
     content = (settings.home() / "notebooks" / "start_here.ipynb").read_text()
-    assert "17 of 17 checks passed" in content
+    assert "18 of 18 checks passed" in content
     changed = tmp_path / "start_here.ipynb"
-    changed.write_text(content.replace("17 of 17 checks passed", "16 of 17 checks passed"))
+    changed.write_text(content.replace("18 of 18 checks passed", "17 of 18 checks passed"))
     done = nbval(changed)
     assert done.returncode == 1
-    assert "16 of 17" in done.stdout
+    assert "17 of 18" in done.stdout
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

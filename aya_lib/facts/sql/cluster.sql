@@ -9,7 +9,9 @@ SELECT s.system_identifier::text AS system_identifier,
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
        END AS timeline,
        (CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn,
-       (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector
+       (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
+       (SELECT nullif(atttypmod, -1) FROM pg_attribute
+         WHERE attrelid = to_regclass('public.chunks') AND attname = 'embedding' AND NOT attisdropped) AS vector_dimension
   FROM pg_control_system() s,
        pg_control_checkpoint() c,
        (SELECT pg_is_in_recovery() AS in_recovery) r
