@@ -30,13 +30,12 @@ def pair(site: Site, seen: Overview) -> list[Check]:
         cluster.one_primary([primary, standby]),
         cluster.same_system(primary, standby),
         cluster.not_diverged(standby, primary),
-        *stream(site, seen),
+        *stream(site, primary, standby),
     ]
 
 
-def stream(site: Site, seen: Overview) -> list[Check]:
-    """Replication from the node that is the primary to the site's standby."""
-    primary, standby = (seen.nodes[name] for name in site.pair)
+def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
+    """Replication from one node to the other: stream, slot, lag, and when each side last heard of the other."""
     sender, receiver = sender_of(primary), receiver_of(standby)
     return [
         replication.stream(site, sender, standby.name),

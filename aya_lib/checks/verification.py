@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aya_lib.checks import cluster, replication
+from aya_lib.checks import cluster
+from aya_lib.checks import overview as glance
 from aya_lib.checks.check import Check, Judged, holds, judge
-from aya_lib.checks.overview import receiver_of, sender_of
 from aya_lib.facts.contents import Compared
 from aya_lib.facts.overview import NodeSeen, Overview
 from aya_lib.facts.unseen import Missing, Planned
@@ -35,16 +35,7 @@ def roles(site: Site, seen: Overview) -> list[Check]:
 
 def streaming(site: Site, seen: Overview) -> list[Check]:
     """The stream, the slot, and when each side last heard of the other."""
-    primary, standby = pair(seen, site)
-    sender, receiver = sender_of(primary), receiver_of(standby)
-    return [
-        replication.stream(site, sender, standby.name),
-        replication.slot(site, sender),
-        replication.receives_from(site, receiver, primary),
-        replication.replaying(receiver),
-        *replication.silence(site, sender, receiver),
-        replication.lag(site, sender),
-    ]
+    return glance.stream(site, *pair(seen, site))
 
 
 def visible(measured: Visibility | Missing) -> Check:

@@ -70,22 +70,6 @@ class Receiver:
     timeout_s: float
 
 
-@dataclass(frozen=True)
-class _ReceiverRow:
-    status: str | None
-    slot_name: str | None
-    sender_host: str | None
-    sender_port: int | None
-    received_timeline: int | None
-    receipt_age_s: float | None
-    received_lsn: str | None
-    replayed_lsn: str | None
-    replay_state: str
-    last_commit_age_s: float | None
-    has_conninfo: bool
-    timeout_s: float
-
-
 def look_sender(node: Node) -> Sender | Missing:
     """Streams and slots of a server that is a primary."""
 
@@ -102,7 +86,6 @@ def look_receiver(node: Node) -> Receiver | Missing:
 
     def ask() -> Receiver:
         with node.session() as connection:
-            row = rows(connection, __package__, "receiver", _ReceiverRow)[0]
-            return Receiver(node.name, **vars(row))
+            return rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
 
     return seen(node.name, "pg_stat_wal_receiver", ask)

@@ -1,5 +1,6 @@
 -- The receiving side. Without a receiver process the row is there all the same, with status null.
-SELECT w.status,
+SELECT %(node)s::text AS node,
+       w.status,
        w.slot_name,
        w.sender_host,
        w.sender_port,
