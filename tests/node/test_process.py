@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 from aya_lib.errors import AyaError
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.process import Processes
+from aya_lib.node.shell import become
 from aya_lib.site import Site
 
 
@@ -51,12 +53,20 @@ def test_a_pid_file_of_another_process_is_stale_and_that_process_is_never_signal
 
 def test_a_postmaster_pid_of_another_process_is_stale_and_start_goes_past_it(alpha: Node) -> None:
     alpha.supervisor.stop("postgresql")
-    path = alpha.data_directory / "postmaster.pid"
-    path.write_text(f"{os.getpid()}\n{alpha.data_directory}\n1\n5432\n\n\n")
-    assert alpha.supervisor.state("postgresql").status == "stale"
-    alpha.supervisor.stop("postgresql")
-    alpha.supervisor.start("postgresql")
-    assert alpha.supervisor.state("postgresql").status == "running"
+    # PostgreSQL itself refuses to start over the PID of a living process of its own account.
+    identity = become(alpha.account) if os.geteuid() == 0 else {}
+    stranger = subprocess.Popen(["sleep", "60"], **identity)
+    try:
+        path = alpha.data_directory / "postmaster.pid"
+        path.write_text(f"{stranger.pid}\n{alpha.data_directory}\n1\n5432\n\n\n")
+        assert alpha.supervisor.state("postgresql").status == "stale"
+        alpha.supervisor.stop("postgresql")
+        alpha.supervisor.start("postgresql")
+        assert alpha.supervisor.state("postgresql").status == "running"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_start_and_stop_are_harmless_twice(alpha: Node) -> None:

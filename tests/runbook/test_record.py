@@ -1,0 +1,63 @@
+"""The record: there at every step, and its end fits also on a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aya_lib.errors import AyaError
+from aya_lib.runbook.record import Record
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_the_end_of_a_record_fits_on_a_full_disk(small_disk: Path) -> None:
+    record = Record.begin(small_disk / "r.json", runbook="x")
+    fill(small_disk)
+    record.add("check", name="a" * 20_000)
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        record.add("check", name="b" * 40_000)
+    assert json.loads(record.path.read_text())["steps"][0]["kind"] == "check"
+
+
+def test_on_a_full_disk_no_run_begins(small_disk: Path) -> None:
+    fill(small_disk)
+    with pytest.raises(AyaError, match=r"no run record can be written.*No space left on device.*AYA_RUNS"):
+        Record.begin(small_disk / "r.json")
+    assert not list(small_disk.glob("r.*"))
+
+
+def test_every_step_is_on_disk_at_once_and_whole(tmp_path: Path) -> None:
+    record = Record.begin(tmp_path / "r.json", runbook="x")
+    for number in range(3):
+        record.add("look", title=str(number))
+        assert len(json.loads(record.path.read_text())["steps"]) == number + 1
+    record.end("passed")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_what_is_no_record_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(AyaError, match=r"r\.json is not a run record"):
+        Record.load(tmp_path / "r.json")
