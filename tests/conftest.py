@@ -44,18 +44,22 @@ def place() -> Iterator[Path]:
 def lab(place: Path) -> Iterator[Site]:
     """A whole lab, the one called ``lab``, shared by the tests that leave it as they found it."""
     site = make(place, "lab")
-    labs.up(site)
-    yield site
-    labs.delete(site)
+    try:
+        labs.up(site)
+        yield site
+    finally:
+        labs.delete(site)
 
 
 @pytest.fixture(scope="module")
 def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A lab of the module's own, without the embedding service: to be broken."""
     site = make(place, str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "bare-"))
-    labs.up(site, embedding=False)
-    yield site
-    labs.delete(site)
+    try:
+        labs.up(site, embedding=False)
+        yield site
+    finally:
+        labs.delete(site)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ PATTERNS = {
     "token": r"\b(ghp_\w{20,}|xox[abp]-\w{10,}|sk-[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b",
     "password in a URL": r"\w+://\w+:(?!\*|hunter2|\[)[^\s@/'\"{]+@\w",
     "password file line": r"127\.0\.0\.1:\*:\*:\w+:[\w-]{20,}",
-    "path of one machine": re.escape(str(HOME.parent)) + r"/\w|/tmp/aya-|/root/",
+    "path of one machine": rf"{re.escape(str(HOME.parent))}/\w|/tmp/aya-|{re.escape(str(Path.home()))}/\w",
 }
 
 

@@ -37,7 +37,7 @@ def test_launchctl_print(name: str, status: str, pid: int | None, detail: str) -
 @pytest.mark.parametrize(
     ("name", "status", "pid", "detail"),
     [
-        ("systemctl-running", "running", 812, ""),
+        ("systemctl-running", "running", 30, ""),
         ("systemctl-failed", "failed", None, "failed: exit-code, exit status 1"),
         ("systemctl-restarting", "failed", None, "auto-restart: signal, exit status 9"),
         ("systemctl-stopped", "stopped", None, "inactive (dead)"),
@@ -52,7 +52,7 @@ def test_systemctl_show(name: str, status: str, pid: int | None, detail: str) ->
 def test_systemd_tells_since_when() -> None:
     since = parse_show(recorded("systemctl-running")).since
     assert since is not None
-    assert since.isoformat() == "2026-10-05T09:13:16+00:00"
+    assert since.isoformat() == "2026-11-24T13:51:58+00:00"
 
 
 @pytest.mark.parametrize(
