@@ -110,6 +110,7 @@ def status(site: SiteName = "lab", as_json: Json = False) -> None:
     """The state of a site at a glance. Exit 1 when a check failed or is unknown."""
     from pydantic_core import to_jsonable_python
 
+    from aya_lib import lab as labs
     from aya_lib.checks import overview as checks
     from aya_lib.checks.check import Checks, worst
     from aya_lib.facts import overview
@@ -118,6 +119,7 @@ def status(site: SiteName = "lab", as_json: Json = False) -> None:
     from aya_lib.site import load_site
 
     wished = load_site(site)
+    labs.require(wished)
     seen = overview.look(open_nodes(wished))
     found = checks.judge(wished, seen)
     if as_json:

@@ -14,6 +14,7 @@ import yaml
 from tests_support import make
 
 from aya_lib import lab as labs
+from aya_lib.lab.lab import MARKER
 from aya_lib.site import Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
@@ -64,5 +65,8 @@ def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def lab_site(place: Path) -> Site:
-    """The description of the lab called ``lab``; it need not run."""
-    return make(place, "lab")
+    """The lab called ``lab``, as one that was made and need not run."""
+    site = make(place, "lab")
+    site.root.mkdir(exist_ok=True)
+    (site.root / MARKER).touch()
+    return site

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests_support import make
 
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
+from aya_lib.lab.lab import MARKER
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site
 
@@ -31,7 +33,9 @@ def aya(*words: str) -> subprocess.CompletedProcess[str]:
         (["status", "--site", "labb"], 2, "unknown site 'labb'"),
         (["lab", "break", "nothing"], 2, "unknown fault 'nothing'"),
         (["lab", "psql", "gamma"], 2, "unknown node 'gamma'. Allowed are alpha, beta, air"),
-        (["lab", "status", "--site", "model"], 1, "the lab model is not there. aya lab up --site model"),
+        (["lab", "status", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
+        (["status", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
+        (["run", "restore", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
         (["lab", "new", "lab"], 2, "there is a site lab already"),
         (["runs", "--prune", "soon"], 2, "--prune soon: allowed is a number and d, h or m"),
         (["serve", "embedding", "--node", "BETA"], 2, "wishes no embedding service on 'BETA'"),
@@ -63,8 +67,11 @@ def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> No
     assert set(said["nodes"]) == {"ALPHA", "BETA", "AIR"}
 
 
-def test_status_of_a_site_that_is_down_fails(lab_site: Site) -> None:
-    done = aya("status", "--site", "model")
+def test_status_of_a_site_that_is_down_fails(place: Path) -> None:
+    site = make(place, "cold")
+    site.root.mkdir()
+    (site.root / MARKER).touch()
+    done = aya("status", "--site", "cold")
     assert done.returncode == 1
     assert "✗ failed" in done.stdout
 
@@ -115,8 +122,6 @@ def test_an_error_is_one_line_with_its_hint() -> None:
 
 
 def test_a_fault_needs_a_lab(place: Path) -> None:
-    from tests_support import make
-
     site = make(place, "no-lab")
     with pytest.raises(AyaError, match="the lab no-lab is not there"):
         inject(site, "beta-down")

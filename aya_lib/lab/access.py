@@ -55,7 +55,7 @@ def env(site: Site) -> str:
     The nodes' services connect as the owner, ``aya_rag`` (whichever node accepts writes) as the application role.
     """
     if not passfile(site).exists():
-        raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
+        raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
     write_private(service_file(site), "\n".join(_services(site)))
     return f"export PGSERVICEFILE={shlex.quote(str(service_file(site)))}\nexport PGPASSFILE={shlex.quote(str(passfile(site)))}\n"
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from pgvector import Vector
-from pgvector.psycopg import register_vector
-
 from aya_lib import schema
 from aya_lib.errors import Unreachable
 from aya_lib.node import http
@@ -52,6 +49,9 @@ def missing(node: Node) -> bool:
 
 def load(node: Node, vectors: dict[str, list[float]]) -> None:
     """Load the documents into an empty knowledge base in one transaction, and build its vector index."""
+    from pgvector import Vector
+    from pgvector.psycopg import register_vector
+
     with node.session(write=True) as connection, connection.transaction():
         register_vector(connection)
         for document in shipped():

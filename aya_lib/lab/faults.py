@@ -18,7 +18,7 @@ import psutil
 
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import clusters
-from aya_lib.lab.lab import is_there
+from aya_lib.lab.lab import require
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.site import Site
@@ -36,8 +36,7 @@ def inject(site: Site, fault: str) -> str:
     """Inject the fault and say in a sentence what is broken now. :class:`UsageError` names the faults there are."""
     if fault not in FAULTS:
         raise UsageError(f"unknown fault '{fault}'", hint=f"There are {', '.join(FAULTS)}")
-    if not is_there(site):
-        raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
+    require(site)
     nodes = open_nodes(site)
     return FAULTS[fault](nodes[site.primary], nodes[site.standby])
 

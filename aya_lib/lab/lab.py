@@ -84,14 +84,24 @@ def delete(site: Site) -> None:
     shutil.rmtree(site.root)
 
 
+def is_lab(site: Site) -> bool:
+    """Whether the site is one that a lab can be: plain processes of this machine, and not production."""
+    return not site.production and all(wish.supervisor == "process" and not wish.ssh for wish in site.nodes.values())
+
+
 def is_there(site: Site) -> bool:
     """Whether the lab was made."""
     return (site.root / MARKER).exists()
 
 
+def require(site: Site) -> None:
+    """:class:`AyaError` with the way out when the site is a lab that was never made."""
+    if is_lab(site) and not is_there(site):
+        raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
+
+
 def _lab(site: Site) -> Site:
-    foreign = [name for name, node in site.nodes.items() if node.supervisor != "process" or node.ssh]
-    if site.production or foreign:
+    if not is_lab(site):
         raise UsageError(f"site {site.name} is not a lab: only sites whose nodes are processes of this machine are")
     return site
 

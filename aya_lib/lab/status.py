@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.errors import AyaError
-from aya_lib.lab.lab import is_there
+from aya_lib.lab.lab import require
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.show import Badge, Shown, Table
@@ -44,8 +43,7 @@ class LabStatus(Shown):
 
 def status(site: Site) -> LabStatus:
     """Every service of the lab; :class:`AyaError` when the lab was never made."""
-    if not is_there(site):
-        raise AyaError(f"the lab {site.name} is not there", hint=f"aya lab up --site {site.name}")
+    require(site)
     lines = []
     for name, node in open_nodes(site).items():
         lines.append(Line(name, "postgresql", node.wish.postgresql.port, node.supervisor.state("postgresql")))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aya_lib import __version__, settings
+from aya_lib import lab as labs
 from aya_lib.changes.change import Change, Plan
 from aya_lib.changes.change import apply as walk
 from aya_lib.checks.check import Check, Checks, Status, worst
@@ -48,6 +49,7 @@ class Runbook(Shown):
         self.name = name
         self.parameters = parameters.validate(declared, {key: namespace[key] for key in names})
         self.site = load_site(str(self.parameters.get("site", "lab")))
+        labs.require(self.site)
         self.nodes: Nodes = open_nodes(self.site)
         self.dry_run = bool(self.parameters.get("dry_run", False))
         self.approved_by = str(self.parameters.get("approved_by", ""))

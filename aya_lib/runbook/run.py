@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aya_lib import __version__, settings
+from aya_lib import lab as labs
 from aya_lib.errors import ParameterError
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
@@ -44,6 +45,7 @@ def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: 
     declaration = parameters.declared(parameters.find(name, settings.notebooks()))
     checked = parameters.validate(declaration, values)
     site = load_site(str(checked.get("site", "lab")))
+    labs.require(site)
     writes = declaration.changes_site and not checked.get("dry_run", False)
     with site_lock(site.name, declaration.name) if writes else nullcontext():
         return _locked(declaration, checked, dict(values), site.name, progress, locked=writes)
