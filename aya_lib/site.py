@@ -51,6 +51,10 @@ class EmbeddingService(Wish):
     host: str = Field("127.0.0.1", description="address the service binds to")
     port: Port = 8765
     unit: str = Field("aya.embedding-service", description="launchd label or systemd unit")
+    batch_texts: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="at most so many texts in one batch")
+    wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(2, description="an idle encoder waits this long for more texts")
+    waiting_texts: Annotated[int, Field(ge=1)] = Field(4096, description="more than these waiting: 503, try again later")
+    cache_texts: Annotated[int, Field(ge=0)] = Field(10_000, description="texts whose vectors are remembered; 0: none")
 
 
 class NodeWish(Wish):
@@ -73,11 +77,26 @@ class Database(Wish):
 
 
 class Embedding(Wish):
-    model: str = Field(description="sentence-transformers folder, hub name, or 'lab' for the small model of the lab extra")
+    model: str = Field(description="folder of the model, its hub name, or 'lab' for the small model of the lab extra")
     dimension: Annotated[int, Field(ge=1, le=16000)]
     sha256: Mapping[str, str] = Field(
         default_factory=dict, description="file of the model -> sha256 that it must have before it is loaded"
     )
+    backend: Literal["auto", "sentence-transformers", "mlx"] = Field(
+        "auto", description="auto: MLX on Apple Silicon, sentence-transformers elsewhere"
+    )
+    device: str | None = Field(None, description="of sentence-transformers: cpu, mps or cuda; default: the best there is")
+    query_instruction: str | None = Field(None, description="put before queries; default: what the model's makers ask for")
+
+
+class Knowledge(Wish):
+    """How documents become chunks, and how they are searched."""
+
+    chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = Field(
+        256, description="largest chunk in the model's own tokens; the model's maximum is the limit"
+    )
+    max_file_mb: Annotated[float, Field(gt=0)] = Field(20, description="a larger file is reported and left out")
+    language: Identifier = Field("english", description="PostgreSQL's text search configuration")
 
 
 class Replication(Wish):
@@ -104,6 +123,7 @@ class Site(Wish):
     directory: Path | None = Field(None, description="relative paths of this file stand below it")
     database: Database = Database()
     embedding: Embedding
+    knowledge: Knowledge = Knowledge()
     replication: Replication = Replication()
     deadlines: Deadlines = Deadlines()
     nodes: Mapping[str, NodeWish]

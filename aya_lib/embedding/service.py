@@ -1,139 +1,139 @@
-"""The HTTP service around the model. The port answers at once; until the model is loaded it answers 503."""
+"""The HTTP service around the engine. The port answers at once; until the model is loaded it answers 503."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from statistics import mean, quantiles
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
+import orjson
 import uvicorn
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aya_lib import __version__
-from aya_lib.embedding.model import Model, load
+from aya_lib.embedding.bodies import MAX_BODY, OpenAI, Text, Texts
+from aya_lib.embedding.engine import Engine, Refused
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.shell import Local
-from aya_lib.site import Site
+from aya_lib.site import Embedding, EmbeddingService, Site
 
-MAX_CHARACTERS = 1_000_000
-MAX_TEXTS = 1024
-WINDOW = 1000  # requests whose latency /stats remembers
+FINISH_S = 60  # how long a service that is told to stop goes on with the requests it has
 
 
-class Text(BaseModel):
-    text: Annotated[str, Field(description="what is to be embedded")]
-
-
-class Texts(BaseModel):
-    texts: Annotated[list[str], Field(description=f"at most {MAX_TEXTS}")]
-
-
-class Service:
-    """The model, one worker thread for it, and what was done so far."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.model: Model | None = None
-        self.error: str | None = None
-        self.metal = False
-        self.started = time.time()
-        self.requests = self.texts = self.errors = 0
-        self.latency_ms: deque[float] = deque(maxlen=WINDOW)
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
-
-    def load(self) -> None:
-        """Load the model and encode once, so that the first request finds it warm."""
-        try:
-            model = load(self.site.embedding)
-            model.encode(["warm"])
-            self.metal = metal_available()
-            self.model = model
-        except (AyaError, ImportError, RuntimeError) as error:
-            self.error = str(error).splitlines()[0]
-
-    async def encode(self, texts: Sequence[str]) -> tuple[Model, list[list[float]]]:
-        """Vectors of the texts; HTTP 503 while there is no model, 413 when it is too much at once."""
-        self.requests += 1
-        if self.model is None:
-            self.errors += 1
-            raise HTTPException(503, f"the model cannot be loaded: {self.error}" if self.error else "the model is loading")
-        if len(texts) > MAX_TEXTS or any(len(text) > MAX_CHARACTERS for text in texts):
-            self.errors += 1
-            raise HTTPException(413, f"at most {MAX_TEXTS} texts of at most {MAX_CHARACTERS:,} characters each")
-        started = time.perf_counter()
-        vectors = await asyncio.get_running_loop().run_in_executor(self.worker, self.model.encode, texts)
-        self.latency_ms.append((time.perf_counter() - started) * 1000)
-        self.texts += len(texts)
-        return self.model, vectors
-
-    def health(self) -> JSONResponse:
-        status = "healthy" if self.model else "failed" if self.error else "loading"
-        said: dict[str, Any] = {
-            "status": status,
-            "metal_available": self.metal,
-            "model_loaded": self.model is not None,
-            "model": self.model.name if self.model else self.site.embedding.model,
-            "dimension": self.model.dimension if self.model else self.site.embedding.dimension,
-            "device": self.model.device if self.model else None,
-            "version": __version__,
-            "uptime_s": round(time.time() - self.started, 3),
-        }
-        return JSONResponse(said | ({"error": self.error} if self.error else {}), 200 if self.model else 503)
-
-    def stats(self) -> dict[str, Any]:
-        taken = list(self.latency_ms)
-        cuts = quantiles(taken, n=20, method="inclusive") if len(taken) > 1 else taken * 19
-        return {
-            "requests": self.requests,
-            "texts": self.texts,
-            "errors": self.errors,
-            "latency_ms": {"mean": mean(taken), "p50": cuts[9], "p95": cuts[18], "of": len(taken)} if taken else None,
-            "started_at": datetime.fromtimestamp(self.started, UTC).isoformat(),
-            "uptime_s": round(time.time() - self.started, 3),
-        }
-
-
-def create_app(site: Site) -> FastAPI:
+def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
     """The application; its model loads in the background from start-up on."""
-    service = Service(site)
+    engine = Engine(wish, service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = service.worker.submit(service.load)
+        running = asyncio.create_task(engine.run())
         yield
-        loading.cancel()
-        service.worker.shutdown(wait=False, cancel_futures=True)
+        engine.batcher.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(running, FINISH_S)
+        engine.worker.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(title="AYA embedding service", version=__version__, lifespan=lifespan)
+    app.add_middleware(Measured, engine=engine)
 
-    @app.get("/health")
-    async def health() -> JSONResponse:
-        return service.health()
+    @app.get("/health", response_model=None)
+    async def health() -> Response:
+        said = engine.health()
+        return _json(said, 200 if said["status"] == "healthy" else 503)
 
-    @app.get("/stats")
-    async def stats() -> dict[str, Any]:
-        return service.stats()
+    @app.get("/stats", response_model=None)
+    async def stats() -> Response:
+        return _json(engine.measures.stats())
 
-    @app.post("/embed")
-    async def embed(body: Text) -> dict[str, Any]:
-        model, vectors = await service.encode([body.text])
-        return {"embedding": vectors[0], "dimension": model.dimension, "model": model.name}
+    @app.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        return Response(engine.measures.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/embed/batch")
-    async def batch(body: Texts) -> dict[str, Any]:
-        model, vectors = await service.encode(body.texts)
-        return {"embeddings": vectors, "count": len(vectors), "dimension": model.dimension, "model": model.name}
+    @app.post("/embed", response_model=None)
+    async def embed(body: Text) -> Response:
+        return _json((await engine.embed([body.text], body.input_type, body.truncate)).single())
+
+    @app.post("/embed/batch", response_model=None)
+    async def batch(body: Texts) -> Response:
+        return _json((await engine.embed(body.texts, body.input_type, body.truncate)).batch())
+
+    @app.post("/v1/embeddings", response_model=None)
+    async def openai(body: OpenAI) -> Response:
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        _is_ours(engine, body)
+        return _json((await engine.embed(texts, body.input_type, body.truncate)).openai(body.encoding_format))
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:
+        return _refusal(request.url.path, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+        return _refusal(request.url.path, Refused(422, said))
 
     return app
+
+
+def _is_ours(engine: Engine, body: OpenAI) -> None:
+    model = engine.model
+    if model and body.model and body.model not in (model.name, model.name.rsplit("/", 1)[-1]):
+        raise Refused(404, f"this service runs {model.name}, not {body.model}")
+    if model and body.dimensions not in (None, model.dimension):
+        raise Refused(422, f"{model.name} gives {model.dimension} dimensions, not {body.dimensions}")
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+
+
+def _refusal(path: str, error: Refused) -> Response:
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    openai = {"error": {"message": error.detail, "type": kind, "param": None, "code": None}}
+    response = _json(openai if path.startswith("/v1/") else {"detail": error.detail}, error.status)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+class Measured:
+    """Counts and times each POST, and refuses a body that is too large while it arrives, not after."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self.app, self.engine = app, engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
+        started, path, status, size = time.perf_counter(), scope["path"], 500, 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            return message if size <= MAX_BODY else {"type": "http.disconnect"}
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if size <= MAX_BODY:
+                status = message.get("status", status)
+                await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+            if size > MAX_BODY:
+                status = 413
+                line = f"the body is larger than {MAX_BODY // 1024 // 1024} MB: send it in parts"
+                await _refusal(path, Refused(status, line))(scope, receive, send)
+        finally:
+            known = path if path in ("/embed", "/embed/batch", "/v1/embeddings") else "other"
+            self.engine.measures.request(known, status, time.perf_counter() - started)
 
 
 def serve(site: Site, node: str) -> None:
@@ -147,13 +147,5 @@ def serve(site: Site, node: str) -> None:
     if holder:
         held = f"port {wish.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
         raise AyaError(held, hint="Stop that process, or set another port in site.yaml")
-    uvicorn.run(create_app(site), host=wish.host, port=wish.port, log_level="warning", timeout_graceful_shutdown=10)
-
-
-def metal_available() -> bool:
-    """What MLX says of this machine; False where MLX is not installed."""
-    try:
-        import mlx.core as mx
-    except ImportError:
-        return False
-    return bool(mx.metal.is_available())
+    app = create_app(site.embedding, wish)
+    uvicorn.run(app, host=wish.host, port=wish.port, log_level="warning", timeout_graceful_shutdown=FINISH_S)

@@ -16,7 +16,7 @@ import pytest
 from tests_support import make
 
 from aya_lib import settings
-from aya_lib.embedding import model
+from aya_lib.embedding import files, model
 from aya_lib.errors import AyaError, DeadlinePassed, UsageError
 from aya_lib.node import http, wait
 from aya_lib.site import Embedding, Site, load_site
@@ -130,7 +130,7 @@ def test_a_peer_that_drips_costs_the_deadline() -> None:
 
 
 def test_a_changed_file_of_the_model_is_never_loaded(site: Site, tmp_path: Path) -> None:
-    source = model.locate(site.embedding)
+    source = files.locate(site.embedding)
     assert isinstance(source, Path)
     shutil.copy(source / "tokenizer.json", tmp_path)
     with (tmp_path / "tokenizer.json").open("r+b") as file:

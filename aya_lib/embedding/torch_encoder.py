@@ -1,0 +1,51 @@
+"""sentence-transformers as an encoder: CPU, MPS or CUDA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aya_lib.embedding.files import ModelFiles
+from aya_lib.errors import AyaError
+
+if TYPE_CHECKING:
+    from aya_lib.embedding.model import Vectors
+
+ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
+ON_GPU = 16_384
+
+
+class TorchEncoder:
+    """The whole sentence-transformers pipeline after its tokenizer, so that any model it can load is served."""
+
+    backend = "sentence-transformers"
+
+    def __init__(self, files: ModelFiles, device: str | None = None) -> None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the files are here: no hub is asked
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self.network = SentenceTransformer(str(files.folder), device=device)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise AyaError(f"the model {files.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+        self.network.eval()
+        self.device = str(self.network.device)
+        self.batch_tokens = ON_CPU if self.device == "cpu" else ON_GPU
+        self.dimension = int(self.network.get_embedding_dimension() or 0)
+
+    def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
+        import torch
+
+        longest = max(map(len, ids))
+        tokens = torch.zeros((len(ids), longest), dtype=torch.long)
+        mask = torch.zeros_like(tokens)
+        for row, one in enumerate(ids):
+            tokens[row, : len(one)] = torch.tensor(one)
+            mask[row, : len(one)] = 1
+        features = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": torch.zeros_like(tokens)}
+        with torch.inference_mode():
+            found = self.network.forward({name: value.to(self.network.device) for name, value in features.items()})
+            unit = torch.nn.functional.normalize(found["sentence_embedding"].float(), p=2, dim=1)
+        vectors: Vectors = unit.cpu().numpy()
+        return vectors
