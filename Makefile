@@ -37,6 +37,8 @@ refresh: install ## Execute the notebooks in place, on a lab of their own
 
 bench: install ## Measure start-up, the lab and a run; keeps results in benchmarks/
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/knowledge.py
 
 lab-up: install ## Start the lab
 	$(BIN)/aya lab up

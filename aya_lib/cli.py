@@ -147,8 +147,11 @@ def embedding(
 
 def main() -> None:
     """The console script: every error is one line on stderr and an exit code, or one JSON document with --json."""
+    from aya_lib.cli_knowledge import ingest, search
     from aya_lib.cli_lab import lab
 
+    app.command(epilog="Example: aya ingest docs/ --category manuals --prune")(ingest)
+    app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')(search)
     app.add_typer(lab, name="lab")
     try:
         sys.exit(app(standalone_mode=False) or 0)

@@ -40,10 +40,12 @@ class Service:
 
 @dataclass(frozen=True)
 class Sql:
-    """A statement with its values; run as the owner, in a session that may write."""
+    """A statement with its values; run as the owner, in a session that may write. ``database`` None: the site's."""
 
     statement: str
     values: tuple[str, ...] = ()
+    database: str | None = "postgres"
+    deadline_s: float | None = None
 
     def command(self, node: Node) -> str:
         shown = self.statement
@@ -52,8 +54,8 @@ class Sql:
         return shown
 
     def perform(self, node: Node) -> None:
-        with node.session(database="postgres", write=True) as connection:
-            connection.execute(self.statement.encode(), self.values)
+        with node.session(database=self.database, write=True, deadline_s=self.deadline_s) as connection:
+            connection.execute(self.statement.encode(), self.values or None)
 
 
 @dataclass(frozen=True)

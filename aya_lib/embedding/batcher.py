@@ -59,6 +59,8 @@ class Batcher:
 
     async def vectors(self, ids: Sequence[Sequence[int]]) -> list[Vector]:
         """The vectors, in order. :class:`QueueFull` when there is no room for all of them."""
+        if not ids:
+            return []
         if len(self) + len(ids) > self.limit:
             raise QueueFull(f"{len(self)} texts are waiting, at most {self.limit} may")
         loop = asyncio.get_running_loop()
@@ -77,6 +79,7 @@ class Batcher:
                 await self.arrived.wait()
                 if len(self) < self.texts and not self.closing:
                     await asyncio.sleep(self.wait_s)  # who comes a moment later comes along
+                continue
             await self._one(encode, self._next(budget))
 
     def close(self) -> None:
@@ -123,4 +126,3 @@ class Batcher:
         for each, vector in zip(batch, found, strict=True):
             if not each.future.done():
                 each.future.set_result(vector)
-

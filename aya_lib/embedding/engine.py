@@ -60,7 +60,12 @@ class Engine:
             return
         self.measures.info.info({"model": model.name, "backend": model.encoder.backend, "device": model.encoder.device})
         self.model = model
-        await self.batcher.run(model.encoder.vectors, model.encoder.batch_tokens)
+        try:
+            await self.batcher.run(model.encoder.vectors, model.encoder.batch_tokens)
+        except Exception as error:  # nobody serves the queue any more: that must be seen, not waited for
+            self.error = f"the queue broke off: {type(error).__name__}: {error}"
+            self.model = None
+            raise
 
     def _load(self) -> Model | None:
         try:

@@ -131,7 +131,7 @@ def populate(node: Node, *, replicated: bool) -> None:
         if replicated and not connection.execute(slots, (site.replication.slot,)).fetchone():
             connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (site.replication.slot,))
     with node.session(write=True) as connection:
-        schema.create(connection, site.embedding.dimension, wish.application_role, offline_queue=node.wish.role == "laptop")
+        schema.create(connection, site, offline_queue=node.wish.role == "laptop")
 
 
 def _conninfo(primary: Node, passfile: Path) -> str:

@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 
 from aya_lib import schema
+from aya_lib.embedding.files import open_files
 from aya_lib.errors import Unreachable
+from aya_lib.knowledge import provenance
 from aya_lib.node import http
 from aya_lib.node.node import Node
 from aya_lib.site import Site, default_directory
@@ -65,6 +67,8 @@ def load(node: Node, vectors: dict[str, list[float]]) -> None:
                     (row[0] if row else None, chunk, Vector(vectors[chunk]), index, json.dumps({"title": document.title})),
                 )
         schema.create_index(connection)
+        files = open_files(node.site.embedding)
+        provenance.record(connection, files.name, files.fingerprint, node.site.embedding.dimension)
 
 
 def vectors(site: Site, url: str | None) -> dict[str, list[float]] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aya_lib.node.node import Node
 
 Row = TypeVar("Row")
+MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
@@ -52,7 +53,7 @@ def session(
     limits = node.site.deadlines
     deadline_s = deadline_s or limits.statement_s
     where = f"SQL on {node.wish.host}:{node.wish.postgresql.port}"
-    connection = _connect(node, where, database, role, write)
+    connection = _connect(node, where, database, role, write, deadline_s)
     watch = Watch(connection.fileno(), deadline_s)
     try:
         yield connection
@@ -69,9 +70,9 @@ def session(
         connection.close()
 
 
-def _connect(node: Node, where: str, database: str | None, role: str | None, write: bool) -> Connection:
+def _connect(node: Node, where: str, database: str | None, role: str | None, write: bool, deadline_s: float) -> Connection:
     limits, wish = node.site.deadlines, node.site.database
-    options = f"-c statement_timeout={int(limits.statement_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
+    options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
     role = role or wish.owner
     password = secrets.find(node.site.name, f"{role} password") if wish.passfile is None and _no_passfile() else None
     try:
@@ -114,7 +115,9 @@ def _no_passfile() -> bool:
 
 
 def _message(error: psycopg.Error) -> str:
-    return error.diag.message_primary or " ".join(str(error).split())
+    """One line; a value that the server repeats in full (a vector, a document) is cut."""
+    said = error.diag.message_primary or " ".join(str(error).split())
+    return said if len(said) <= MESSAGE else f"{said[:MESSAGE]} ..."
 
 
 def statement(package: str, name: str) -> LiteralString:

@@ -5,17 +5,26 @@ from __future__ import annotations
 from psycopg import sql
 
 from aya_lib.node.sql import Connection, statement
+from aya_lib.schema import knowledge
+from aya_lib.site import Site
 
 
-def create(connection: Connection, dimension: int, application_role: str, *, offline_queue: bool = False) -> None:
-    """Tables, indexes and grants, in one transaction; applied twice it changes nothing.
+def create(connection: Connection, site: Site, *, offline_queue: bool = False) -> None:
+    """Tables, indexes and grants of the site's database; applied twice it changes nothing.
 
-    ``dimension``: of the embedding column. ``offline_queue``: also the laptop's ``write_queue``.
+    ``offline_queue``: also the laptop's ``write_queue``.
     """
-    values = {"dimension": sql.Literal(dimension), "role": sql.Identifier(application_role)}
+    role = sql.Identifier(site.database.application_role)
+    values = {"dimension": sql.Literal(site.embedding.dimension), "role": role}
     with connection.transaction():
         for name in ["schema", *(["write_queue"] if offline_queue else []), "grants"]:
             connection.execute(sql.SQL(statement(__package__, name)).format(**values))
+    state = knowledge.read(connection)
+    for name in [*knowledge.COLUMNS, *knowledge.INDEXES]:
+        if not getattr(state, name):
+            connection.execute(knowledge.text(site, name).encode())
+    if knowledge.read(connection).unfilled:
+        knowledge.fill_terms(connection, site.knowledge.language)
 
 
 def create_index(connection: Connection) -> None:

@@ -1,0 +1,105 @@
+"""``aya ingest`` and ``aya search``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aya_lib.errors import UsageError
+
+SiteName = Annotated[str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with .md .txt .html .pdf in them.")],
+    site: SiteName = "lab",
+    category: Annotated[
+        str | None, typer.Option("--category", metavar="C", help="Of the documents. Default: as they are, general at first.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Also delete documents whose files are gone from the folders.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Load documents: cut into chunks, embedded, written. The same file again changes nothing.
+
+    Killed at any point and run again, it goes on where it was. Exit 1 when a file was left out.
+    """
+    from tqdm import tqdm
+
+    from aya_lib.knowledge.ingest import ingest as run
+    from aya_lib.show import as_text
+
+    nodes = _nodes(site)
+    with tqdm(unit=" files", file=sys.stderr, disable=as_json or not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, total: int, chunks: int) -> None:
+            bar.total = total
+            bar.set_postfix_str(f"{chunks} chunks")
+            bar.update(done - bar.n)
+
+        report = run(nodes, paths, category=category, prune=prune, progress=progress)
+    print(json.dumps(report.json(), indent=1, ensure_ascii=False) if as_json else as_text(report.table()))
+    raise typer.Exit(1 if report.tally.failed else 0)
+
+
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases", or, -without work for words.')],
+    site: SiteName = "lab",
+    mode: Annotated[str, typer.Option("--mode", metavar="M", help="vector, text or hybrid.")] = "hybrid",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Results, at most 1000.")] = 5,
+    category: Annotated[str | None, typer.Option("--category", metavar="C", help="Only of this category.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Only with this in the metadata; repeatable.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="DATE", help="Documents created since then.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="Documents created before then.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the knowledge base."""
+    from aya_lib.knowledge.answer import ask
+    from aya_lib.knowledge.search import MODES, Filters
+    from aya_lib.runbook.progress import coloured
+
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode}: allowed are {', '.join(MODES)}")
+    filters = Filters(category, _pairs(metadata or []), _date("--since", since), _date("--until", until))
+    answer = ask(_nodes(site), query, mode, limit, filters)
+    print(json.dumps(answer.json(), indent=1, ensure_ascii=False) if as_json else answer.text(coloured(sys.stdout)))
+
+
+def _nodes(site: str) -> Any:
+    from aya_lib import lab as labs
+    from aya_lib.node.node import open_nodes
+    from aya_lib.site import load_site
+
+    wished = load_site(site)
+    labs.require(wished)
+    return open_nodes(wished)
+
+
+def _pairs(words: list[str]) -> dict[str, Any]:
+    """KEY=VALUE; a value that is JSON (a number, true, a list) is taken as such."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--meta {word}: allowed is KEY=VALUE, for example kind=pdf")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _date(option: str, word: str | None) -> datetime | None:
+    if word is None:
+        return None
+    try:
+        return datetime.fromisoformat(word)
+    except ValueError:
+        raise UsageError(f"{option} {word}: allowed is a date like 2026-11-24 or 2026-11-24T03:00") from None

@@ -1,0 +1,84 @@
+"""Ask a node's embedding service for vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aya_lib.embedding.model import InputType
+from aya_lib.errors import AyaError, Unreachable
+from aya_lib.node import http
+from aya_lib.node.node import Node
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+AT_ONCE = 128  # texts of one request: some seconds of work, so that a deadline means something
+TRY_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a service says it runs. ``fingerprint`` names weights, vocabulary and pooling."""
+
+    node: str
+    url: str
+    model: str
+    fingerprint: str
+    dimension: int
+
+
+class Client:
+    """A service that answered as healthy. ``patience_s``: how long a service that is away is waited for."""
+
+    def __init__(self, node: Node, *, timeout_s: float = 120, patience_s: float = 20) -> None:
+        assert node.embedding_url
+        self.node, self.url, self.timeout_s, self.patience_s = node.name, node.embedding_url, timeout_s, patience_s
+
+    def served(self) -> Served:
+        """What it runs. :class:`Unreachable` when it is not healthy."""
+        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=min(self.timeout_s, 10))
+        if status != 200:
+            raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
+        return Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
+
+    def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> NDArray[np.float32]:
+        """Unit vectors, shape (len(texts), dimension). A text longer than the model reads is refused, never cut."""
+        import numpy as np
+
+        parts = [self._part(texts[start : start + AT_ONCE], input_type) for start in range(0, len(texts), AT_ONCE)]
+        return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
+
+    def query(self, text: str) -> tuple[NDArray[np.float32], Served]:
+        """The vector of a query, and by which model; a query longer than the model reads is cut."""
+        import numpy as np
+
+        said = self._asked("/embed", {"text": text, "input_type": "query", "truncate": True})
+        served = Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
+        return np.array(said["embedding"], dtype=np.float32), served
+
+    def _part(self, texts: Sequence[str], input_type: InputType) -> NDArray[np.float32]:
+        import numpy as np
+
+        said = self._asked("/embed/batch", {"texts": list(texts), "input_type": input_type})
+        return np.array(said["embeddings"], dtype=np.float32)
+
+    def _asked(self, path: str, body: object) -> dict[str, Any]:
+        """The answer; while the service is away, starting or too busy, it is asked again for ``patience_s``."""
+        url, give_up = f"{self.url}{path}", time.monotonic() + self.patience_s
+        while True:
+            try:
+                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body)
+                error = Unreachable(self.node, f"POST {url}", f"status {status}: {said.get('detail')}")
+            except Unreachable as unreachable:
+                status, said, error = 503, {}, unreachable
+            if status == 200:
+                return said
+            if status != 503:
+                raise AyaError(f"{self.node}: the embedding service refused: {said.get('detail')}")
+            if time.monotonic() >= give_up:
+                raise error
+            time.sleep(TRY_AGAIN_S)

@@ -1,0 +1,236 @@
+"""Files into the knowledge base: found, read, cut into chunks, embedded, written. Killed anywhere, run again, it goes on.
+
+While the encoder works on one batch, the next is read and cut and the one before is written, so that the encoder waits
+for nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aya_lib.embedding.client import Client
+from aya_lib.embedding.files import ModelFiles, open_files
+from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.errors import AyaError, Unreachable
+from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge.chunking import Chunker
+from aya_lib.knowledge.finding import Finding, Found, find
+from aya_lib.knowledge.reading import Unreadable, read
+from aya_lib.knowledge.report import Failed, Report, Tally
+from aya_lib.knowledge.store import Known, Prepared, Store
+from aya_lib.node.node import Nodes
+from aya_lib.schema import knowledge as schema
+from aya_lib.site import Site
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+GROUP = 128  # chunks that are embedded and written together, when documents are small
+IN_FLIGHT = 2  # groups at the encoder: one in the network, one that waits for it
+RECIPE = "1"  # another way to read or to cut makes every file a changed one
+
+Progress = Callable[[int, int, int], None]  # files done, files in all, chunks written
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides which chunks a file gives."""
+
+    files: ModelFiles
+    chunk_tokens: int
+    max_bytes: int
+
+    @property
+    def name(self) -> str:
+        said = f"{RECIPE} {self.files.fingerprint} {self.chunk_tokens}"
+        return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def ingest(
+    nodes: Nodes,
+    paths: Sequence[str | Path],
+    *,
+    category: str | None = None,
+    prune: bool = False,
+    progress: Progress = lambda done, total, chunks: None,
+) -> Report:
+    """Bring the knowledge base to what the files say. ``category``: of the documents; None: as they are, 'general' at first.
+
+    ``prune``: also delete the documents of files that are gone from the given folders. Raises :class:`UsageError` for a path
+    that is not there, :class:`Locked`, :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay
+    away; what was written until then is whole and stays.
+    """
+    started, finding = time.monotonic(), find(paths)
+    site = next(iter(nodes.values())).site
+    node = where.writable(nodes)
+    _has_schema(node.name, schema.look(node))
+    client, served = where.encoder(nodes, near=node.name)
+    provenance.settle(node, client, served)
+    recipe = _recipe(site, served.fingerprint)
+    store, tally = Store(node), Tally()
+    with store.alone():
+        folders = [path.as_uri().rstrip("/") + "/" for path in finding.folders]
+        known = store.known([one.uri for one in finding.files], folders)
+        tally.failed += [Failed(name, reason) for name, reason in finding.unreadable]
+        run = _Run(store, client, recipe, category, known, tally, progress, len(finding.files))
+        try:
+            run.all(finding.files)
+        except Unreachable as error:
+            done = tally.added + tally.changed
+            hint = f"{done} documents were written and are whole. Run the same again: it goes on from there. {error.hint}"
+            raise Unreachable(error.node, error.tried, error.reason, hint=hint) from None
+        if prune:
+            tally.removed = _prune(store, finding, known, tally)
+    return Report(site.name, node.name, tally, round(time.monotonic() - started, 3), run.encoder_s)
+
+
+class _Run:
+    """One pass over the files."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        recipe: Recipe,
+        category: str | None,
+        known: dict[str, Known],
+        tally: Tally,
+        progress: Progress,
+        total: int,
+    ) -> None:
+        self.store, self.client, self.recipe, self.category = store, client, recipe, category
+        self.known, self.tally, self.progress, self.total = known, tally, progress, total
+        self.chunker = Chunker(Tokenizer(recipe.files), recipe.chunk_tokens)
+        self.seen = 0
+        self.encoder_s = 0.0
+
+    def all(self, files: Sequence[Found]) -> None:
+        groups = self.groups(files)
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as encoding:
+            coming: deque[tuple[list[Prepared], Future[Vectors]]] = deque()
+            following: Future[list[Prepared] | None] | None = reading.submit(next, groups, None)
+            try:
+                while True:
+                    while following is not None and len(coming) < IN_FLIGHT:
+                        group = following.result()
+                        following = reading.submit(next, groups, None) if group is not None else None
+                        if group:
+                            coming.append((group, encoding.submit(self.encode, group)))
+                    if not coming:
+                        return
+                    group, vectors = coming.popleft()
+                    self.write(group, vectors.result())
+            finally:
+                for _, waiting in coming:
+                    waiting.cancel()
+
+    def groups(self, files: Sequence[Found]) -> Iterator[list[Prepared]]:
+        """New and changed documents in groups of about ``GROUP`` chunks; an empty group says that files were passed."""
+        group: list[Prepared] = []
+        for found in files:
+            prepared = self.prepared(found)
+            self.seen += 1
+            if prepared:
+                group.append(prepared)
+            if sum(len(one.chunks) for one in group) >= GROUP:
+                yield group
+                group = []
+        yield group
+
+    def prepared(self, found: Found) -> Prepared | None:
+        """The document of a file; None when it is unchanged or cannot be read, which is told."""
+        known = self.known.get(found.uri)
+        try:
+            data = _bytes(found.path, self.recipe.max_bytes)
+            digest = f"{hashlib.sha256(data).hexdigest()}:{self.recipe.name}"
+            same_category = known is not None and self.category in (None, known.category)
+            if known and known.hash == digest and same_category:
+                self.tally.unchanged += 1
+                return None
+            reading = read(found.path, data)
+            chunks = self.chunker.chunks(reading)
+            if not chunks:
+                raise Unreadable("no text in it that could be searched")
+        except Unreadable as error:
+            self.tally.failed.append(Failed(str(found.path), str(error)))
+            return None
+        metadata = {"title": reading.title, "kind": reading.kind, "path": str(found.path), "bytes": len(data)}
+        number = known.id if known else None
+        return Prepared(found.uri, found.source, digest, reading.content, metadata, self.category, tuple(chunks), number)
+
+    def encode(self, group: list[Prepared]) -> Vectors:
+        started = time.monotonic()
+        try:
+            return self.client.vectors([chunk.text for one in group for chunk in one.chunks])
+        finally:
+            self.encoder_s += time.monotonic() - started
+
+    def write(self, group: list[Prepared], vectors: Vectors) -> None:
+        self.store.write(group, vectors)
+        for one in group:
+            self.tally.chunks += len(one.chunks)
+            if one.id is None:
+                self.tally.added += 1
+            else:
+                self.tally.changed += 1
+        self.progress(self.seen, self.total, self.tally.chunks)
+
+
+def _recipe(site: Site, fingerprint: str) -> Recipe:
+    """How this site cuts. The tokenizer here must be that of the service, else a chunk could be too long for it."""
+    files = open_files(site.embedding)
+    if files.fingerprint != fingerprint:
+        raise provenance.WrongModel(
+            f"the site names {files.name} (fingerprint {files.fingerprint}), the service runs another model ({fingerprint})",
+            hint="Restart the embedding service",
+        )
+    wish = site.knowledge
+    return Recipe(files, min(wish.chunk_tokens, files.max_tokens), int(wish.max_file_mb * 1_000_000))
+
+
+def _has_schema(node: str, state: object) -> None:
+    if not isinstance(state, schema.SchemaState):
+        raise AyaError(f"{node}: the schema could not be read: {state}", hint="Run restore")
+    if missing := state.missing():
+        raise AyaError(f"{node}: the knowledge base's schema lacks {', '.join(missing)}", hint="Run: aya run ingest")
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise Unreadable(f"{size / 1e6:.1f} MB, at most {most / 1e6:g} MB (knowledge.max_file_mb in site.yaml)")
+        if not path.is_file():
+            raise Unreadable("not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+
+
+def _prune(store: Store, finding: Finding, known: dict[str, Known], tally: Tally) -> int:
+    """Delete the documents below the folders whose files are gone; a folder that looks lost is left alone and told."""
+    there = {one.uri for one in finding.files}
+    removed = 0
+    for folder in finding.folders:
+        prefix = folder.as_uri().rstrip("/") + "/"
+        below = [one for uri, one in known.items() if uri.startswith(prefix)]
+        gone = [one.id for one in below if one.uri not in there]
+        if gone and any(name.startswith(str(folder)) for name, _ in finding.unreadable):
+            tally.failed.append(Failed(str(folder), "not pruned: a folder in it could not be read"))
+        elif gone and not any(uri.startswith(prefix) for uri in there):
+            reason = f"not pruned: it holds no documents at all, {len(gone)} came from it. Is a disk not mounted?"
+            tally.failed.append(Failed(str(folder), reason))
+        elif gone:
+            store.remove(gone)
+            removed += len(gone)
+    return removed

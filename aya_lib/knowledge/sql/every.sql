@@ -1,0 +1,1 @@
+websearch_to_tsquery(%(language)s::regconfig, %(query)s)

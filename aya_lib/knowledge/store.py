@@ -1,0 +1,135 @@
+"""Documents and their chunks into the database: whole documents in one transaction, rows by binary COPY."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from aya_lib.errors import AyaError, Locked, SqlFailed
+from aya_lib.knowledge.chunking import Chunk
+from aya_lib.node.node import Node
+from aya_lib.node.sql import Connection, rows, statement
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH_S = 120  # deadline of one transaction
+LOCK = 0x617961_696E67  # advisory lock of whoever ingests: "aya" "ing"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A document that the database has, by the file it came from."""
+
+    id: int
+    uri: str
+    hash: str | None
+    category: str | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A document ready to be written. ``id`` None: it is new. ``category`` None: as it is, or 'general'."""
+
+    uri: str
+    source: str
+    hash: str
+    content: str
+    metadata: dict[str, Any]
+    category: str | None
+    chunks: tuple[Chunk, ...]
+    id: int | None = None
+
+
+class Store:
+    """The knowledge base on the node that accepts writes. Every batch has a session of its own, with a deadline."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the database's ingest lock; it falls with the session, however this process ends. :class:`Locked`."""
+        with self.node.session(write=True, deadline_s=7 * 86400) as connection:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+            if not (row and row[0]):
+                raise Locked(f"another ingest is writing to {self.node.name}", hint="Wait until it has ended")
+            yield
+
+    def known(self, uris: Sequence[str], folders: Sequence[str]) -> dict[str, Known]:
+        """What the database has of these files, and of everything below these folders, by URI."""
+        with self.node.session(deadline_s=BATCH_S) as connection:
+            found = rows(connection, __package__, "known", Known, uris=list(uris), folders=list(folders))
+        return {one.uri: one for one in found}
+
+    def write(self, documents: Sequence[Prepared], vectors: NDArray[np.float32]) -> None:
+        """All of these documents with their chunks, or none. ``vectors``: one for each chunk, in order, float32."""
+        with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.transaction():
+            write(connection, documents, vectors)
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Delete documents; their chunks go with them."""
+        with self.node.session(write=True, deadline_s=BATCH_S) as connection:
+            connection.execute("DELETE FROM documents WHERE id = ANY (%s)", (list(ids),))
+
+
+def write(connection: Connection, documents: Sequence[Prepared], vectors: NDArray[np.float32]) -> None:
+    """As :meth:`Store.write`, in the caller's transaction."""
+    if sum(len(one.chunks) for one in documents) != len(vectors):
+        raise AyaError(f"{len(vectors)} vectors for {sum(len(one.chunks) for one in documents)} chunks")
+    ids = _new_ids(connection, sum(one.id is None for one in documents))
+    placed = [(one, next(ids) if one.id is None else one.id) for one in documents]
+    _replace(connection, [one for one in documents if one.id is not None])
+    _copy_documents(connection, [(one, number) for one, number in placed if one.id is None])
+    _copy_chunks(connection, placed, vectors)
+
+
+def _new_ids(connection: Connection, count: int) -> Iterator[int]:
+    query = "SELECT nextval(pg_get_serial_sequence('documents', 'id'))::int FROM generate_series(1, %s)"
+    return iter([int(str(row[0])) for row in connection.execute(query, (count,)).fetchall()] if count else [])
+
+
+def _replace(connection: Connection, documents: Sequence[Prepared]) -> None:
+    if not documents:
+        return
+    query = statement(__package__, "replace_document")
+    with connection.cursor() as cursor:
+        cursor.executemany(query, [{**vars(one), "metadata": Jsonb(one.metadata)} for one in documents])
+        if cursor.rowcount != len(documents):
+            raise SqlFailed("the database", "a document vanished while its file was read", hint="Run the same again")
+    connection.execute("DELETE FROM chunks WHERE document_id = ANY (%s)", ([one.id for one in documents],))
+
+
+def _copy_documents(connection: Connection, documents: Sequence[tuple[Prepared, int]]) -> None:
+    columns = "id, content, metadata, category, source, source_uri, content_hash"
+    with connection.cursor() as cursor, cursor.copy(f"COPY documents ({columns}) FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(["int4", "text", "jsonb", "varchar", "varchar", "text", "text"])
+        for one, number in documents:
+            copy.write_row((number, one.content, Jsonb(one.metadata), one.category or "general", one.source, one.uri, one.hash))
+
+
+def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int]], vectors: NDArray[np.float32]) -> None:
+    from pgvector import Vector
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+    columns = "document_id, chunk_text, embedding, chunk_index, metadata"
+    following = iter(vectors)
+    with connection.cursor() as cursor, cursor.copy(f"COPY chunks ({columns}) FROM STDIN (FORMAT binary)") as copy:
+        copy.set_types(["int4", "text", "vector", "int4", "jsonb"])
+        for one, number in documents:
+            for chunk in one.chunks:
+                metadata = {"title": one.metadata.get("title"), "headings": list(chunk.headings), "tokens": chunk.tokens}
+                if chunk.page is not None:
+                    metadata["page"] = chunk.page
+                copy.write_row((number, chunk.text, Vector(next(following)), chunk.index, Jsonb(metadata, _dumps)))
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

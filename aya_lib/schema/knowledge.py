@@ -1,0 +1,123 @@
+"""What the knowledge base adds to the schema, as a plan for a live database: each step is short, and safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from aya_lib.changes.change import Change, Plan, Sql, change
+from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.facts.unseen import Missing, seen
+from aya_lib.node.node import Node
+from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.site import Site
+
+INDEX_S = 3600  # how long building an index beside a live table may take
+
+COLUMNS = {
+    "documents_source_uri": "Add where a document came from and its content's hash",
+    "chunks_terms": "Add the words of each chunk, kept by a trigger",
+    "aya_settings": "Add the table of settings that go with the data",
+}
+INDEXES = {
+    "idx_documents_source_uri": "Index documents by where they came from",
+    "idx_chunks_terms": "Index the words of the chunks",
+}
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """What is there. An index is None when it is missing and False when a broken-off build left it invalid."""
+
+    tables: bool
+    documents_source_uri: bool
+    chunks_terms: bool
+    aya_settings: bool
+    idx_documents_source_uri: bool | None
+    idx_chunks_terms: bool | None
+    dimension: int | None
+    unfilled: bool = False  # whether chunks of before the trigger still lack their words
+
+    def missing(self) -> list[str]:
+        names = [*COLUMNS, *INDEXES]
+        return [name for name in names if not getattr(self, name)] + (["words of the chunks"] if self.unfilled else [])
+
+
+def look(node: Node) -> SchemaState | Missing:
+    """What the node's database has of it."""
+
+    def ask() -> SchemaState:
+        with node.session() as connection:
+            return read(connection)
+
+    return seen(node.name, "read the schema", ask)
+
+
+def read(connection: Connection) -> SchemaState:
+    found = rows(connection, __package__, "knowledge/state", SchemaState)[0]
+    if not found.chunks_terms:
+        return found
+    row = connection.execute("SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms IS NULL)").fetchone()
+    return SchemaState(**{**vars(found), "unfilled": bool(row and row[0])})
+
+
+def check(node: str, state: SchemaState | Missing) -> Check:
+    def of(found: SchemaState) -> Judged:
+        missing = found.missing()
+        return holds(not missing, f"missing: {', '.join(missing)}" if missing else "complete")
+
+    return judge(f"{node} has the schema of the knowledge base", "complete", state, of, hint="The ingest runbook adds it")
+
+
+def plan(node: Node, state: SchemaState) -> Plan:
+    """The missing steps, in order. Columns and trigger take a short lock, indexes are built beside the table."""
+    return Plan("What the knowledge base adds to the schema", tuple(_steps(node, state)), unwind=False)
+
+
+def _steps(node: Node, state: SchemaState) -> Iterator[Change]:
+    for name, title in COLUMNS.items():
+        if not getattr(state, name):
+            yield change(node, title, Sql(text(node.site, name), database=None))
+    if state.unfilled or not state.chunks_terms:
+        yield change(node, "Fill the words of the chunks that are there", FillTerms(node.site.knowledge.language))
+    for name, title in INDEXES.items():
+        there = getattr(state, name)
+        if there is False:
+            drop = Sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", database=None, deadline_s=INDEX_S)
+            yield change(node, f"Remove {name}, left invalid by a build that broke off", drop)
+        if not there:
+            yield change(node, title, Sql(text(node.site, name), database=None, deadline_s=INDEX_S))
+
+
+def text(site: Site, name: str) -> str:
+    """The statement of a step, for this site."""
+    values = {"language": sql.SQL(site.knowledge.language), "role": sql.Identifier(site.database.application_role)}
+    return sql.SQL(statement(__package__, f"knowledge/{name}")).format(**values).as_string().strip()
+
+
+@dataclass(frozen=True)
+class FillTerms:
+    """Write the words of chunks that have none, a thousand at a time, so that nobody waits long for a lock."""
+
+    language: str
+
+    def command(self, node: Node) -> str:
+        return (
+            f"UPDATE chunks SET chunk_terms = to_tsvector('{self.language}', chunk_text)"
+            " WHERE chunk_terms IS NULL  -- 1000 rows a transaction"
+        )
+
+    def perform(self, node: Node) -> None:
+        with node.session(write=True, deadline_s=INDEX_S) as connection:
+            fill_terms(connection, self.language)
+
+
+def fill_terms(connection: Connection, language: str) -> None:
+    """Write the words of every chunk that has none."""
+    after: object = 0
+    while after is not None:
+        values = {"after": after, "language": language}
+        row = connection.execute(statement(__package__, "knowledge/missing_terms"), values).fetchone()
+        after = row[0] if row else None
