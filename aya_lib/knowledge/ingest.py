@@ -62,11 +62,13 @@ def ingest(
     *,
     category: str | None = None,
     prune: bool = False,
+    patience_s: float = 20,
     progress: Progress = lambda done, total, chunks: None,
 ) -> Report:
     """Bring the knowledge base to what the files say. ``category``: of the documents; None: as they are, 'general' at first.
 
-    ``prune``: also delete the documents of files that are gone from the given folders. Raises :class:`UsageError` for a path
+    ``prune``: also delete the documents of files that are gone from the given folders. ``patience_s``: how long an encoder
+    that went away is waited for. Raises :class:`UsageError` for a path
     that is not there, :class:`Locked`, :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay
     away; what was written until then is whole and stays.
     """
@@ -74,7 +76,7 @@ def ingest(
     site = next(iter(nodes.values())).site
     node = where.writable(nodes)
     _has_schema(node.name, schema.look(node))
-    client, served = where.encoder(nodes, near=node.name)
+    client, served = where.encoder(nodes, near=node.name, patience_s=patience_s)
     provenance.settle(node, client, served)
     recipe = _recipe(site, served.fingerprint)
     store, tally = Store(node), Tally()

@@ -108,7 +108,7 @@ def _html(data: bytes) -> tuple[str, list[Page]]:
         raise Unreadable(f"binary content (NUL byte at offset {offset}), not html")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        page = BeautifulSoup(data, "lxml")
+        page = BeautifulSoup(_html_decoded(data), "lxml")
     title = page.title.get_text(" ", strip=True) if page.title else ""
     for part in [*page(ASIDE), *page.select(ASIDE_CSS)]:
         part.decompose()
@@ -119,6 +119,19 @@ def _html(data: bytes) -> tuple[str, list[Page]]:
         part.decompose()
     converter = MarkdownConverter(heading_style="ATX", escape_underscores=False, escape_asterisks=False, escape_misc=False)
     return title, [Page(None, str(converter.convert_soup(body)))]
+
+
+def _html_decoded(data: bytes) -> str:
+    """By its byte order mark, as it declares itself, as UTF-8, or as browsers take what says nothing."""
+    from bs4.dammit import EncodingDetector
+
+    marked = next((name for bom, name in BOMS if data.startswith(bom)), None)
+    for encoding in (marked, EncodingDetector.find_declared_encoding(data, is_html=True), "utf-8"):
+        try:
+            return data.decode(encoding or "utf-8")
+        except (LookupError, UnicodeDecodeError):
+            continue
+    return data.decode("windows-1252", errors="replace")
 
 
 def _pdf(data: bytes) -> tuple[str, list[Page]]:
