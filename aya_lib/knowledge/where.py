@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from aya_lib.embedding.client import Client, Served
 from aya_lib.errors import Unreachable
 from aya_lib.facts import cluster
@@ -34,14 +36,18 @@ def readable(nodes: Nodes) -> Node:
 
 
 def encoder(nodes: Nodes, *, near: str, patience_s: float = 20) -> tuple[Client, Served]:
-    """A healthy embedding service, that of ``near`` before others, and what it runs."""
+    """A healthy embedding service, that of ``near`` before others, and what it runs; waited for, for ``patience_s``."""
     wishing = [node for node in sorted(nodes.values(), key=lambda node: node.name != near) if node.wish.embedding]
-    reasons = []
-    for node in wishing:
-        client = Client(node, patience_s=patience_s)
-        try:
-            return client, client.served()
-        except Unreachable as error:
-            reasons.append(f"{node.name}: {error.reason}")
-    told = "; ".join(reasons) or "the site wishes none"
-    raise Unreachable(near, "embed a text", f"no embedding service is healthy ({told})", hint="Run restore")
+    give_up = time.monotonic() + patience_s
+    while True:
+        reasons = []
+        for node in wishing:
+            client = Client(node, patience_s=patience_s)
+            try:
+                return client, client.served()
+            except Unreachable as error:
+                reasons.append(f"{node.name}: {error.reason}")
+        if time.monotonic() >= give_up or not wishing:
+            told = "; ".join(reasons) or "the site wishes none"
+            raise Unreachable(near, "embed a text", f"no embedding service is healthy ({told})", hint="Run restore")
+        time.sleep(0.3)

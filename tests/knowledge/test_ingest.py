@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from aya_lib import settings
 from aya_lib.errors import AyaError, Locked, Unreachable, UsageError
-from aya_lib.knowledge import provenance
+from aya_lib.knowledge import provenance, where
 from aya_lib.knowledge.finding import SOURCE_CHARACTERS, find
 from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.report import Report
@@ -200,6 +201,7 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
     service: str, says: str, folder: Path, manual: Path, empty_library: Nodes
 ) -> None:
     place, supervisor = copied(manual, folder, service), empty_library["ALPHA"].supervisor
+    where.encoder(empty_library, near="ALPHA", patience_s=60)
     errors: list[AyaError] = []
 
     def run() -> None:
@@ -212,7 +214,9 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
     running.start()
     wait.until(lambda: whole(empty_library, place) or errors, bool, node="ALPHA", what="documents appear", deadline_s=60)
     assert not errors
-    supervisor.stop(service)
+    pid = supervisor.state(service).pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
     running.join()
     supervisor.start(service)
     assert isinstance(errors[0], Unreachable)
@@ -226,23 +230,9 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
         deadline_s=60,
     )
     assert 0 < len(whole(empty_library, place)) < 24
-    report = ingest(empty_library, [place], patience_s=60) if service == "postgresql" else again(empty_library, place)
+    report = ingest(empty_library, [place], patience_s=60)
     assert report.tally.added + report.tally.unchanged == 24
     assert len(whole(empty_library, place)) == 24
-
-
-def again(nodes: Nodes, place: Path) -> Report:
-    """Ingest once the service has loaded its model."""
-    from aya_lib.embedding.client import Client
-
-    def healthy() -> bool:
-        try:
-            return bool(Client(nodes["ALPHA"]).served())
-        except Unreachable:
-            return False
-
-    wait.until(healthy, bool, node="ALPHA", what="the service is healthy", deadline_s=60)
-    return ingest(nodes, [place])
 
 
 def test_two_at_once_are_refused(folder: Path, empty_library: Nodes) -> None:

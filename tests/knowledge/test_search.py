@@ -1,0 +1,186 @@
+"""Search on a lab with the manual in it: by meaning, by words, fused, filtered, from a shell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from psycopg import sql
+
+from aya_lib import settings
+from aya_lib.errors import UsageError
+from aya_lib.knowledge.answer import Answer, ask, excerpt
+from aya_lib.knowledge.search import MODES, Filters, Mode, Searcher
+from aya_lib.node.node import Nodes
+from aya_lib.node.sql import Connection
+
+
+@pytest.fixture(scope="module")
+def connection(library: Nodes) -> Iterator[Connection]:
+    with library["ALPHA"].session(deadline_s=300) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def searcher(connection: Connection) -> Searcher:
+    return Searcher(connection)
+
+
+def scalar(connection: Connection, query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None
+
+
+def some_vector() -> Any:
+    vector = np.random.default_rng(3).normal(size=384).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def test_the_page_that_answers_is_found_by_each_way_of_searching(library: Nodes) -> None:
+    for mode in MODES:
+        answer = ask(library, "synchronous replication of a standby server", mode, 5)
+        assert "warm-standby.html" in {str(hit.source).rsplit("/", 1)[-1] for hit in answer.hits}, mode
+        assert len(answer.hits) == 5
+
+
+def test_scores_fall_and_fusion_is_the_sum_of_reciprocal_ranks(library: Nodes) -> None:
+    hits = ask(library, "vacuum full table lock", "hybrid", 20).hits
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    for hit in hits:
+        ranks = [rank for rank in (hit.vector_rank, hit.text_rank) if rank]
+        assert hit.score == pytest.approx(sum(1 / (60 + rank) for rank in ranks))
+        assert hit.similarity is not None
+        assert -1 <= hit.similarity <= 1
+    assert any(hit.vector_rank and hit.text_rank for hit in hits)
+
+
+def test_text_search_puts_all_words_before_some_and_knows_operators(library: Nodes) -> None:
+    first = ask(library, "autovacuum wraparound xyzzy", "text", 3).hits
+    assert first
+    assert "wraparound" in first[0].content.lower()
+    assert ask(library, '"no such phrase anywhere"', "text", 3).hits == ()
+    without = ask(library, "vacuum -full", "text", 50).hits
+    assert without
+    assert not any(" full" in hit.content.lower() for hit in without)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_filter_never_costs_a_result(mode: Mode, searcher: Searcher, connection: Connection) -> None:
+    """The lab's own few documents among many others: all of them come back, whatever the index does."""
+    there = scalar(
+        connection, "SELECT count(*) FROM chunks c JOIN documents d ON d.id = document_id WHERE category = 'operations'"
+    )
+    hits = searcher.search("the", some_vector(), mode, 1000, Filters(category="operations"))
+    assert 0 < there < 100
+    assert {hit.category for hit in hits} <= {"operations"}
+    if mode != "text":
+        assert len(hits) == there
+
+
+@pytest.mark.parametrize(
+    "method", ["ivfflat (embedding vector_cosine_ops) WITH (lists = 50)", "hnsw (embedding vector_cosine_ops)"]
+)
+def test_filters_hold_with_either_kind_of_index(method: str, library: Nodes) -> None:
+    """A filter that keeps one row in a hundred, in a session that must use the index."""
+    with library["ALPHA"].session(write=True, deadline_s=120) as connection:
+        connection.execute("CREATE TEMP TABLE chunks (LIKE public.chunks INCLUDING DEFAULTS)")
+        connection.execute("INSERT INTO chunks SELECT * FROM public.chunks")
+        connection.execute(b"CREATE INDEX ON chunks USING " + method.encode())
+        connection.execute("CREATE TEMP TABLE documents AS SELECT * FROM public.documents")
+        connection.execute("ALTER TABLE documents ADD PRIMARY KEY (id)")
+        connection.execute("ANALYZE chunks, documents")
+        connection.execute("SET enable_seqscan = off")
+        rare = scalar(connection, "SELECT document_id FROM chunks GROUP BY 1 HAVING count(*) BETWEEN 5 AND 15 ORDER BY 1 LIMIT 1")
+        connection.execute(sql.SQL("UPDATE documents SET category = 'rare' WHERE id = {}").format(sql.Literal(rare)))
+        there = scalar(connection, f"SELECT count(*) FROM chunks WHERE document_id = {rare}")
+        found = Searcher(connection).search("x", some_vector(), "vector", there, Filters(category="rare"))
+        assert len({hit.chunk_id for hit in found}) == there
+
+
+def test_filters_by_metadata_and_by_date(searcher: Searcher) -> None:
+    vector = some_vector()
+    named = searcher.search(
+        "the", vector, "hybrid", 5, Filters(metadata={"title": "Chapter 30. Reliability and the Write-Ahead Log"})
+    )
+    assert named
+    assert {hit.metadata["title"] for hit in named} == {"Chapter 30. Reliability and the Write-Ahead Log"}
+    assert searcher.search("the", vector, "vector", 5, Filters(since=datetime(2999, 1, 1))) == []
+    assert len(searcher.search("the", vector, "vector", 5, Filters(until=datetime(2999, 1, 1)))) == 5
+
+
+def test_the_probes_that_were_chosen_are_used_and_a_databases_own_setting_wins(library: Nodes) -> None:
+    def probes() -> str:
+        with library["ALPHA"].session() as connection:
+            Searcher(connection)
+            return str(scalar(connection, "SHOW ivfflat.probes"))
+
+    def change(query: str) -> None:
+        with library["ALPHA"].session(write=True) as connection:
+            connection.execute(query.encode())
+
+    assert probes() == "10"  # sqrt(lists), nobody chose
+    try:
+        change("INSERT INTO aya_settings VALUES ('search', '{\"probes\": 7}')")
+        assert probes() == "7"
+        change("ALTER DATABASE aya_rag SET ivfflat.probes = 3")
+        assert probes() == "3"
+    finally:
+        change("DELETE FROM aya_settings WHERE key = 'search'")
+        change("ALTER DATABASE aya_rag RESET ivfflat.probes")
+
+
+def test_an_unfiltered_search_uses_the_vector_index(searcher: Searcher, connection: Connection) -> None:
+    from pgvector import Vector
+
+    from aya_lib.knowledge.search import composed
+
+    values = {"query": "x", "language": "english", "vector": Vector(some_vector()), "limit": 5, "depth": 5}
+    connection.execute("SET enable_seqscan = off")
+    plan = connection.execute(sql.SQL("EXPLAIN ") + composed("vector", ()), values).fetchall()
+    connection.execute("RESET enable_seqscan")
+    assert "idx_chunks_embedding" in str(plan)
+
+
+@pytest.mark.parametrize(("mode", "limit"), [("fuzzy", 5), ("vector", 0), ("vector", 1001)])
+def test_what_cannot_be_asked_is_a_usage_error(mode: Any, limit: int, searcher: Searcher) -> None:
+    with pytest.raises(UsageError, match="allowed"):
+        searcher.search("x", some_vector(), mode, limit)
+
+
+def test_the_command_line_gives_people_text_and_programs_json(library: Nodes) -> None:
+    site = settings.parameters() / library["ALPHA"].site.name / "site.yaml"
+    command = [sys.executable, "-m", "aya_lib", "search", "how to take a base backup", "--site", str(site), "--limit", "2"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(" 1. ")
+    assert "similarity 0." in said
+    assert said.rstrip().splitlines()[-1].startswith("2 results in ")
+    found = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert (found["count"], found["query"]) == (2, "how to take a base backup")
+    wanted = {"document_id", "chunk_id", "content", "similarity", "category", "metadata", "source"}
+    assert all(wanted <= set(result) for result in found["results"])
+    bad = subprocess.run([*command, "--meta", "x"], capture_output=True, text=True)
+    assert (bad.returncode, bad.stderr) == (2, "aya: --meta x: allowed is KEY=VALUE, for example kind=pdf\n")
+
+
+def test_the_standby_answers_when_the_primary_is_away(library: Nodes) -> None:
+    library["ALPHA"].supervisor.stop("postgresql")
+    try:
+        assert ask(library, "base backup", "hybrid", 2).node == "BETA"
+    finally:
+        library["ALPHA"].supervisor.start("postgresql")
+
+
+def test_an_excerpt_shows_the_lines_with_the_words_of_the_question() -> None:
+    content = "\n\n".join([f"Paragraph {number} speaks of nothing." for number in range(20)] + ["Here is the replication slot."])
+    assert "replication slot" in excerpt(content, "Which replication slots are there?")
+    assert excerpt(content, "nothing").endswith(" …")
+
+
+def test_no_result_says_what_to_try() -> None:
+    assert "Try --mode vector" in Answer("x", "text", "ALPHA", (), 1, 1).text()
