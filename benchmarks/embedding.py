@@ -194,4 +194,6 @@ if __name__ == "__main__":
     if chosen.serve:
         serve(chosen.serve, chosen.port)
     else:
-        print(json.dumps(run(chosen.texts, chosen.rounds), indent=1))
+        found = json.dumps(run(chosen.texts, chosen.rounds), indent=1)
+        Path(__file__).with_suffix(".json").write_text(found + "\n")
+        print(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ ASKED = 5  # documents that are searched for afterwards
 NEAR = 5  # the document must be among so many results
 
 
-@dataclass
+@dataclass(repr=False)
 class Load(Shown):
     """Load documents. ``report`` is there once it was done."""
 
@@ -44,9 +45,9 @@ class Load(Shown):
         return " ".join([*words, *(["--prune"] if self.prune else [])])
 
     def perform(self, node: Node) -> None:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
-        with tqdm(unit=" files", leave=False, disable=None) as bar:
+        with tqdm(unit=" files", leave=False, file=sys.stdout, delay=5, mininterval=0.5) as bar:
 
             def progress(done: int, total: int, chunks: int) -> None:
                 bar.total = total

@@ -92,7 +92,7 @@ def retrieval(found: Evaluation | Missing) -> Picture | Note:
         error = [[mean.value - mean.low], [mean.high - mean.value]]
         bars.bar(place, mean.value, color=colour, alpha=0.75, yerr=error, ecolor=INK, capsize=4)
         bars.annotate(f"{mean.value:.2f}", (place, 0.02), ha="center", color="white", fontsize=10, fontweight="bold")
-    curve.set(xlabel="results looked at (k)", ylabel="recall@k", ylim=(0, 1), xlim=(1, DEPTH))
+    curve.set(xlabel="results looked at (k)", ylabel="recall@k", ylim=(0, 1), xlim=(1, DEPTH), xticks=(1, 3, 5, 10, 15, 20))
     curve.legend(frameon=False, labelcolor=INK, loc="lower right")
     bars.set(ylim=(0, 1), title="MRR", xticks=range(len(MODES)), xticklabels=MODES)
     for axes in (curve, bars):
