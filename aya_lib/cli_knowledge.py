@@ -39,7 +39,7 @@ def ingest(
 
         def progress(done: int, total: int, chunks: int) -> None:
             bar.total = total
-            bar.set_postfix_str(f"{chunks} chunks")
+            bar.set_postfix_str(f"{chunks} chunks", refresh=False)
             bar.update(done - bar.n)
 
         report = run(nodes, paths, category=category, prune=prune, progress=progress)

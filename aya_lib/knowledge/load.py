@@ -51,7 +51,7 @@ class Load(Shown):
 
             def progress(done: int, total: int, chunks: int) -> None:
                 bar.total = total
-                bar.set_postfix_str(f"{chunks} chunks")
+                bar.set_postfix_str(f"{chunks} chunks", refresh=False)
                 bar.update(done - bar.n)
 
             paths = absolute(self.paths)

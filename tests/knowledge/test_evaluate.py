@@ -1,0 +1,115 @@
+"""Known-item retrieval: the questions are held out, the ranks are right, and nothing of it stays in the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aya_lib.checks.check import worst
+from aya_lib.facts.unseen import Unseen
+from aya_lib.knowledge import evaluate, load, ready
+from aya_lib.knowledge.evaluate import Asked, Evaluation, Question, _Chunk
+from aya_lib.knowledge.search import MODES
+from aya_lib.node.node import Nodes
+from aya_lib.runbook import plots
+from aya_lib.runbook.run import run
+
+SENTENCE = "The slot keeps the log until the standby has received all of it."
+TEXT = (
+    "### How a slot works in practice\n\nA first sentence that says a little of it.\n\n"
+    f"{SENTENCE} More words follow here, enough of them to stay.\n"
+)
+
+
+def made(*ranks: int | None) -> Evaluation:
+    question = Question(1, "sentence", "asked?", "rest", "title")
+    return Evaluation(100, tuple(Asked(question, dict.fromkeys(MODES, rank), "first") for rank in ranks))
+
+
+def test_a_question_is_no_longer_in_its_chunk() -> None:
+    chunks = [_Chunk(number, TEXT, "Manual", ["Slots"]) for number in range(4)]
+    found = evaluate.questions(chunks, 4, 1)
+    assert sorted(one.kind for one in found) == ["heading", "heading", "sentence", "sentence"]
+    for one in found:
+        assert one.text not in one.rest
+        assert len(one.rest) >= 100
+    assert {one.text for one in found} == {"How a slot works in practice", SENTENCE}
+
+
+def test_chunks_that_would_say_nothing_without_it_are_not_asked() -> None:
+    assert evaluate.questions([_Chunk(1, "Too short. To be cut.", "t", []), _Chunk(2, "x" * 500, "t", [])], 10, 1) == []
+
+
+def test_recall_and_mrr_are_those_of_the_ranks() -> None:
+    found = made(1, 2, 4, None)
+    assert [found.recall("hybrid", k).value for k in (1, 2, 3, 10)] == [0.25, 0.5, 0.5, 0.75]
+    assert found.mrr("text").value == pytest.approx((1 + 1 / 2 + 1 / 4) / 4)
+    interval = found.recall("hybrid", 2)
+    assert (interval.low, interval.high) == pytest.approx((0.1500, 0.8500), abs=1e-4)  # Wilson, 2 of 4
+    assert found.mrr("text").low < found.mrr("text").value < found.mrr("text").high
+
+
+def test_too_little_recall_fails_and_what_was_not_seen_is_unknown() -> None:
+    assert worst(evaluate.check(made(*[1] * 20), 0.9)) == "passed"
+    assert worst(evaluate.check(made(*[None] * 20, 1), 0.9)) == "failed"
+    assert worst(evaluate.check(Unseen("ALPHA", "ask", "gone"), 0.9)) == "unknown"
+
+
+def test_the_worst_misses_come_first_and_hits_are_not_shown() -> None:
+    assert [line[0] for line in evaluate.misses(made(1, 3, None, 7)).lines] == ["> 20", "7", "3"]
+
+
+def test_on_the_manual_chunks_come_back_and_nothing_of_it_stays(library: Nodes) -> None:
+    with library["ALPHA"].session() as connection:
+        before = connection.execute("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM public.chunks c").fetchone()
+    found = evaluate.look(library, 40, 2)
+    assert isinstance(found, Evaluation), found
+    assert len(found.asked) == 40
+    assert {one.question.kind for one in found.asked} == {"heading", "sentence"}
+    assert found.recall("hybrid", 20).value > 0.4
+    assert found.recall("hybrid", 1).value < 1  # its own words would have found it always
+    assert evaluate.look(library, 40, 2) == found
+    with library["ALPHA"].session() as connection:
+        assert connection.execute("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM public.chunks c").fetchone() == before
+        assert connection.execute("SELECT count(*) FROM pg_class WHERE relname = 'chunks'").fetchone() == (1,)
+    assert isinstance(plots.retrieval(found), plots.Picture)
+
+
+def test_the_ingest_runbook_fails_with_the_reason_when_a_file_is_left_out(library: Nodes, tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text("# Good\n\nA quite unusual sentence about purple walruses and their tusks.")
+    (tmp_path / "bad.md").write_bytes(b"\0\0")
+    values = {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)]}
+    try:
+        result = run("ingest", values, lambda step: None)
+        failed = [step for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "failed"]
+        assert result.exit_code == 1
+        assert [step["name"] for step in failed] == ["every file is a document with its content"]
+        assert "bad.md: binary content (NUL byte at offset 0), not markdown" in failed[0]["observed"]
+        (tmp_path / "bad.md").unlink()
+        assert run("ingest", values, lambda step: None).exit_code == 0
+    finally:
+        with library["ALPHA"].session(write=True) as connection:
+            connection.execute("DELETE FROM documents WHERE starts_with(source_uri, %s)", (tmp_path.as_uri(),))
+
+
+def test_a_dry_run_of_ingest_writes_nothing(library: Nodes, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nSome text that is not loaded.")
+    result = run("ingest", {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)], "dry_run": True}, lambda step: None)
+    assert result.exit_code == 0
+    loaded = load.look(library, [str(tmp_path)])
+    assert isinstance(loaded, load.Loaded)
+    assert (loaded.files, loaded.current) == (1, 0)
+
+
+def test_an_encoder_of_another_model_closes_the_gate(library: Nodes) -> None:
+    with library["ALPHA"].session(write=True) as connection:
+        connection.execute("UPDATE aya_settings SET value = value || '{\"fingerprint\": \"0\"}' WHERE key = 'embedding' ")
+    try:
+        last = ready.check(ready.look(library))[-1]
+        assert (last.status, "were embedded with" in last.observed) == ("failed", True)
+    finally:
+        with library["ALPHA"].session(write=True) as connection:
+            connection.execute("DELETE FROM aya_settings WHERE key = 'embedding'")
+    unrecorded = ready.check(ready.look(library))[-1]
+    assert (unrecorded.status, unrecorded.observed) == ("passed", "not recorded yet: loading verifies it")
