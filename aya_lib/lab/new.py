@@ -10,13 +10,13 @@ import yaml
 
 from aya_lib import settings
 from aya_lib.errors import SiteError, UsageError
-from aya_lib.site import Site, load_site, read_yaml
+from aya_lib.site import Site, known_sites, load_site, read_yaml
 
 
 def new(name: str, directory: Path | None = None, port: int | None = None, *, like: str = "lab") -> Site:
     """Write ``parameters/<name>/site.yaml`` after the model of the site ``like``; nothing is started.
 
-    ``port``: the first of the consecutive ports that are wished; default: a run of ports that are free now.
+    ``port``: the first of the consecutive ports that are wished; default: a run that is free and that no other site wishes.
     """
     target = settings.parameters() / name / "site.yaml"
     if target.exists():
@@ -47,11 +47,20 @@ def _places(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _free_run(count: int) -> int:
-    """The first of ``count`` consecutive free ports below the range that the system hands out by itself."""
+    """The first of ``count`` consecutive ports that are free, and that no site wishes which happens to be down."""
+    wished = {place["port"] for site in known_sites() for place in _places(_described(site)) if "port" in place}
     for first in range(20_000, 32_000, count):
-        if all(_free(port) for port in range(first, first + count)):
+        if all(port not in wished and _free(port) for port in range(first, first + count)):
             return first
     raise UsageError("no run of free ports between 20000 and 32000", hint="Name the first one with --port")
+
+
+def _described(site: str) -> dict[str, Any]:
+    """What a site's file says; one that is not valid wishes nothing."""
+    try:
+        return load_site(site).model_dump()
+    except SiteError:
+        return {"nodes": {}}
 
 
 def _free(port: int) -> bool:

@@ -212,3 +212,14 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
 
 def test_the_marker_says_that_a_lab_made_the_folder(bare: Site) -> None:
     assert (bare.root / MARKER).exists()
+
+
+def test_two_labs_that_are_down_never_wish_the_same_port(place: Path) -> None:
+    ports = [
+        port
+        for name in ("down-one", "down-two")
+        for node in make(place, name).nodes.values()
+        for port in (node.postgresql.port, node.embedding.port if node.embedding else None)
+        if port
+    ]
+    assert len(ports) == len(set(ports)) == 8
