@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with .md .txt .html .pdf in them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with .md .txt .html .pdf in them.")],
     site: SiteName = "lab",
     category: Annotated[
         str | None, typer.Option("--category", metavar="C", help="Of the documents. Default: as they are, general at first.")

@@ -24,7 +24,7 @@ def aya(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (["run", "restor"], 2, "aya: unknown runbook 'restor'; did you mean 'restore'? There are restore,"),
+        (["run", "restor"], 2, "aya: unknown runbook 'restor'; did you mean 'restore'? There are "),
         (["run", "restore", "--site", "labb"], 2, "aya: unknown site 'labb'"),
         (["run", "restore", "-p", "deadline=3"], 2, "did you mean 'deadline_s'?"),
         (["run", "restore", "-p", "deadline_s=soon"], 2, "found 'soon' (str), allowed is a whole number"),

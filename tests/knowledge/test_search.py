@@ -182,5 +182,20 @@ def test_an_excerpt_shows_the_lines_with_the_words_of_the_question() -> None:
     assert excerpt(content, "nothing").endswith(" …")
 
 
+def test_what_plain_sql_wrote_without_metadata_is_found_by_its_words_at_once(library: Nodes) -> None:
+    with library["ALPHA"].session(write=True) as connection:
+        row = connection.execute("INSERT INTO documents (content, metadata) VALUES ('x', NULL) RETURNING id").fetchone()
+        assert row
+        values = (row[0], "A zeppelin carries the backups.")
+        connection.execute("INSERT INTO chunks (document_id, chunk_text, metadata) VALUES (%s, %s, NULL)", values)
+    try:
+        (hit,) = ask(library, "zeppelins", "text", 3).hits
+        assert (hit.document_id, hit.similarity, hit.metadata) == (row[0], None, {})
+        assert "document" in ask(library, "zeppelins", "text", 3).text()
+    finally:
+        with library["ALPHA"].session(write=True) as connection:
+            connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))
+
+
 def test_no_result_says_what_to_try() -> None:
     assert "Try --mode vector" in Answer("x", "text", "ALPHA", (), 1, 1).text()

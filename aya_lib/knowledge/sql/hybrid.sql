@@ -13,6 +13,6 @@ WITH nearest AS MATERIALIZED ({nearest}),
      )
 SELECT c.id AS chunk_id, c.document_id, c.chunk_text AS content, 1 - (c.embedding <=> %(vector)s) AS similarity,
        f.vector_rank, f.text_rank, f.score, d.category, d.source,
-       d.metadata || coalesce(c.metadata, '{{}}') AS metadata
+       coalesce(d.metadata, '{{}}') || coalesce(c.metadata, '{{}}') AS metadata
   FROM fused f JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id
  ORDER BY f.score DESC, c.id
