@@ -15,7 +15,7 @@ from aya_lib import settings
 PACKAGE = settings.home() / "aya_lib"
 STRATA = [
     ["errors", "settings", "__init__"],
-    ["show", "site", "secrets"],
+    ["show", "picture", "labels", "site", "secrets"],
     ["node"],
     ["facts"],
     ["probe"],
@@ -24,7 +24,7 @@ STRATA = [
     ["schema", "embedding", "knowledge", "vectors", "air", "access"],
     ["monitoring", "lab"],
     ["runbook"],
-    ["cli", "cli_lab", "cli_knowledge", "__main__"],
+    ["cli", "cli_lab", "cli_knowledge", "cli_vectors", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 from aya_lib.facts.unseen import Missing
 from aya_lib.knowledge.evaluate import DEPTH, Evaluation
 from aya_lib.knowledge.search import MODES
+from aya_lib.picture import INK, LIMIT, MARK, Picture, quiet
 from aya_lib.probe import Visibility
 from aya_lib.show import Note
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-INK, MARK, LIMIT = "#808890", "#2f81f7", "#d9534f"
+__all__ = ["Picture", "retrieval", "visibility"]
 COLOURS = (MARK, "#d98b2b", "#2da44e")  # one for each way of searching
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure that shows itself in any notebook, and says in a line what it shows where there are no pictures."""
-
-    figure: Figure
-    caption: str
-
-    def _repr_png_(self) -> bytes:
-        out = io.BytesIO()
-        self.figure.savefig(out, format="png", dpi=110)
-        return out.getvalue()
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(self.caption)
 
 
 def visibility(found: Visibility | Missing) -> Picture | Note:
@@ -96,17 +74,6 @@ def retrieval(found: Evaluation | Missing) -> Picture | Note:
     curve.legend(frameon=False, labelcolor=INK, loc="lower right")
     bars.set(ylim=(0, 1), title="MRR", xticks=range(len(MODES)), xticklabels=MODES)
     for axes in (curve, bars):
-        _quiet(axes)
+        quiet(axes)
     best = max(MODES, key=lambda mode: found.mrr(mode).value)
     return Picture(figure, f"Best by MRR: {best}, {found.mrr(best)}; recall@10 of fused search {found.recall('hybrid', 10)}")
-
-
-def _quiet(axes: Any) -> None:
-    """The colours of the page, not those of paper."""
-    axes.tick_params(colors=INK)
-    axes.title.set_color(INK)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(axis="y", color=INK, alpha=0.2)
-    for side in axes.spines.values():
-        side.set_visible(False)

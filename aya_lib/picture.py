@@ -1,0 +1,130 @@
+"""Figures for runbooks: no background of their own, colours that read on a light and on a dark page, axes for shares."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+INK, MARK, LIMIT = "#808890", "#2f81f7", "#d9534f"
+DPI = 110
+NEAR_ONE = 1e-3  # a share of 1 stands this far from the end of the scale that spreads shares near 1
+SHARES = (1, 0.9, 0.99, 0.999, 0.95, 0.98, 0.5, 0.8, 0.7, 0.995, 0.6, 0.2, 0, 0.4, 0.3)  # ticks, the dearest first
+LADDER = ((1, 2, 5), (1, 3), (1,))  # round numbers to a power of ten
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that shows itself in any notebook, and says in a line what it shows where there are no pictures."""
+
+    figure: Figure
+    caption: str
+
+    def png(self, dpi: int = DPI) -> bytes:
+        """The figure as a PNG with a transparent background."""
+        out = io.BytesIO()
+        self.figure.savefig(out, format="png", dpi=dpi)
+        return out.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.caption)
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, inches wide and high, without a background."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0.03)
+    return Figure(figsize=(width, height), facecolor="none", layout=engine)
+
+
+def headline(figure: Figure, text: str) -> None:
+    """What the figure found, above it, at the left."""
+    lines = textwrap.wrap(text, int(12.5 * figure.get_figwidth()))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", color=INK, fontsize=11)
+
+
+def quiet(axes: Axes, grid: str = "y") -> None:
+    """The colours of the page, not those of paper. ``grid``: x, y, both, or empty for none."""
+    axes.tick_params(colors=INK)
+    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        text.set_color(INK)
+    if grid:
+        axes.grid(axis=grid, color=INK, alpha=0.2)  # type: ignore[arg-type]
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def spread(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares of 0 to 1 on a scale that gives 0.9 to 0.99 as much room as 0 to 0.9: the logarithm of what is missing to 1."""
+    import numpy as np
+
+    return np.asarray(-np.log10(np.maximum(1 + NEAR_ONE - np.asarray(shares, np.float64), NEAR_ONE / 10)))
+
+
+def unspread(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shares that :func:`spread` puts there."""
+    import numpy as np
+
+    return np.asarray(1 + NEAR_ONE - 10.0 ** -np.asarray(places, np.float64))
+
+
+def ticks(low: float, high: float = 1.0, apart: float = 0.07) -> list[float]:
+    """Shares to write on such a scale: in the range, and no two nearer than ``apart`` of its length."""
+    import numpy as np
+
+    room = float(spread(np.array(high)) - spread(np.array(low)))
+    kept: list[float] = []
+    for share in SHARES:
+        here = float(spread(np.array(share)))
+        if low <= share <= high and all(abs(here - float(spread(np.array(other)))) >= apart * room for other in kept):
+            kept.append(float(share))
+    return sorted(kept)
+
+
+def share_axis(axis: Any, low: float, high: float = 1.0, apart: float = 0.07) -> None:
+    """An axis of shares from ``low`` to ``high``, spread near 1."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    side = axis.axis_name
+    getattr(axis.axes, f"set_{side}scale")("function", functions=(spread, unspread))
+    getattr(axis.axes, f"set_{side}lim")(low, high if high < 1 else 1 + NEAR_ONE * 0.35)
+    axis.set_major_locator(FixedLocator(ticks(low, high, apart)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def log_axis(axis: Any, text: Callable[[float], str] = lambda value: f"{value:,.6g}") -> None:
+    """A logarithmic axis with round numbers (1, 2, 5, 10 ...) written out, fewer where they would crowd."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    side = axis.axis_name
+    getattr(axis.axes, f"set_{side}scale")("log")
+    low, high = sorted(getattr(axis.axes, f"get_{side}lim")())
+    axis.set_major_locator(FixedLocator(round_numbers(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def round_numbers(low: float, high: float, most: int = 9, ladder: Sequence[Sequence[float]] = LADDER) -> list[float]:
+    """1, 2, 5, 10, 20 ... between two positive numbers; fewer to a power of ten where there would be more than ``most``."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ladder:
+        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(found) <= most:
+            break
+    return found
