@@ -32,7 +32,8 @@ def place() -> Iterator[Path]:
     content["deadlines"] |= {"connect_s": 2, "statement_s": 3, "http_s": 3}
     model.write_text(yaml.safe_dump(content, sort_keys=False))
     before = dict(os.environ)
-    os.environ |= {"AYA_PARAMETERS": str(folder / "parameters"), "AYA_RUNS": str(folder / "runs"), "NO_COLOR": "1"}
+    places = {"AYA_PARAMETERS": "parameters", "AYA_RUNS": "runs", "AYA_CACHE": "cache"}
+    os.environ |= {name: str(folder / where) for name, where in places.items()} | {"NO_COLOR": "1"}
     yield folder
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])]
     os.environ.clear()

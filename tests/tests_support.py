@@ -8,6 +8,7 @@ import nbformat
 
 from aya_lib import settings
 from aya_lib.lab.new import new
+from aya_lib.node.node import Node
 from aya_lib.runbook.run import RunResult
 from aya_lib.site import Site, load_site
 
@@ -34,3 +35,10 @@ def make(place: Path, name: str) -> Site:
     if (settings.parameters() / name).exists():
         return load_site(name)
     return new(name, place / name, like="model")
+
+
+def scratch_databases(node: Node) -> list[str]:
+    """The databases that benchmarks made on a node and have not dropped."""
+    with node.session(database="postgres") as connection:
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname, 'aya_bench_')"
+        return [str(row[0]) for row in connection.execute(query).fetchall()]

@@ -1,0 +1,1 @@
+"""The vector index: measured, tuned, checked, and rebuilt beside the running system."""
