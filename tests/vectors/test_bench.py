@@ -1,0 +1,194 @@
+"""The bench on a real server: the scratch database comes and goes, searches are timed as they run, plans are looked at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from tests_support import scratch_databases
+
+from aya_lib.errors import AyaError, SqlFailed, UsageError
+from aya_lib.node import wait
+from aya_lib.node.node import Nodes
+from aya_lib.vectors import truth, wire
+from aya_lib.vectors.bench import scratch, timing
+from aya_lib.vectors.bench.bench import Bench
+from aya_lib.vectors.bench.compare import Wish, prepare
+from aya_lib.vectors.bench.grid import Grid, around, sweep
+from aya_lib.vectors.bench.journal import Journal
+from aya_lib.vectors.bench.pace import Pace
+from aya_lib.vectors.bench.timing import Raw, Seen
+from aya_lib.vectors.corpus.corpus import Corpus
+from aya_lib.vectors.index import EXACT, Index, hnsw, index_bytes, ivfflat
+
+
+@pytest.fixture(scope="module")
+def bench(workshop: Nodes, small: Corpus) -> Iterator[Bench]:
+    with scratch.place(workshop["ALPHA"]) as place:
+        yield prepare(place, small, Wish(k=10, budget_s=0.3), Pace())
+
+
+def recall(bench: Bench, raw: Raw | Seen) -> float:
+    assert isinstance(raw, Raw)
+    known = bench.truth["verify"]
+    picked = truth.Truth(known.rows[raw.asked], known.distances[raw.asked])
+    queries = bench.queries["verify"][raw.asked]
+    return float(truth.hits(bench.corpus.base, queries, bench.corpus.metric, picked, raw.found).mean())
+
+
+def test_vectors_arrive_as_they_were(bench: Bench) -> None:
+    data = bytearray()
+    with bench.place.connection.cursor() as cursor:
+        text = "COPY (SELECT id::int8, embedding FROM bench ORDER BY id) TO STDOUT (FORMAT binary)"
+        with cursor.copy(text.encode()) as copy:
+            for block in copy:
+                data += block
+    ids, vectors = wire.copy_out(data, bench.corpus.dimension)
+    assert (ids == np.arange(bench.corpus.rows)).all()
+    assert (vectors == bench.corpus.base).all()
+
+
+def test_the_scratch_table_is_unlogged_so_that_no_standby_hears_of_it(bench: Bench) -> None:
+    row = bench.place.connection.execute("SELECT relpersistence FROM pg_class WHERE relname = 'bench'").fetchone()
+    assert row
+    assert row[0] in ("u", b"u")
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(ivfflat(30), 10), (ivfflat(30, "halfvec"), 10), (hnsw(), 60), (hnsw(kind="halfvec"), 60), (hnsw(kind="bit"), 200)],
+    ids=str,
+)
+def test_every_family_is_built_searched_through_its_index_and_finds_most(bench: Bench, index: Index, value: int) -> None:
+    built = bench.build(index)
+    assert built.seconds > 0
+    assert built.bytes == pytest.approx(index_bytes(index, bench.table, bench.corpus.rows), rel=0.35)
+    raw = timing.measure([bench.place.session()], index, bench.table, bench.queries["verify"], 10, value, budget_s=5)
+    assert isinstance(raw, Raw)
+    assert (raw.seen.scan, raw.seen.index) == ("Index Scan", "bench_index")
+    assert recall(bench, raw) > 0.8
+    assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
+
+
+def test_exact_search_finds_everything(bench: Bench) -> None:
+    bench.build(EXACT)
+    raw = timing.measure([bench.place.session()], EXACT, bench.table, bench.queries["verify"], 10, 0, budget_s=1)
+    assert recall(bench, raw) == 1
+
+
+def test_several_clients_ask_each_query_once_between_them(bench: Bench) -> None:
+    bench.build(ivfflat(30))
+    sessions = [bench.place.session() for _ in range(3)]
+    raw = timing.measure(sessions, ivfflat(30), bench.table, bench.queries["verify"], 10, 3, budget_s=9)
+    assert isinstance(raw, Raw)
+    assert raw.clients == 3
+    assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
+
+
+def test_a_setting_at_which_the_planner_passes_the_index_over_is_left_out_with_the_reason(bench: Bench) -> None:
+    assert bench.measure(ivfflat(30), 30) is None
+    (said,) = [one for one in bench.skipped if one.what == "ivfflat lists=30, ivfflat.probes = 30"]
+    assert "seq scan" in said.why
+
+
+def test_a_point_is_measured_once_and_more_probes_find_more(bench: Bench) -> None:
+    one, two = bench.measure(ivfflat(30), 1), bench.measure(ivfflat(30), 8)
+    assert one is not None
+    assert two is not None
+    assert one.recall.value < two.recall.value
+    assert bench.measure(ivfflat(30), 1) is one
+    assert one.p50 <= one.p95 <= one.p99
+    assert one.quantiles[10] == pytest.approx(one.p50)
+    assert 0 < one.server_ms < one.p50 * 1.5
+
+
+def test_a_grid_builds_each_index_once(bench: Bench) -> None:
+    grid = Grid({ivfflat(20): (1, 2, 3), ivfflat(45): (1, 4)}, budget_s=0.05, least=20)
+    sweep(bench, grid)
+    wanted = {(str(index), value) for index, values in grid.values.items() for value in values}
+    assert wanted <= {(str(point.index), point.value) for point in bench.journal.points.values()}
+    before = dict(bench.journal.builds)
+    sweep(bench, grid)
+    assert bench.journal.builds == before
+    assert len(around(30, bench.corpus.rows)) > 15
+
+
+def test_memory_by_the_formula_is_enough_for_what_pgvector_asks(bench: Bench) -> None:
+    connection = bench.place.connection
+    connection.execute("DROP INDEX IF EXISTS bench_index")
+    for lists in (30, 300, 1000):
+        index = ivfflat(lists)
+        need = index.build_bytes(bench.table, bench.corpus.rows)
+        connection.execute("SELECT set_config('maintenance_work_mem', %s, false)", (f"{need * 11 // 10 // 1024 + 1024}kB",))
+        connection.execute(index.create(bench.table, "by_formula"))
+        connection.execute("DROP INDEX by_formula")
+    bench.built = None
+
+
+def test_a_build_that_cannot_fit_is_refused_before_it_starts(bench: Bench) -> None:
+    with pytest.raises(AyaError, match="cannot be built: 5000 lists are more than 4250 rows"):
+        bench.build(ivfflat(5000))
+    bench.built = None
+
+
+def test_a_table_that_is_dropped_in_the_middle_is_one_clear_line(workshop: Nodes, small: Corpus) -> None:
+    with scratch.place(workshop["ALPHA"]) as place:
+        own = prepare(place, small, Wish(k=10, fresh=True), Pace())
+        own.build(ivfflat(30))
+        with workshop["ALPHA"].session(database=place.database, write=True) as other:
+            other.execute("DROP TABLE bench")
+        with pytest.raises(SqlFailed, match=r'"bench" does not exist. The table was dropped while it was measured'):
+            own.measure(ivfflat(30), 5)
+    assert place.database not in scratch_databases(workshop["ALPHA"])
+
+
+def test_nothing_is_measured_on_a_standby(workshop: Nodes) -> None:
+    with pytest.raises(UsageError, match="BETA is a standby"), scratch.place(workshop["BETA"]):
+        pass
+
+
+def test_a_database_that_a_killed_benchmark_left_is_dropped_by_the_next_and_a_living_one_is_not(workshop: Nodes) -> None:
+    node = workshop["ALPHA"]
+    code = (
+        "import sys, time\n"
+        "from aya_lib.node.node import open_nodes\n"
+        "from aya_lib.site import load_site\n"
+        "from aya_lib.vectors import scratch\n"
+        "with scratch.place(open_nodes(load_site('workshop'))['ALPHA']) as place:\n"
+        "    print(place.database, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert process.stdout
+    name = process.stdout.readline().strip()
+    with scratch.place(node):
+        assert name in scratch_databases(node)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with node.session(database="postgres") as connection:
+        wait.until(lambda: name in scratch.abandoned(connection), bool, node="ALPHA", what="the lock is free", deadline_s=20)
+    assert name in scratch_databases(node)
+    with scratch.place(node):
+        assert name not in scratch_databases(node)
+
+
+def test_a_journal_survives_a_line_that_was_cut_off(bench: Bench) -> None:
+    one = bench.measure(ivfflat(30), 1)
+    assert one
+    journal = Journal("cut off")
+    journal.add("a", one)
+    journal.add("b", bench.build(ivfflat(30)))
+    with journal.path.open("a") as file:
+        file.write('{"kind": "point", "na')
+    again = Journal("cut off")
+    assert again.resumed == 1
+    assert again.points == {"a": one}
+    assert again.builds == journal.builds
+    again.close()
+    assert Journal("cut off").resumed == 0
