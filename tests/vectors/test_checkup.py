@@ -1,0 +1,510 @@
+"""The check-up of a live index on a lab: its recall is that of real searches, and each verdict is provoked for real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aya_lib.checks.check import Status
+from aya_lib.errors import SqlFailed, UsageError
+from aya_lib.facts.unseen import Down, Missing, Unseen
+from aya_lib.node import wait
+from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.node.sql import Connection
+from aya_lib.show import as_html, as_text
+from aya_lib.site import Site
+from aya_lib.vectors import truth, wire
+from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.health import centroids, checkup, diagnosis, sampled
+from aya_lib.vectors.health.asked import Asker
+from aya_lib.vectors.health.checkup import Checkup
+from aya_lib.vectors.health.diagnosis import AT, FRESH, LISTS, VALID, Found, Origin, Setting
+from aya_lib.vectors.health.sampled import Vectors, Yardstick
+from aya_lib.vectors.index import Table, hnsw
+from aya_lib.vectors.metric import METRICS
+from aya_lib.vectors.truth import Recall, Truth
+
+ROWS = generate(parse("generated:12000x384:5"))
+OTHERS = generate(parse("generated:6000x384:6"))  # of other topics
+CHUNKS = 5000  # rows of the table `chunks`
+COSINE = METRICS["cosine"]
+PROBES = (1, 2, 3, 5, 10, 30)
+
+
+def execute(connection: Connection, *statements: str) -> None:
+    for text in statements:
+        connection.execute(text.encode())
+
+
+def number(connection: Connection, query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+@pytest.fixture(scope="module")
+def nodes(bare: Site) -> Nodes:
+    return open_nodes(bare)
+
+
+@pytest.fixture(scope="module")
+def connection(nodes: Nodes) -> Iterator[Connection]:
+    """The lab's `chunks` hold 5,000 vectors of generated text-like data, in the order of their ids."""
+    with nodes["ALPHA"].session(write=True, deadline_s=300) as found:
+        execute(found, "SET client_min_messages = error", "SET maintenance_work_mem = '256MB'")
+        execute(found, "TRUNCATE documents, chunks", "DROP INDEX idx_chunks_embedding")
+        chunks(found, ROWS[:CHUNKS])
+        yield found
+
+
+def chunks(connection: Connection, vectors: NDArray[np.float32]) -> None:
+    """Rows of `chunks` with these vectors, by one binary COPY."""
+    document = number(connection, "INSERT INTO documents (content) VALUES ('x') RETURNING id")
+    size = vectors.shape[1]
+    fields = [("fields", ">i2"), ("a", ">i4"), ("id", ">i4"), ("b", ">i4"), ("text", "S1"), ("c", ">i4")]
+    layout = np.dtype([*fields, ("dimension", ">i2"), ("unused", ">i2"), ("values", ">f4", (size,))])
+    rows = np.zeros(len(vectors), layout)
+    rows["fields"], rows["a"], rows["id"], rows["b"], rows["text"] = 3, 4, document, 1, b"x"
+    rows["c"], rows["dimension"], rows["values"] = 4 + 4 * size, size, vectors
+    query = "COPY chunks (document_id, chunk_text, embedding) FROM STDIN (FORMAT binary)"
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        copy.write(wire.SIGNATURE + rows.tobytes() + wire.TRAILER)
+
+
+def fill(connection: Connection, table: str, *parts: NDArray[np.float32], index: str = "") -> None:
+    """A table of its own; the index is built after the first part."""
+    size = parts[0].shape[1]
+    execute(connection, f"DROP TABLE IF EXISTS {table}", f"CREATE TABLE {table} (id int4, embedding vector({size}))")
+    for place, vectors in enumerate(parts):
+        with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
+            for block in wire.copy_in(vectors):
+                copy.write(block)
+        if index and place == 0:
+            execute(connection, f"CREATE INDEX idx_{table}_embedding ON {table} USING {index}")
+    execute(connection, "CHECKPOINT")
+
+
+def build(connection: Connection, index: str) -> None:
+    """The index of `chunks`, in place of the one before."""
+    execute(connection, "DROP INDEX IF EXISTS idx_chunks_embedding")
+    execute(connection, f"CREATE INDEX idx_chunks_embedding ON chunks USING {index}", "CHECKPOINT")
+
+
+def ivfflat(lists: int, what: str = "embedding vector_cosine_ops") -> str:
+    return f"ivfflat ({what}) WITH (lists = {lists})"
+
+
+def seen(found: Checkup | Missing) -> Checkup:
+    assert isinstance(found, Checkup), str(found)
+    return found
+
+
+def statuses(found: Checkup | Missing) -> dict[str, Status]:
+    return {check.name: check.status for check in diagnosis.checks(found)}
+
+
+def searched(connection: Connection, queries: NDArray[np.int64], probes: int, form: str) -> NDArray[np.int64]:
+    """The ten nearest of each row by real searches with the index, the row itself left out, as positions; -1 for none."""
+    first = number(connection, "SELECT min(id) FROM chunks")
+    text = f"SELECT id FROM chunks ORDER BY embedding{form} <=> %s::vector{form} LIMIT 11"
+    execute(connection, "SET enable_seqscan = off", f"SET ivfflat.probes = {probes}")
+    found = []
+    for query in queries:
+        rows = connection.execute(text.encode(), (str(ROWS[query].tolist()),)).fetchall()
+        places = [int(str(row[0])) - first for row in rows]
+        places = [place for place in places if place != query][:10]
+        found.append(places + [-1] * (10 - len(places)))
+    plan = connection.execute(f"EXPLAIN {text}".encode(), (str(ROWS[0].tolist()),)).fetchall()
+    execute(connection, "RESET enable_seqscan", "RESET ivfflat.probes")
+    assert "idx_chunks_embedding" in str(plan)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("form", ["", "::halfvec(384)"])
+def test_recall_told_by_the_pages_is_that_of_real_searches(form: str, connection: Connection) -> None:
+    kind = "halfvec" if form else "vector"
+    build(connection, ivfflat(60, f"(embedding{form}) {kind}_cosine_ops"))
+    layout = centroids.read(connection, "idx_chunks_embedding").layout
+    yardstick = Yardstick(Vectors(ROWS[:CHUNKS], CHUNKS), COSINE, 10)
+    curve = yardstick.curve(layout.centers)
+    queries, true = yardstick.queries[:200], Truth(yardstick.truth.rows[:200], yardstick.truth.distances[:200])
+    for probes in PROBES:
+        answers = searched(connection, queries, probes, form)
+        measured = truth.hits(ROWS[:CHUNKS], ROWS[queries], COSINE, true, answers)
+        assert float(curve.found[:200, probes - 1].mean()) == pytest.approx(float(measured.mean()), abs=0.001), probes
+
+
+def test_a_healthy_index_passes_and_everything_about_it_is_told(connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(100))
+    execute(connection, "ALTER DATABASE aya_rag SET ivfflat.probes = 14")
+    try:
+        found = seen(checkup.look(nodes))
+    finally:
+        execute(connection, "ALTER DATABASE aya_rag RESET ivfflat.probes")
+    assert (found.verdict.word, found.verdict.mend) == ("healthy", "")
+    assert statuses(found) == dict.fromkeys([VALID, AT, LISTS, FRESH], "passed")
+    told = json.loads(json.dumps(found.json()))
+    assert (told["index"], told["method"], told["kind"], told["lists"]) == ("idx_chunks_embedding", "ivfflat", "vector", 100)
+    assert (told["rows"], told["rows_when_built"], told["rows_when_built_by"]) == (CHUNKS, CHUNKS, "pages")
+    assert (told["rows_added_share"], told["pages_added_share"]) == (0, 0)
+    assert (told["probes"], told["decided_by"]) == (14, "set for the role or the database")
+    assert told["recall"]["low"] < told["recall"]["value"] < told["recall"]["high"]
+    assert 1 < told["probes_needed"] <= 14
+    sizes = told["list_sizes"]
+    assert sizes["min"] <= sizes["median"] <= sizes["max"] == pytest.approx(sizes["skew"] * 50, rel=0.01)
+    assert [point[0] for point in told["curve"]] == [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 100]
+    assert told["curve"][-1] == [100, 1.0, CHUNKS]
+    assert found.seconds < 10
+    probes, recalls, scanned = found.curve_points()
+    assert probes.shape == recalls.shape == scanned.shape == (100,)
+    assert (np.diff(recalls) >= -1e-6).all()
+    for shown in (as_text(found.table()), as_html(found.table())):
+        assert "probes 14" in shown
+        assert "5,000 now" in shown
+        assert "healthy" in shown
+
+
+def test_it_is_the_same_on_the_standby(connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(40))
+    here = seen(checkup.look(nodes, node="ALPHA"))
+    end = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+    with nodes["BETA"].session(write=True) as beta:
+        wait.until(
+            lambda: beta.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", end).fetchone(),
+            lambda row: row == (True,),
+            node="BETA",
+            what="the index is replayed",
+            deadline_s=20,
+        )
+        execute(beta, "CHECKPOINT")
+    there = seen(checkup.look(nodes, node="BETA"))
+    assert (here.node, there.node) == ("ALPHA", "BETA")
+    assert here.found.in_force == there.found.in_force
+    assert here.examined.curve
+    assert there.examined.curve
+    assert np.array_equal(here.examined.curve.found, there.examined.curve.found)
+
+
+def test_pages_that_are_only_in_memory_are_unseen_until_a_checkpoint(connection: Connection, nodes: Nodes) -> None:
+    fill(connection, "fresh", ROWS[:1000])
+    execute(connection, "CREATE INDEX idx_fresh_embedding ON fresh USING ivfflat (embedding vector_cosine_ops) WITH (lists = 10)")
+    unseen = checkup.look(nodes, "fresh")
+    assert isinstance(unseen, Unseen)
+    assert "CHECKPOINT, or wait for the next one, or CREATE EXTENSION pageinspect" in str(unseen)
+    assert set(statuses(unseen).values()) == {"unknown"}
+    execute(connection, "CHECKPOINT")
+    assert seen(checkup.look(nodes, "fresh")).examined.curve
+
+
+def test_an_index_built_on_50_rows_was_built_too_early(connection: Connection, nodes: Nodes) -> None:
+    fill(connection, "early", ROWS[:50], ROWS[50:5050], index=ivfflat(100))
+    found = seen(checkup.look(nodes, "early"))
+    assert found.verdict.word == "built too early"
+    assert found.found.origin
+    assert found.found.origin.rows == 50
+    assert found.rows_added_share == pytest.approx(0.99, abs=0.001)
+    assert statuses(found)[FRESH] in ("warning", "failed")
+    assert found.verdict.mend.startswith("aya vectors rebuild --lists ")
+    assert " --probes " in found.verdict.mend
+
+
+def test_an_index_whose_rows_were_replaced_by_others_is_stale(connection: Connection, nodes: Nodes) -> None:
+    fill(connection, "stale", ROWS[:2000], OTHERS, index=ivfflat(50))
+    found = seen(checkup.look(nodes, "stale"))
+    assert found.verdict.word == "stale"
+    assert found.found.origin
+    assert found.found.origin.rows == pytest.approx(2000, rel=0.05)
+    assert statuses(found)[FRESH] in ("warning", "failed")
+
+
+def test_five_lists_are_the_wrong_lists(connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(5))
+    found = seen(checkup.look(nodes))
+    assert found.verdict.word == "wrong lists"
+    better = found.found.better
+    assert better
+    assert 80 < better.lists < 1000
+    assert (statuses(found)[LISTS], statuses(found)[FRESH]) == ("warning", "passed")
+    assert found.verdict.mend == f"aya vectors rebuild --lists {better.lists} --probes {better.value}"
+    build(connection, ivfflat(better.lists))  # what it says comes true
+    execute(connection, f"ALTER DATABASE aya_rag SET ivfflat.probes = {better.value}")
+    try:
+        mended = seen(checkup.look(nodes))
+    finally:
+        execute(connection, "ALTER DATABASE aya_rag RESET ivfflat.probes")
+    assert mended.verdict.word == "healthy"
+    assert mended.found.needed
+    assert found.found.needed
+    assert mended.found.needed.us < found.found.needed.us / 1.5
+
+
+@pytest.mark.parametrize(("probes", "status"), [(1, "failed"), (70, "warning")])
+def test_too_few_and_too_many_probes_are_wrong(probes: int, status: str, connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(100))
+    execute(connection, f"ALTER DATABASE aya_rag SET ivfflat.probes = {probes}")
+    try:
+        found = seen(checkup.look(nodes))
+    finally:
+        execute(connection, "ALTER DATABASE aya_rag RESET ivfflat.probes")
+    assert (found.verdict.word, found.verdict.status) == ("wrong probes", status)
+    assert found.found.needed
+    assert found.verdict.mend == f"aya vectors rebuild --probes {found.found.needed.value}"
+    assert statuses(found) == {VALID: "passed", AT: status, LISTS: "passed", FRESH: "passed"}
+
+
+def test_no_index_pays_from_some_thousand_rows_on(connection: Connection, nodes: Nodes) -> None:
+    execute(connection, "DROP INDEX IF EXISTS idx_chunks_embedding")
+    found = seen(checkup.look(nodes))
+    assert (found.verdict.word, found.verdict.status) == ("no index", "warning")
+    assert found.verdict.mend.startswith("aya vectors rebuild --lists ")
+    assert statuses(found) == {VALID: "warning"}
+    fill(connection, "small", ROWS[:800])
+    small = seen(checkup.look(nodes, "small"))
+    assert (small.verdict.word, small.verdict.status, small.verdict.mend) == ("no index", "passed", "")
+    assert "none is needed yet" in small.verdict.why
+
+
+def test_what_an_interrupted_build_left_is_named(connection: Connection, nodes: Nodes) -> None:
+    execute(connection, "DROP INDEX IF EXISTS idx_chunks_embedding")
+    interrupted(nodes, "CREATE INDEX CONCURRENTLY idx_chunks_embedding ON chunks USING " + ivfflat(100))
+    found = seen(checkup.look(nodes))
+    assert (found.verdict.word, found.verdict.status) == ("invalid", "warning")
+    assert "idx_chunks_embedding" in found.verdict.why
+    assert found.verdict.mend.startswith("aya vectors rebuild --lists ")
+    assert statuses(found) == {VALID: "warning"}
+    build(connection, ivfflat(100))
+    interrupted(nodes, "CREATE INDEX CONCURRENTLY left_behind ON chunks USING " + ivfflat(100))
+    execute(connection, "CHECKPOINT")
+    beside = seen(checkup.look(nodes, target=0.9))
+    execute(connection, "DROP INDEX left_behind")
+    assert beside.verdict.word == "invalid"
+    assert beside.verdict.mend == "DROP INDEX CONCURRENTLY left_behind"
+    assert statuses(beside) == {VALID: "warning", AT: "passed", LISTS: "passed", FRESH: "passed"}
+
+
+def interrupted(nodes: Nodes, build: str) -> None:
+    """Its build waits for a writer, and is cancelled."""
+    with nodes["ALPHA"].session(write=True) as writer, writer.transaction(force_rollback=True):
+        execute(writer, "UPDATE chunks SET chunk_index = 1 WHERE id = (SELECT min(id) FROM chunks)")
+        with pytest.raises(SqlFailed), nodes["ALPHA"].session(write=True) as builder:
+            execute(builder, "SET lock_timeout = '300ms'", build)
+
+
+def test_hnsw_is_measured_by_searches(connection: Connection, nodes: Nodes) -> None:
+    fill(connection, "graph", ROWS[:3000], index="hnsw (embedding vector_cosine_ops) WITH (m = 4, ef_construction = 20)")
+    found = seen(checkup.look(nodes, "graph"))
+    assert found.verdict.word == "hnsw"
+    assert found.found.in_force
+    assert found.found.in_force.value == 100
+    assert "measured by 100 searches" in found.verdict.why
+    assert "no centroids" in as_text(found.table())
+    told = json.loads(json.dumps(found.json()))
+    assert (told["method"], told["probes"], told["ef_search"], told["curve"]) == ("hnsw", None, 100, [])
+    execute(connection, "ALTER DATABASE aya_rag SET hnsw.ef_search = 10")
+    try:
+        low = seen(checkup.look(nodes, "graph"))
+    finally:
+        execute(connection, "ALTER DATABASE aya_rag RESET hnsw.ef_search")
+    assert (low.verdict.status, statuses(low)[AT]) == ("failed", "failed")
+    assert low.found.needed
+    assert low.found.needed.value > 10
+    assert low.verdict.mend == f"aya vectors rebuild --ef-search {low.found.needed.value}"
+
+
+def test_exact_neighbours_by_sql_are_those_of_all_rows_read_and_compared(connection: Connection) -> None:
+    fill(connection, "graph", ROWS[:3000], index="hnsw (embedding vector_cosine_ops) WITH (m = 4, ef_construction = 20)")
+    table = Table("graph", "embedding", "id", 384, COSINE)
+    yardstick = Yardstick(Vectors(ROWS[:3000], 3000), COSINE, 10)
+    asker = Asker(connection, table, hnsw(4, 20), "idx_graph_embedding", 10, ROWS[yardstick.queries[:40]])
+    assert asker.limits() == pytest.approx(yardstick.truth.distances[:40, -1], abs=1e-5)
+    execute(connection, "RESET ALL")
+
+
+def test_a_halfvec_index_is_checked_like_any_other(connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(100, "(embedding::halfvec(384)) halfvec_cosine_ops"))
+    half = seen(checkup.look(nodes)).json()
+    assert (half["kind"], half["lists"], half["rows_when_built"]) == ("halfvec", 100, CHUNKS)
+    assert half["recall"]["value"] > 0.9
+
+
+def test_what_the_rebuild_recorded_counts_before_the_pages(connection: Connection, nodes: Nodes) -> None:
+    build(connection, ivfflat(100))
+
+    def stored(**change: object) -> Checkup:
+        built = {"index": "ivfflat lists=100", "rows": 4900, "at": "2025-01-01", "recall": 0.999, **change}
+        record = json.dumps({"probes": 8, "built": built})
+        connection.execute("INSERT INTO aya_settings VALUES ('search', %s)", (record,))
+        try:
+            return seen(checkup.look(nodes))
+        finally:
+            execute(connection, "DELETE FROM aya_settings WHERE key = 'search'")
+
+    lost = stored()
+    assert lost.found.origin == Origin(4900, "record", 0.999)
+    assert lost.examined.decided == "chosen by the tuning"
+    assert lost.verdict.word == "stale"
+    assert "it was 0.999 when it was built" in lost.verdict.why
+    execute(connection, "ALTER DATABASE aya_rag SET ivfflat.probes = 2")  # fewer probes are no sign of age
+    try:
+        fewer = stored()
+    finally:
+        execute(connection, "ALTER DATABASE aya_rag RESET ivfflat.probes")
+    assert (fewer.verdict.word, fewer.found.origin) == ("wrong probes", Origin(4900, "record"))
+    for other in ({"index": "ivfflat lists=90"}, {"rows": 2000}):  # of an index that is no longer there
+        found = stored(**other).found.origin
+        assert found
+        assert found.by == "pages"
+        assert found.recall is None
+
+
+def test_a_sample_is_carried_on_to_the_whole_table(connection: Connection) -> None:
+    """A third of the rows: the recall of all is nearer than without carrying on, and within the interval."""
+    fill(connection, "large", ROWS, index=ivfflat(120))
+    table = Table("large", "embedding", "id", 384, COSINE)
+    centers = centroids.read(connection, "idx_large_embedding").layout.centers
+    whole = Yardstick(sampled.read(connection, table, len(ROWS)), COSINE, 10).curve(centers)
+    part = sampled.read(connection, table, len(ROWS), most=4000 * 384)
+    assert part.sampled
+    assert len(part.base) == pytest.approx(4000, rel=0.1)
+    assert part.rows == len(ROWS)
+    curve = Yardstick(part, COSINE, 10).curve(centers)
+    plain = Yardstick(Vectors(part.base, len(part.base)), COSINE, 10).curve(centers)
+    assert curve.sizes.sum() == pytest.approx(len(ROWS), rel=0.01)
+    for probes in (2, 5, 10):
+        true, carried, left = (one.recall(probes) for one in (whole, curve, plain))
+        assert left.value < true.value
+        assert abs(carried.value - true.value) < abs(left.value - true.value)
+        assert carried.low <= true.high
+        assert carried.high >= true.low
+
+
+def test_tables_with_hardly_anything_in_them_are_told_plainly(connection: Connection, nodes: Nodes) -> None:
+    for vectors in (ROWS[:0], ROWS[:11]):
+        fill(connection, "tiny", vectors, index=ivfflat(10))
+        found = seen(checkup.look(nodes, "tiny"))
+        assert (found.verdict.word, found.verdict.status) == ("too few rows", "passed")
+        assert "built anew when the table is filled" in found.verdict.why
+        assert statuses(found) == {VALID: "passed"}
+        json.dumps(found.json())
+        as_text(found.table())
+    execute(connection, "UPDATE tiny SET embedding = NULL", "CHECKPOINT")
+    assert seen(checkup.look(nodes, "tiny")).found.rows == 0
+    for rows, lists in ((12, 3), (30, 50), (30, 1)):
+        fill(connection, "tiny", ROWS[:rows], index=ivfflat(lists))
+        assert seen(checkup.look(nodes, "tiny")).found.in_force
+    fill(connection, "tiny", np.concatenate([ROWS[:60], np.zeros((20, 384), np.float32)]), index=ivfflat(3))
+    zeros = seen(checkup.look(nodes, "tiny"))
+    assert zeros.found.rows == 60
+    assert "20 zero vectors" in as_text(zeros.table())
+    fill(connection, "tiny", np.tile(ROWS[:1], (300, 1)), index=ivfflat(3))
+    same = seen(checkup.look(nodes, "tiny"))
+    assert same.found.in_force
+
+
+def test_what_cannot_be_asked_is_refused(connection: Connection, nodes: Nodes) -> None:
+    execute(connection, "DROP TABLE IF EXISTS loose", "CREATE TABLE loose (id int4, embedding vector, other text)")
+    for arguments, said in (
+        ({"table": "nothing"}, "no table nothing"),
+        ({"table": "loose", "column": "missing"}, "no column missing"),
+        ({"table": "loose", "column": "other"}, "is of type text"),
+        ({"table": "loose"}, "has no dimension"),
+        ({"table": "a b"}, "allowed is a name"),
+        ({"target": 1.2}, "between 0 and 1"),
+        ({"k": 0}, "allowed is 1 to"),
+        ({"node": "GAMMA"}, "allowed are ALPHA, BETA"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            checkup.look(nodes, **arguments)
+
+
+def test_indexes_on_something_else_are_unseen_or_noted(connection: Connection, nodes: Nodes) -> None:
+    fill(connection, "odd", ROWS[:100], index=ivfflat(3, "(subvector(embedding, 1, 64)::vector(64)) vector_cosine_ops"))
+    assert "64 dimensions of something else" in str(checkup.look(nodes, "odd"))
+    fill(connection, "odd", ROWS[:100], index="ivfflat (embedding vector_l2_ops) WITH (lists = 3) WHERE id < 50")
+    partial = seen(checkup.look(nodes, "odd"))
+    assert partial.verdict.word == "no index"
+
+
+def setting(lists: int, value: int, recall: float, us: float) -> Setting:
+    return Setting(lists, value, Recall(recall, recall - 0.01, recall + 0.01, 300), 10 * us, us)
+
+
+GOOD = Found(
+    "idx",
+    "ivfflat",
+    100_000,
+    0.95,
+    10,
+    in_force=setting(100, 10, 0.96, 4000),
+    needed=setting(100, 9, 0.95, 3600),
+    fresh=setting(100, 9, 0.95, 3600),
+    origin=Origin(90_000, "pages"),
+)
+BETTER = setting(1300, 30, 0.95, 1000)
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "status", "mend"),
+    [
+        ({}, "healthy", "passed", ""),
+        ({"fresh": setting(100, 4, 0.95, 2000)}, "stale", "warning", "aya vectors rebuild --lists 100 --probes 4 --again"),
+        ({"fresh": setting(100, 6, 0.95, 2500)}, "healthy", "passed", ""),
+        (
+            {"fresh": setting(100, 4, 0.95, 2000), "better": BETTER, "origin": Origin(9000, "pages")},
+            "built too early",
+            "warning",
+            "aya vectors rebuild --lists 1300 --probes 30",
+        ),
+        (
+            {"fresh": setting(100, 4, 0.95, 2000), "rows": 1800, "origin": Origin(890, "pages")},
+            "built too early",
+            "warning",
+            "aya vectors rebuild --lists 100 --probes 4 --again",
+        ),
+        ({"origin": Origin(9000, "pages")}, "healthy", "passed", ""),  # it costs nothing
+        ({"origin": Origin(90_000, "record", 0.99)}, "stale", "warning", "aya vectors rebuild --lists 100 --probes 9 --again"),
+        ({"better": BETTER}, "wrong lists", "warning", "aya vectors rebuild --lists 1300 --probes 30"),
+        ({"better": setting(1300, 30, 0.95, 2500)}, "healthy", "passed", ""),
+        (
+            {"better": BETTER, "in_force": setting(100, 1, 0.6, 500)},
+            "wrong lists",
+            "failed",
+            "aya vectors rebuild --lists 1300 --probes 30",
+        ),
+        ({"in_force": setting(100, 5, 0.93, 2000)}, "wrong probes", "failed", "aya vectors rebuild --probes 9"),
+        ({"in_force": setting(100, 8, 0.945, 3300)}, "healthy", "passed", ""),  # within its interval
+        ({"in_force": setting(100, 20, 0.99, 8000)}, "wrong probes", "warning", "aya vectors rebuild --probes 9"),
+        ({"leftovers": ("idx_ccnew",)}, "invalid", "warning", "DROP INDEX CONCURRENTLY idx_ccnew"),
+        ({"rows": 11}, "too few rows", "passed", ""),
+        ({"index": "", "better": BETTER}, "no index", "warning", "aya vectors rebuild --lists 1300 --probes 30"),
+        ({"index": "", "rows": 4000}, "no index", "passed", ""),
+        ({"index": "", "building": True}, "no index", "passed", ""),
+        ({"index": "", "leftovers": ("idx",), "rows": 900}, "invalid", "warning", "DROP INDEX CONCURRENTLY idx"),
+        ({"method": "hnsw", "needed": GOOD.in_force}, "hnsw", "passed", ""),
+        (
+            {"method": "hnsw", "in_force": setting(0, 40, 0.9, 900), "needed": None},
+            "hnsw",
+            "failed",
+            "aya vectors rebuild --m 32",
+        ),
+    ],
+)
+def test_each_verdict_has_its_reason_and_its_mending_step(change: dict[str, Any], word: str, status: str, mend: str) -> None:
+    said = diagnosis.verdict(replace(GOOD, **change))
+    assert (said.word, said.status, said.mend) == (word, status, mend)
+    assert said.why
+
+
+def test_a_server_that_is_down_is_told(nodes: Nodes) -> None:
+    nodes["AIR"].supervisor.stop("postgresql")
+    try:
+        found = checkup.look(nodes, node="AIR")
+    finally:
+        nodes["AIR"].supervisor.start("postgresql")
+    assert isinstance(found, Down)
+    assert statuses(found) == dict.fromkeys([VALID, AT, LISTS, FRESH], "failed")
