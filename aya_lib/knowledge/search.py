@@ -7,11 +7,12 @@ fewer came than were asked for, the rows are read without the index once more.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -28,6 +29,16 @@ Mode = Literal["vector", "text", "hybrid"]
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
 MOST = 1000  # results of one search
 DEPTH = 50  # candidates of each list that are fused, at least; and four times the limit
+FRESH_S = 2.0  # a search begins with what was decided at most so long ago: who rebuilds the index counts on it
+DEFAULT_EF_SEARCH = 2 * DEPTH
+
+Kind = Literal["vector", "halfvec", "bit"]  # what an index holds
+PLAIN: tuple[Kind, int] = ("vector", 0)
+ORDER: dict[Kind, LiteralString] = {
+    "vector": "c.embedding <=> %(vector)s",
+    "halfvec": "c.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension})",
+    "bit": "binary_quantize(c.embedding)::bit({dimension}) <~> binary_quantize(%(vector)s)::bit({dimension})",
+}
 
 CONDITIONS = {
     "category": " AND d.category = %(category)s",
@@ -69,27 +80,49 @@ class Hit:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the vector index is searched: what the site's tuning chose, else sqrt(lists) as pgvector's README advises."""
+    """What the vector index is, and how it is searched. The first that there is decides, for each knob: the caller's own SET
+    in this session; a setting of the role or the database; what the site's tuning chose; the server's configuration; and
+    else sqrt(lists), as pgvector's README advises, and an ef_search of twice the fused candidates.
+    """
 
     method: str | None
+    kind: Kind | None
+    dimension: int | None
     lists: int | None
-    probes: int | None
-    ef_search: int | None
+    own_probes: int | None
+    own_ef_search: int | None
+    role_probes: int | None
+    role_ef_search: int | None
     chosen_probes: int | None
     chosen_ef_search: int | None
+    configured_probes: int | None
+    configured_ef_search: int | None
+
+    @property
+    def probes(self) -> int:
+        decided = self.own_probes or self.role_probes or self.chosen_probes or self.configured_probes
+        return decided or default_probes(self.lists or 1)
+
+    @property
+    def ef_search(self) -> int:
+        decided = self.own_ef_search or self.role_ef_search or self.chosen_ef_search or self.configured_ef_search
+        return decided or DEFAULT_EF_SEARCH
+
+    @property
+    def form(self) -> tuple[Kind, int]:
+        """The type that is indexed and its dimension: a search in another form would not use the index."""
+        return (self.kind, self.dimension) if self.kind and self.dimension else PLAIN
 
     def settings(self) -> dict[str, str]:
-        """Session settings. What the database or the role sets already is left as it is."""
-        found = {"hnsw.iterative_scan": "strict_order", "ivfflat.iterative_scan": "relaxed_order", "jit": "off"}
-        if self.probes is None:
-            found["ivfflat.probes"] = str(self.chosen_probes or max(1, math.ceil(math.sqrt(self.lists or 1))))
-        if self.ef_search is None:
-            found["hnsw.ef_search"] = str(self.chosen_ef_search or 2 * DEPTH)
-        return found
+        """Session settings, each with its mark. What the caller set in the session is left as it is."""
+        found = {} if self.own_probes else {"ivfflat.probes": self.probes}
+        found |= {} if self.own_ef_search else {"hnsw.ef_search": self.ef_search}
+        return {key: str(value) for name, value in found.items() for key in (name, f"aya.{name.replace('.', '_')}")}
 
 
 class Searcher:
-    """Searches on one connection, whose session it sets up once."""
+    """Searches on one connection, whose session it sets up. It follows a rebuilt index and changed settings by itself,
+    within ``FRESH_S``."""
 
     def __init__(self, connection: Connection, language: str = "english") -> None:
         from pgvector.psycopg import register_vector
@@ -97,9 +130,8 @@ class Searcher:
         self.connection, self.language = connection, language
         register_vector(connection)
         connection.execute("SELECT '[1]'::vector")  # loads pgvector, so that its settings are known
-        self.tuning = rows(connection, __package__, "tuning", Tuning)[0]
-        for name, value in self.tuning.settings().items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        self._set({"hnsw.iterative_scan": "strict_order", "ivfflat.iterative_scan": "relaxed_order", "jit": "off"})
+        self._tune()
 
     def search(
         self, query: str, vector: NDArray[np.float32], mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None
@@ -111,11 +143,14 @@ class Searcher:
             raise UsageError(f"mode '{mode}': allowed are {', '.join(MODES)}")
         if not 1 <= limit <= MOST:
             raise UsageError(f"limit {limit}: allowed is 1 to {MOST}")
+        if time.monotonic() - self._tuned_at > FRESH_S:
+            self._tune()
         given = (filters or Filters()).given()
         depth = limit if mode != "hybrid" else max(DEPTH, 4 * limit)
         values = {"query": query, "language": self.language, "vector": Vector(vector), "limit": limit, "depth": depth, **given}
+        values["candidates"] = max(4 * depth, self.tuning.ef_search)
         with self.connection.cursor(row_factory=class_row(Hit)) as cursor:
-            found = cursor.execute(composed(mode, tuple(given)), values).fetchall()
+            found = cursor.execute(composed(mode, tuple(given), *self.tuning.form), values).fetchall()
             if mode == "text" or sum(hit.vector_rank is not None for hit in found) >= min(limit, depth):
                 return found
             return self._exact(composed(mode, tuple(given)), values) if len(found) < limit else found
@@ -126,16 +161,40 @@ class Searcher:
             cursor.execute("SET LOCAL enable_indexscan = off")
             return cursor.execute(query, values).fetchall()
 
+    def _tune(self) -> None:
+        """Read what the index is and how it is to be searched, and set the session accordingly."""
+        read_at = time.monotonic()  # before it is read: what is decided later is seen FRESH_S from here
+        self.tuning = rows(self.connection, __package__, "tuning", Tuning)[0]
+        self._set(self.tuning.settings())
+        self._tuned_at = read_at
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"
+        self.connection.execute(query, (list(settings), list(settings.values())))
+
 
 @lru_cache(maxsize=64)
-def composed(mode: Mode, filters: tuple[str, ...]) -> sql.Composed:
-    """The statement of a mode with exactly the conditions that are asked for, so that the planner can do without the rest."""
+def composed(mode: Mode, filters: tuple[str, ...], kind: Kind = "vector", dimension: int = 0) -> sql.Composed:
+    """The statement of a mode with exactly the conditions that are asked for, so that the planner can do without the rest.
+
+    ``kind`` and ``dimension``: of what the index holds; the nearest are asked for in exactly that form.
+    """
     every = sql.SQL(statement(__package__, "every").strip())
     parts = {
         "join": sql.SQL("JOIN documents d ON d.id = c.document_id" if filters else ""),
         "filters": sql.SQL("").join(sql.SQL(CONDITIONS[name]) for name in filters),
         "every": every,
         "any": sql.SQL(statement(__package__, "any").strip()).format(every=every),
+        "order": sql.SQL(ORDER[kind]).format(dimension=sql.Literal(dimension)),
     }
-    inner = {name: sql.SQL(statement(__package__, name)).format(**parts) for name in ("nearest", "matching")}
+    nearest = "nearest_bit" if kind == "bit" else "nearest"
+    inner = {
+        name: sql.SQL(statement(__package__, file)).format(**parts)
+        for name, file in (("nearest", nearest), ("matching", "matching"))
+    }
     return sql.SQL(statement(__package__, mode)).format(**inner)
+
+
+def default_probes(lists: int) -> int:
+    """Probes of an index for which nobody decided any."""
+    return max(1, math.ceil(math.sqrt(lists)))

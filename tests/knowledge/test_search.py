@@ -84,9 +84,15 @@ def test_a_filter_never_costs_a_result(mode: Mode, searcher: Searcher, connectio
 
 
 @pytest.mark.parametrize(
-    "method", ["ivfflat (embedding vector_cosine_ops) WITH (lists = 50)", "hnsw (embedding vector_cosine_ops)"]
+    ("method", "kind"),
+    [
+        ("ivfflat (embedding vector_cosine_ops) WITH (lists = 50)", "vector"),
+        ("hnsw (embedding vector_cosine_ops)", "vector"),
+        ("ivfflat ((embedding::halfvec(384)) halfvec_cosine_ops) WITH (lists = 50)", "halfvec"),
+        ("hnsw ((binary_quantize(embedding)::bit(384)) bit_hamming_ops)", "bit"),
+    ],
 )
-def test_filters_hold_with_either_kind_of_index(method: str, library: Nodes) -> None:
+def test_filters_hold_with_every_kind_of_index(method: str, kind: str, library: Nodes) -> None:
     """A filter that keeps one row in a hundred, in a session that must use the index."""
     with library["ALPHA"].session(write=True, deadline_s=120) as connection:
         connection.execute("CREATE TEMP TABLE chunks (LIKE public.chunks INCLUDING DEFAULTS)")
@@ -99,7 +105,9 @@ def test_filters_hold_with_either_kind_of_index(method: str, library: Nodes) -> 
         rare = scalar(connection, "SELECT document_id FROM chunks GROUP BY 1 HAVING count(*) BETWEEN 5 AND 15 ORDER BY 1 LIMIT 1")
         connection.execute(sql.SQL("UPDATE documents SET category = 'rare' WHERE id = {}").format(sql.Literal(rare)))
         there = scalar(connection, f"SELECT count(*) FROM chunks WHERE document_id = {rare}")
-        found = Searcher(connection).search("x", some_vector(), "vector", there, Filters(category="rare"))
+        searcher = Searcher(connection)
+        assert searcher.tuning.kind == kind
+        found = searcher.search("x", some_vector(), "vector", there, Filters(category="rare"))
         assert len({hit.chunk_id for hit in found}) == there
 
 

@@ -2,5 +2,5 @@
 SELECT c.id, c.embedding <=> %(vector)s AS distance
   FROM chunks c {join}
  WHERE c.embedding IS NOT NULL {filters}
- ORDER BY c.embedding <=> %(vector)s
+ ORDER BY {order}
  LIMIT %(depth)s

@@ -1,0 +1,1 @@
+"""Rebuilding a live index beside running searches."""

@@ -1,0 +1,185 @@
+"""Building an index beside the running system, watched over another session, and held just before it becomes valid.
+
+REINDEX INDEX CONCURRENTLY waits twice for transactions that might write the table: before it builds, and before it
+validates. A transaction with a ROW EXCLUSIVE lock, which hinders no reader and no writer, therefore holds the finished
+build for as long as is needed to let everybody know how the new index is to be searched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from aya_lib.errors import AyaError
+from aya_lib.node import wait
+from aya_lib.node.node import Node
+from aya_lib.node.sql import Connection, rows, statement
+
+BUILD_S = 12 * 3600  # the longest that a build may take
+WATCH_S = 0.1  # how often a build is looked at
+CANCEL_S = 5  # how long a cancelled statement may take to end
+BEFORE_BUILD = "waiting for writers before build"
+BEFORE_VALIDATION = "waiting for writers before validation"
+
+# Of a session with a long concurrent statement. lock_timeout would also end its waits for other transactions, of which it
+# has several; the locks it asks for hinder nobody. It ends when its client is gone.
+LASTING = {
+    "lock_timeout": "0",
+    "transaction_timeout": "0",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+Progress = Callable[[str, int, int], None]  # phase, done, total (0: not known)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a build may take: ``memory`` (maintenance_work_mem) in bytes, parallel ``workers``, and time."""
+
+    memory: int
+    workers: int
+    deadline_s: float = BUILD_S
+
+    def settings(self) -> dict[str, str]:
+        """Of the session that builds. Vectors lie outside of the heap, which therefore looks too small for parallel workers."""
+        return {
+            "maintenance_work_mem": f"{self.memory // 1024}kB",
+            "max_parallel_maintenance_workers": str(self.workers),
+            "min_parallel_table_scan_size": "0",
+        } | LASTING
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the server tells of a build. ``lockers_total``: transactions that are waited for."""
+
+    phase: str
+    blocks_done: int
+    blocks_total: int
+    tuples_done: int
+    tuples_total: int
+    lockers_total: int
+
+    def __str__(self) -> str:
+        return self.phase
+
+
+class Sent:
+    """A statement that was sent and is not waited for. No thread waits either, so an interruption comes through."""
+
+    def __init__(self, connection: Connection, query: str) -> None:
+        self.connection = connection
+        self._broken: psycopg.Error | None = None
+        connection.pgconn.send_query(query.encode())
+        connection.pgconn.flush()
+
+    def ended(self) -> bool:
+        """Whether :meth:`finish` would return at once."""
+        try:
+            self.connection.pgconn.consume_input()
+            return not self.connection.pgconn.is_busy()
+        except psycopg.Error as error:
+            self._broken = error
+            return True
+
+    def finish(self) -> None:
+        """Raise what the server said, if it was an error."""
+        if self._broken:
+            raise self._broken
+        while (result := self.connection.pgconn.get_result()) is not None:
+            if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result, encoding=self.connection.info.encoding)
+
+    def cancel(self, node: Node) -> None:
+        """End it on the server. When that cannot be asked for, the server ends it itself, as its client is gone then."""
+        if self.ended():
+            return
+        with suppress(psycopg.Error, AyaError):
+            self.connection.cancel_safe(timeout=CANCEL_S)
+            wait.until(self.ended, bool, node=node.name, what="the cancelled statement has ended", deadline_s=CANCEL_S)
+
+
+def build(
+    node: Node, query: str, table: sql.Identifier, room: Room, progress: Progress, gate: Callable[[], None] | None = None
+) -> None:
+    """Run REINDEX or CREATE INDEX CONCURRENTLY. ``gate`` is called when the new index is complete and not yet valid; the
+    build goes on when it returns. Whatever breaks this off cancels the build too; an invalid index may be left."""
+    end = time.monotonic() + room.deadline_s
+    with (
+        node.session(deadline_s=room.deadline_s + 60) as watcher,
+        node.session(write=True, deadline_s=room.deadline_s) as builder,
+    ):
+        configure(builder, room.settings())
+        pid = builder.info.backend_pid
+        with ExitStack() as holds:
+            first = holds.enter_context(_held(node, table, pid, room)) if gate else None
+            sent = Sent(builder, query)
+
+            def until(phase: str | None) -> bool:
+                seen = wait.until(
+                    lambda: None if sent.ended() else _look(watcher, pid, progress),
+                    lambda seen: seen is None or (seen.phase == phase and seen.lockers_total > 0),
+                    node=node.name,
+                    what=phase or "the index is built",
+                    deadline_s=max(0.0, end - time.monotonic()),
+                    poll_s=WATCH_S,
+                )
+                return seen is not None
+
+            try:
+                if gate and first and until(BEFORE_BUILD):
+                    second = holds.enter_context(_held(node, table, pid, room))
+                    first()
+                    if until(BEFORE_VALIDATION):
+                        gate()
+                    second()
+                until(None)
+            except BaseException:
+                sent.cancel(node)  # before the locks are let go: nothing becomes valid by an interruption
+                raise
+        sent.finish()
+
+
+def configure(connection: Connection, settings: dict[str, str]) -> None:
+    """Set a session's settings."""
+    query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"
+    connection.execute(query, (list(settings), list(settings.values())))
+
+
+@contextmanager
+def _held(node: Node, table: sql.Identifier, builder: int, room: Room) -> Iterator[Callable[[], None]]:
+    """Hold the lock for which a build waits, until the function that is given is called, or the builder is gone.
+
+    The lock is held by a statement that the server runs, and not by our being here: were we killed, the build would else
+    go on before the server sees that it has no client.
+    """
+    with node.session(write=True, deadline_s=room.deadline_s) as connection:
+        configure(connection, {"aya.builder": str(builder), "transaction_timeout": "0", "client_connection_check_interval": "0"})
+        connection.execute("BEGIN")
+        connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(table))
+        sent = Sent(connection, statement(__package__, "rebuild_hold"))
+        try:
+            yield lambda: sent.cancel(node)
+        finally:
+            sent.cancel(node)
+
+
+def _look(watcher: Connection, pid: int, progress: Progress) -> Phase:
+    found = next(iter(rows(watcher, __package__, "rebuild_progress", Phase, pid=pid)), None)
+    if found is None:
+        return Phase("starting", 0, 0, 0, 0, 0)
+    if found.phase.startswith("waiting"):
+        progress(found.phase, 0, 0)
+    elif found.tuples_total:
+        progress(found.phase, found.tuples_done, found.tuples_total)
+    else:
+        progress(found.phase, found.blocks_done, found.blocks_total)
+    return found
