@@ -35,10 +35,11 @@ format: install ## Format the code
 refresh: install ## Execute the notebooks in place, on a lab of their own
 	$(BIN)/python -m aya_lib.runbook.refresh
 
-bench: install ## Measure start-up, the lab and a run; keeps results in benchmarks/
+bench: install ## Measure everything (vectors take an hour); keeps results in benchmarks/
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/knowledge.py
+	$(BIN)/python benchmarks/vectors.py
 
 lab-up: install ## Start the lab
 	$(BIN)/aya lab up

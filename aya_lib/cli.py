@@ -149,12 +149,18 @@ def main() -> None:
     """The console script: every error is one line on stderr and an exit code, or one JSON document with --json."""
     from aya_lib.cli_knowledge import ingest, search
     from aya_lib.cli_lab import lab
+    from aya_lib.cli_vectors import bench, vectors
 
     app.command(epilog="Example: aya ingest docs/ --category manuals --prune")(ingest)
     app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')(search)
     app.add_typer(lab, name="lab")
+    app.add_typer(bench, name="bench")
+    app.add_typer(vectors, name="vectors")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == 130:  # Ctrl-C, which the library that reads the words has caught
+            raise KeyboardInterrupt
+        sys.exit(code)
     except AyaError as error:
         _fail(str(error), type(error).__name__, error.hint, error.exit_code)
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aya_lib import __version__, settings
 from aya_lib import lab as labs
+from aya_lib.changes.approval import require_approval
 from aya_lib.changes.change import Change, Plan
 from aya_lib.changes.change import apply as walk
 from aya_lib.checks.check import Check, Checks, Status, worst
@@ -184,15 +185,12 @@ class Runbook(Shown):
         return [Check(**{**vars(c), **later}) if c.status in ("failed", "unknown") else c for c in checks]
 
     def _approve(self, plan: Plan) -> None:
-        harmful = [step.title for step in plan.changes if step.harmful]
-        if self.site.production and harmful and not self.approved_by.strip():
-            error = ApprovalMissing(
-                f"{self.site.name} is a production site and the plan interrupts or destroys: {'; '.join(harmful)}",
-                hint="Read the plan, then run it again with approved_by set to your name (--approved-by NAME)",
-            )
+        try:
+            require_approval(self.site, plan, self.approved_by)
+        except ApprovalMissing as error:
             self.record.add("error", message=str(error), error_type=type(error).__name__)
             self.record.end("refused", error=str(error), exit_code=error.exit_code)
-            raise error
+            raise
 
     def _report(self, screen: Screen, step: Change, state: str, detail: str) -> None:
         self.record.add("change", **_plain(step), state=state, detail=detail)

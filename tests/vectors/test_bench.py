@@ -16,7 +16,7 @@ from aya_lib.errors import AyaError, SqlFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 from aya_lib.vectors import truth, wire
-from aya_lib.vectors.bench import scratch, timing
+from aya_lib.vectors.bench import build, scratch, timing
 from aya_lib.vectors.bench.bench import Bench
 from aya_lib.vectors.bench.compare import Wish, prepare
 from aya_lib.vectors.bench.grid import Grid, around, sweep
@@ -24,7 +24,7 @@ from aya_lib.vectors.bench.journal import Journal
 from aya_lib.vectors.bench.pace import Pace
 from aya_lib.vectors.bench.timing import Raw, Seen
 from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.index import EXACT, Index, hnsw, index_bytes, ivfflat
+from aya_lib.vectors.index import EXACT, Index, Table, hnsw, index_bytes, ivfflat
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,13 @@ def test_a_build_that_cannot_fit_is_refused_before_it_starts(bench: Bench) -> No
     bench.built = None
 
 
+def test_memory_and_disk_that_a_build_would_lack_are_told_with_the_figures(bench: Bench) -> None:
+    huge = Table("bench", "embedding", "id", 768, bench.corpus.metric)
+    assert "of memory, half of what is free is" in build.lacking(bench.place, ivfflat(32_000), huge, 10**8)
+    assert "MB are free" in build.no_room(bench.place.node, 10**18) or "GB are free" in build.no_room(bench.place.node, 10**18)
+    assert build.no_room(bench.place.node, 10**6) == ""
+
+
 def test_a_table_that_is_dropped_in_the_middle_is_one_clear_line(workshop: Nodes, small: Corpus) -> None:
     with scratch.place(workshop["ALPHA"]) as place:
         own = prepare(place, small, Wish(k=10, fresh=True), Pace())
@@ -158,7 +165,7 @@ def test_a_database_that_a_killed_benchmark_left_is_dropped_by_the_next_and_a_li
         "import sys, time\n"
         "from aya_lib.node.node import open_nodes\n"
         "from aya_lib.site import load_site\n"
-        "from aya_lib.vectors import scratch\n"
+        "from aya_lib.vectors.bench import scratch\n"
         "with scratch.place(open_nodes(load_site('workshop'))['ALPHA']) as place:\n"
         "    print(place.database, flush=True)\n"
         "    time.sleep(60)\n"

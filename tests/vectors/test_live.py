@@ -8,6 +8,7 @@ import pytest
 from rebuild_support import QUERIES, fill, lists, vectors
 
 from aya_lib.errors import CommandFailed, UsageError
+from aya_lib.facts.machine import parse_df, parse_meminfo, parse_vm_stat
 from aya_lib.facts.unseen import Down
 from aya_lib.knowledge import search
 from aya_lib.knowledge.search import Searcher
@@ -15,7 +16,6 @@ from aya_lib.node.node import Node, open_nodes
 from aya_lib.site import Site
 from aya_lib.vectors.index import hnsw, ivfflat
 from aya_lib.vectors.online.live import Live, look
-from aya_lib.vectors.online.machine import parse_df, parse_meminfo, parse_vm_stat
 from aya_lib.vectors.online.stored import Note, RoleSetting
 
 LINUX_DF = """Filesystem     1024-blocks     Used Available Capacity Mounted on

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import psycopg
 from psycopg import sql
 
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed
+from aya_lib.facts import machine
+from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
 from aya_lib.vectors.bench.scratch import INDEX, Place
 from aya_lib.vectors.index import Index, Table, index_bytes, mb
@@ -63,29 +64,28 @@ def build(place: Place, index: Index, table: Table, count: int, watch: Watch = l
 
 
 def refuse(place: Place, index: Index, table: Table, count: int) -> None:
-    """:class:`AyaError` when the build would not fit into memory or onto the disk of this machine (a local node only)."""
+    """:class:`AyaError` when the build would not fit into the node's memory or onto its disk."""
     why = lacking(place, index, table, count)
     if why:
         raise AyaError(f"{index} cannot be built: {why}")
 
 
 def lacking(place: Place, index: Index, table: Table, count: int) -> str:
-    """What a build lacks, in words; empty when nothing does. A remote node's memory and disk are not looked at here."""
-    import psutil
-
+    """What a build lacks, in words; empty when nothing does. Memory and disk that cannot be seen refuse nothing: the server
+    itself says when it lacks them."""
     why = index.fits(table, count)
-    if why or place.node.wish.ssh is not None or not index.method:
+    if why or not index.method:
         return why
-    need = int(index.build_bytes(table, count) * 1.1)
-    most = int(psutil.virtual_memory().available * MEMORY_SHARE)
-    if need > max(most, place.server.maintenance_work_mem):
-        return f"its build needs {mb(need)} of memory, half of what is free is {mb(most)}"
-    try:
-        free = shutil.disk_usage(place.node.data_directory).free
-    except OSError:
-        return ""  # the folder is not ours to enter: PostgreSQL itself says when the disk is full
-    disk = index_bytes(index, table, count) * 2
-    return f"it needs about {mb(disk)} of disk, {mb(free)} are free" if disk > free else ""
+    need, free = int(index.build_bytes(table, count) * 1.1), machine.memory_bytes(place.node)
+    if isinstance(free, int) and need > max(int(free * MEMORY_SHARE), place.server.maintenance_work_mem):
+        return f"its build needs {mb(need)} of memory, half of what is free is {mb(free * MEMORY_SHARE)}"
+    return no_room(place.node, index_bytes(index, table, count) * 2)
+
+
+def no_room(node: Node, bytes_: int) -> str:
+    """Why so much does not fit onto the node's disk, in words; empty when it does, or when the disk cannot be seen."""
+    free = machine.free_bytes(node)
+    return f"it needs about {mb(bytes_)} of disk, {mb(free)} are free" if isinstance(free, int) and bytes_ > free else ""
 
 
 class _watched:

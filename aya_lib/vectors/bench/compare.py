@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from psycopg import sql
 
-from aya_lib.errors import UsageError
+from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Node
 from aya_lib.vectors import cost
 from aya_lib.vectors.bench.bench import Bench
+from aya_lib.vectors.bench.build import no_room
 from aya_lib.vectors.bench.explore import Explorer
 from aya_lib.vectors.bench.grid import Grid, around, expected_s, sweep
 from aya_lib.vectors.bench.journal import Journal
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 TODAY = ivfflat(100)  # what the schema builds at first
 AGREED = 3  # queries whose exact neighbours are also asked of PostgreSQL
+COPIES = 4  # of the vectors that must fit onto the disk: the table, an index, and the sorting of its build
 AGAIN = 3  # every so-many-th query that verifies is kept for a second verification
 
 
@@ -80,6 +82,9 @@ def compare_indexes(
     wish.refuse()
     if wish.k >= corpus.rows:
         raise UsageError(f"k = {wish.k}: {corpus.name} has {corpus.rows} rows to search")
+    why = no_room(node, COPIES * corpus.base.nbytes)
+    if why:
+        raise AyaError(f"{corpus.name} cannot be measured on {node.name}: {why}", hint="Free disk, or read fewer --rows")
     pace = Pace(out, 30.0)
     try:
         with place(node) as scratch:
@@ -158,7 +163,7 @@ def _run(bench: Bench, given: Table, wish: Wish) -> Comparison:
     if choice:
         best["exact"] = choice
     today = _today(tuner, wish.today)
-    if any(one.startswith("ivfflat") for one in families) and not ivfflat(1).fits(bench.table, bench.corpus.rows):
+    if any(one.startswith("ivfflat") for one in families):
         with bench.phase("twins"), bench.pace.step("twins of IVFFlat", 20.0):
             explorer.explore(tuner.cost, _most_lists(tuner))
     for family in [one for one in families if one != "exact"]:

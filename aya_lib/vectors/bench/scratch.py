@@ -90,9 +90,8 @@ class Place:
 
 
 @contextmanager
-def place(node: Node, needed_bytes: int = 0) -> Iterator[Place]:
-    """A scratch database on this node. Raises :class:`UsageError` on a standby and :class:`AyaError` where pgvector or
-    disk is missing."""
+def place(node: Node) -> Iterator[Place]:
+    """A scratch database on this node. Raises :class:`UsageError` on a standby, :class:`AyaError` where pgvector is missing."""
     name = f"{PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S}_{os.getpid()}_{time.monotonic_ns() % 100_000:05d}"
     with node.session(database="postgres", write=True, deadline_s=DEADLINE_S) as guard:
         if _one(guard, "SELECT pg_is_in_recovery()"):

@@ -13,7 +13,7 @@ from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
 from aya_lib.vectors import wire
 from aya_lib.vectors.corpus.corpus import LEAST_ROWS, Corpus, corpus
-from aya_lib.vectors.index import DIMENSIONS, Table, parts
+from aya_lib.vectors.index import Table, parts
 from aya_lib.vectors.metric import metric
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 READ_S = 1800  # deadline of reading a table
 MOST = 1_000_000  # rows that are read at the most, when nothing else is said
+STORED = 16_000  # dimensions that pgvector stores
 WORTH = 5_000  # rows from which on a table's own vectors show what an index does
 STAND_IN = 12_000  # rows generated in place of a table that has fewer
 
@@ -155,7 +156,7 @@ def _of(
     wished = metric(metric_name or own.metric or "cosine")
     said = queries or (f"the query set of {source}" if own.queries is not None else "")
     dimension = own.base.shape[1]
-    if dimension > DIMENSIONS["bit"] or dimension < 1:
+    if not 1 <= dimension <= STORED:
         raise UsageError(f"{source}: {dimension} dimensions; pgvector stores at most 16,000")
     made = corpus(source, own.base, wished, questions, asked=said, seed=seed, k=k, notes=notes)
     return Source(made, Table(table, column, key, made.dimension, wished))

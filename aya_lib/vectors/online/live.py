@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from psycopg import sql
 
+from aya_lib.facts import machine
 from aya_lib.facts.unseen import Missing, seen
 from aya_lib.knowledge.search import DEFAULT_EF_SEARCH, Kind, default_probes
 from aya_lib.node.node import Node
@@ -16,7 +17,6 @@ from aya_lib.show import Shown
 from aya_lib.show import Table as Drawn
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, mb, parts
 from aya_lib.vectors.metric import METRICS, Metric
-from aya_lib.vectors.online import machine
 from aya_lib.vectors.online.stored import DEFAULTS, Note, RoleSetting
 
 LOOK_S = 300  # counting the rows of a large table takes its time

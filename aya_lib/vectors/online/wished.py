@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aya_lib.changes.change import Plan, Sql, change
+from aya_lib.changes.change import Plan
 from aya_lib.checks.check import Check, Judged, holds, judge
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.facts.unseen import Missing
@@ -17,13 +17,12 @@ from aya_lib.show import Shown, Table
 from aya_lib.vectors.health import checkup, diagnosis
 from aya_lib.vectors.health.checkup import Checkup
 from aya_lib.vectors.index import FAMILIES, Index
-from aya_lib.vectors.online import live, proof, rebuild
+from aya_lib.vectors.online import flush, live, proof, rebuild
 from aya_lib.vectors.online.live import Live
 from aya_lib.vectors.online.swap import Proof
 from aya_lib.vectors.story import PROVEN, node_of
 
 M, EF_CONSTRUCTION = 16, 64  # pgvector's defaults
-CHECKPOINT_S = 600
 
 
 @dataclass(frozen=True)
@@ -147,17 +146,11 @@ def plan(nodes: Nodes, wish: Wish, *, target: float = 0.95, k: int = 10) -> Plan
     return rebuild.plan(nodes[wish.node], there, wish.index, wish.value, proof=proving, again=wish.again)
 
 
-def written(nodes: Nodes, wish: Wish, done: Plan) -> Plan:
-    """A checkpoint after a rebuild of IVFFlat, so that its centroids stand on disk, where the check-up reads them; none
-    where pageinspect gives them from memory, or where nothing was ``done``."""
-    title = "Write the new index to disk, so that its pages can be read"
-    if not done or wish.index is None or wish.index.method != "ivfflat":
-        return Plan(title)
-    node = nodes[wish.node]
-    with node.session() as connection:
-        if connection.execute("SELECT FROM pg_extension WHERE extname = 'pageinspect'").fetchone():
-            return Plan(title)
-    return Plan(title, (change(node, title, Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S)),), unwind=False)
+def written(nodes: Nodes, wish: Wish) -> Plan:
+    """A checkpoint, where the check-up could not read the index from disk yet."""
+    if not isinstance(wish.live, Live):
+        return Plan(flush.TITLE)
+    return flush.plan(nodes[wish.node], wish.live.relation, wish.live.column)
 
 
 def before(wish: Wish) -> list[Check]:

@@ -1,0 +1,320 @@
+"""The tuner beside the full grid, beside pgbench, and beside FAISS, each pair within one run. About an hour on two cores.
+
+    python benchmarks/vectors.py [tuner] [grid] [families] [pgbench] [faiss] [--rows N] [--dimension D]
+
+Without names all parts run, in this order. FAISS is no dependency of the project: ``pip install faiss-cpu==1.15.1`` first, or
+that part says so. Generated vectors (their recipe: aya_lib/vectors/corpus/generate.py); a lab of its own with 4 GB of shared
+buffers. Results are merged into vectors.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aya_lib import lab as labs
+from aya_lib.lab.new import new
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.runbook.refresh import model_site
+from aya_lib.vectors import cost
+from aya_lib.vectors.bench.bench import Bench
+from aya_lib.vectors.bench.compare import Wish, compare_indexes, prepare
+from aya_lib.vectors.bench.explore import Explorer
+from aya_lib.vectors.bench.grid import Grid, sweep
+from aya_lib.vectors.bench.pace import Pace
+from aya_lib.vectors.bench.result import Comparison, Point
+from aya_lib.vectors.bench.scratch import place
+from aya_lib.vectors.bench.tuner import Budget, Tuner
+from aya_lib.vectors.corpus.corpus import Corpus
+from aya_lib.vectors.corpus.source import open_source
+from aya_lib.vectors.index import Index, Table, hnsw, ivfflat
+
+RESULTS = Path(__file__).with_suffix(".json")
+LISTS = (50, 100, 200, 316, 500, 1000, 2000)
+PROBES = tuple(range(1, 65))
+ASKED = 150  # searches at each point of the grid
+TARGET, K = 0.95, 10
+SETTINGS = ("shared_buffers = '4GB'", "max_wal_size = '8GB'", "checkpoint_timeout = '30min'", "jit = off")
+ROUNDS = 5
+
+
+@contextmanager
+def server(scratch: Path) -> Iterator[Node]:
+    scratch.chmod(0o755)
+    os.environ |= {"AYA_PARAMETERS": str(model_site(scratch)), "AYA_RUNS": f"{scratch}/runs", "AYA_CACHE": f"{scratch}/cache"}
+    site = new("bench", scratch / "lab", like="model")
+    try:
+        labs.up(site, embedding=False)
+        node = open_nodes(site)["ALPHA"]
+        with node.session(database="postgres", write=True) as connection:
+            for setting in SETTINGS:
+                connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+        node.supervisor.restart("postgresql")
+        yield node
+    finally:
+        labs.delete(site)
+
+
+def tuner(node: Node, corpus: Corpus, given: Table) -> tuple[Comparison, dict[str, Any]]:
+    """IVFFlat alone, as a person asks for it who means to stay with that family."""
+    started = time.perf_counter()
+    found = compare_indexes(node, corpus, given, Wish(TARGET, K, clients=1, families=("ivfflat",), today=None, fresh=True))
+    spent = time.perf_counter() - started
+    best = found.best["ivfflat"]
+    return found, {
+        "seconds": round(spent, 1),
+        "by_phase": dict(found.seconds),
+        "choice": f"{best.index}, probes={best.value}",
+        "recall_on_held_out_queries": str(best.point.recall),
+        "recall_predicted_by_its_centroids": best.point.predicted,
+        "recall_predicted_by_its_twin": next(
+            (r for t in found.twins if t.lists == best.index.option("lists") for p, r, _ in t.curve if p == best.value), None
+        )
+        or twin_recall(found, best.index, best.value, corpus),
+        "qps": round(best.point.qps, 1),
+    }
+
+
+def twin_recall(found: Comparison, index: Index, value: int, corpus: Corpus) -> float:
+    """The twin's recall at the very setting that was chosen, on the queries that verified it."""
+    from aya_lib.vectors import truth, twins
+
+    known = truth.exact(corpus.base, corpus.verify, corpus.metric, K)
+    curve = twins.twin(corpus.base, corpus.verify, known, index.option("lists"), corpus.metric)
+    return round(curve.recall(value).value, 4)
+
+
+def grid(node: Node, corpus: Corpus, choice: Point | None) -> dict[str, Any]:
+    """Every point of the grid; then the best of it and the tuner's choice once more, one after the other, on all queries."""
+    wish = Wish(TARGET, K, clients=1, fresh=True)
+    started = time.perf_counter()
+    with place(node) as scratch:
+        bench = prepare(scratch, corpus, wish, Pace())
+        sweep(bench, Grid({ivfflat(lists): tuple(p for p in PROBES if p <= lists) for lists in LISTS}, 0.001, ASKED))
+        spent = time.perf_counter() - started
+        points = list(bench.journal.points.values())
+        good = sorted((point for point in points if point.recall.value >= TARGET), key=lambda point: -point.qps)
+        again = [again_whole(bench, point) for point in good[:2]]
+        best = max(
+            (point for point in again if point.recall.value >= TARGET - 0.002), key=lambda point: point.qps, default=again[0]
+        )
+        ours = again_whole(bench, choice) if choice else None
+        bench.journal.close()
+    doubling = {1, 2, 4, 8, 16, 32, 64}
+    few = sum(bench.journal.builds[str(ivfflat(lists))].seconds for lists in LISTS)
+    few += sum(point.asked / point.qps for point in points if point.value in doubling)
+    return {
+        "points": len(points),
+        "skipped_because_the_planner_did_not_use_the_index": len(bench.skipped),
+        "seconds": round(spent, 1),
+        "by_phase": dict(bench.seconds),
+        "seconds_of_a_grid_of_doubling_probes_only": round(few, 1),
+        "best": f"{best.index}, probes={best.value}",
+        "best_qps": round(best.qps, 1),
+        "best_recall": str(best.recall),
+        "tuners_choice_qps": round(ours.qps, 1) if ours else None,
+        "tuners_choice_recall": str(ours.recall) if ours else None,
+        "tuners_choice_of_the_best": round(ours.qps / best.qps, 3) if ours else None,
+        "measured": [[p.index.option("lists"), p.value, round(p.recall.value, 4), round(p.qps, 1)] for p in points],
+    }
+
+
+def again_whole(bench: Bench, point: Point) -> Point:
+    bench.build(point.index)
+    bench.journal.points.pop(f"{point.index}|{point.value}|verify|1", None)
+    found = bench.measure(point.index, point.value, "verify")
+    assert found, point
+    return bench.best_of(found, ROUNDS)
+
+
+def families(node: Node, corpus: Corpus, given: Table) -> dict[str, Any]:
+    found = compare_indexes(node, corpus, given, Wish(TARGET, K, clients=2, fresh=True))
+    said = found.json()
+    slim = {
+        name: said[name]
+        for name in ("recommendation", "best_of_family", "today", "predicted", "cost_model", "skipped", "seconds")
+    }
+    times = {choice.index.family: round(found.speedup(choice) or 0, 2) for choice in found.best.values()}
+    return {"times_todays_index": times, **slim, "seconds_in_all": round(sum(found.seconds.values()), 1)}
+
+
+def pgbench(node: Node, corpus: Corpus, scratch_folder: Path) -> dict[str, Any]:
+    """One client each, the same prepared search, in turn: ours and pgbench's."""
+    found = {}
+    with place(node) as scratch:
+        bench = prepare(scratch, corpus, Wish(TARGET, K, clients=1, fresh=True), Pace())
+        for index, value in ((ivfflat(1000), 17), (hnsw(), 40)):
+            bench.build(index)
+            scripts = write_scripts(bench, index, value, scratch_folder)
+            ours, theirs = [], []
+            for number in range(ROUNDS):
+                bench.journal.points.clear()
+                point = bench.measure(index, value, "verify")
+                assert point
+                ours.append(point.qps)
+                theirs.append(run_pgbench(node, scratch.database, scripts, index, value, number))
+            found[str(index)] = {
+                "ours_qps": round(float(np.median(ours)), 1),
+                "pgbench_qps": round(float(np.median(theirs)), 1),
+                "ours_of_pgbench": round(float(np.median(ours) / np.median(theirs)), 3),
+            }
+        bench.journal.close()
+    return found
+
+
+def write_scripts(bench: Bench, index: Index, value: int, folder: Path) -> list[Path]:
+    """A script a query (pgbench takes 128 at most), the vector in it as text."""
+    made = []
+    statement = index.search(bench.table, K, value).as_string(bench.place.connection)
+    for number, query in enumerate(bench.queries["verify"][:120]):
+        path = folder / f"{index.family}-{number}.sql"
+        path.write_text(statement.replace("$1", "'[" + ",".join(map(str, query.tolist())) + "]'") + ";\n")
+        made.append(path)
+    return made
+
+
+def run_pgbench(node: Node, database: str, scripts: list[Path], index: Index, value: int, seed: int) -> float:
+    wish = node.site.database
+    options = " ".join(f"-c {name}={setting}" for name, setting in {**index.settings(value), "jit": "off"}.items())
+    environment = {
+        **os.environ,
+        "PGOPTIONS": f"{options} -c plan_cache_mode=force_generic_plan",
+        "PGPASSFILE": str(node.site.path(wish.passfile)) if wish.passfile else "",
+    }
+    address = ["-h", node.wish.host, "-p", str(node.wish.postgresql.port), "-U", wish.owner]
+    words = ["-n", "-M", "prepared", "-c", "1", "-T", "5", f"--random-seed={seed}", *(w for s in scripts for w in ("-f", str(s)))]
+    command = node.command("pgbench", *address, *words, database)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=120)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("tps"))
+    return float(line.split("=")[1].split()[0])
+
+
+def beside_faiss(node: Node, corpus: Corpus) -> dict[str, Any]:
+    """Searches per second at the same recall, one thread in process against one client of PostgreSQL."""
+    try:
+        import faiss
+    except ImportError:
+        return {"skipped": "faiss is not installed: pip install faiss-cpu==1.15.1"}
+    faiss.omp_set_num_threads(2)
+    lists, size = 1000, corpus.dimension
+    flat = faiss.IndexFlatIP(size)
+    makers = {
+        "ivfflat": faiss.IndexIVFFlat(flat, size, lists, faiss.METRIC_INNER_PRODUCT),
+        "ivfflat_halfvec": faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(size), size, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        ),
+        "hnsw": faiss.IndexHNSWFlat(size, 16, faiss.METRIC_INNER_PRODUCT),
+    }
+    found: dict[str, Any] = {"faiss": faiss.__version__}
+    with place(node) as scratch:
+        bench = prepare(scratch, corpus, Wish(TARGET, K, clients=1, fresh=True), Pace())
+        for family, index in makers.items():
+            found[family] = one_family(bench, corpus, family, index, lists, faiss)
+        bench.journal.close()
+    return found
+
+
+def one_family(bench: Bench, corpus: Corpus, family: str, index: Any, lists: int, faiss: Any) -> dict[str, Any]:
+    started = time.perf_counter()
+    if family == "hnsw":
+        index.hnsw.efConstruction = 64
+    else:
+        index.train(corpus.base[np.random.default_rng(1).permutation(corpus.rows)[: 50 * lists]])
+    index.add(corpus.base)
+    build_s = time.perf_counter() - started
+    faiss.omp_set_num_threads(1)
+    theirs = faiss_at(index, family, bench)
+    faiss.omp_set_num_threads(2)
+    ours_index = hnsw() if family == "hnsw" else ivfflat(lists, "halfvec" if family.endswith("halfvec") else "vector")
+    explorer = Explorer(corpus, bench.truth["choose"], TARGET, 0.0)
+    tuned = Tuner(bench, bench.table, TARGET, 1, Budget(), explorer, cost.prior(corpus.dimension))
+    choice = next(tuned.hnsw([ours_index]), None) if family == "hnsw" else tuned.one_ivfflat(ours_index)
+    assert choice, family
+    return {
+        "faiss": {**theirs, "build_s": round(build_s, 1)},
+        "pgvector": {
+            "knob": choice.value,
+            "recall": round(choice.point.recall.value, 4),
+            "qps": round(choice.point.qps, 1),
+            "build_s": choice.built.seconds,
+        },
+        "faiss_of_pgvector_qps": round(theirs["qps"] / choice.point.qps, 2),
+    }
+
+
+def faiss_at(index: Any, family: str, bench: Bench) -> dict[str, Any]:
+    """The smallest knob with the target recall, and searches per second there, one query at a time."""
+    from aya_lib.vectors.truth import hits
+
+    queries, truth = bench.queries["verify"], bench.truth["verify"]
+    for knob in [*range(1, 33), *range(34, 400, 4)]:
+        if family == "hnsw":
+            index.hnsw.efSearch = knob
+        else:
+            index.nprobe = knob
+        _, rows = index.search(queries, K)
+        recall = hits(bench.corpus.base, queries, bench.corpus.metric, truth, rows).mean()
+        if recall >= TARGET:
+            break
+    started = time.perf_counter()
+    for query in queries:
+        index.search(query[None], K)
+    return {"knob": knob, "recall": round(float(recall), 4), "qps": round(len(queries) / (time.perf_counter() - started), 1)}
+
+
+def keep(out: Path, name: str, value: dict[str, Any]) -> None:
+    found = json.loads(out.read_text()) if out.exists() else {}
+    found[name] = value
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    shown = {key: item for key, item in value.items() if key not in ("measured", "best_of_family", "predicted")}
+    print(name, json.dumps(shown, indent=1), flush=True)
+
+
+def main() -> None:
+    parts = ["tuner", "grid", "families", "pgbench", "faiss"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=" ".join(parts))
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=768)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    out = given.out
+    wanted = given.parts or parts
+    with tempfile.TemporaryDirectory(prefix="aya-bench-") as folder, server(Path(folder)) as node:
+        from aya_lib.vectors.corpus.corpus import CHOOSE, VERIFY
+
+        source = open_source(node, f"generated:{given.rows + CHOOSE + VERIFY}x{given.dimension}")
+        corpus, table = source.corpus, source.given
+        keep(out, "corpus", {"name": corpus.name, "rows": corpus.rows, "dimension": corpus.dimension, "target": TARGET, "k": K})
+        choice = None
+        if "tuner" in wanted:
+            found, said = tuner(node, corpus, table)
+            choice = replace(found.best["ivfflat"].point)
+            keep(out, "tuner", said)
+        if "grid" in wanted:
+            said = grid(node, corpus, choice)
+            kept = json.loads(out.read_text()).get("tuner")
+            if kept and choice:
+                said["tuner_seconds_of_the_grids"] = round(kept["seconds"] / said["seconds"], 3)
+            keep(out, "grid", said)
+        if "families" in wanted:
+            keep(out, "families", families(node, corpus, table))
+        if "pgbench" in wanted:
+            keep(out, "pgbench", pgbench(node, corpus, Path(folder)))
+        if "faiss" in wanted:
+            keep(out, "faiss", beside_faiss(node, corpus))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The two runbooks as they are run: measured on the table itself, rebuilt as recommended, and rebuilt as asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests_support import make, scratch_databases
+
+from aya_lib import lab as labs
+from aya_lib.errors import UsageError
+from aya_lib.node.node import Node, Nodes, open_nodes
+from aya_lib.runbook.run import run
+from aya_lib.vectors import wire
+from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.index import hnsw, ivfflat
+from aya_lib.vectors.online import live
+from aya_lib.vectors.online.live import Live, LiveIndex
+from aya_lib.vectors.online.wished import Options, resolve
+
+ROWS = 6000
+
+
+@pytest.fixture(scope="module")
+def library(place: Path) -> Iterator[Nodes]:
+    """A lab whose table has vectors enough for an index to matter; its index was built when the table was nearly empty."""
+    site = make(place, "story")
+    try:
+        labs.up(site, embedding=False)
+        nodes = open_nodes(site)
+        fill(nodes["ALPHA"])
+        yield nodes
+    finally:
+        labs.delete(site)
+
+
+def fill(node: Node) -> None:
+    vectors = generate(parse(f"generated:{ROWS}x{node.site.embedding.dimension}:4"))
+    with node.session(write=True, deadline_s=60) as connection:
+        connection.execute("CREATE TEMP TABLE filled (id int4, embedding vector)")
+        with connection.cursor() as cursor, cursor.copy("COPY filled FROM STDIN (FORMAT binary)") as copy:
+            for block in wire.copy_in(vectors):
+                copy.write(block)
+        row = connection.execute("INSERT INTO documents (content) VALUES ('filled') RETURNING id").fetchone()
+        text = "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT %s, 'text ' || id, embedding FROM filled"
+        connection.execute(text, row)
+
+
+def seen(node: Node) -> Live:
+    found = live.look(node)
+    assert isinstance(found, Live), found
+    return found
+
+
+def current(node: Node) -> LiveIndex:
+    found = seen(node).current
+    assert found is not None
+    return found
+
+
+def test_a_dry_run_measures_nothing_and_changes_nothing(library: Nodes) -> None:
+    before = current(library["ALPHA"])
+    done = run("benchmark_ivfflat", {"site": "story", "dry_run": True})
+    assert done.exit_code == 0, done.record["error"]
+    assert done.record["outcome"] == "planned"
+    assert current(library["ALPHA"]) == before
+    assert scratch_databases(library["ALPHA"]) == []
+
+
+def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_and_figures(library: Nodes) -> None:
+    wish = {"site": "story", "families": ["ivfflat"], "seconds": 0.1, "clients": 1, "rebuild": True}
+    done = run("benchmark_ivfflat", wish)
+    assert done.exit_code == 0, done.record["error"]
+    stem = done.notebook.stem
+    kept = {path.name.removeprefix(stem) for path in done.notebook.parent.glob(f"{stem}.*")}
+    assert {".vectors.json", ".points.csv", ".points.parquet", ".recall_qps.png", ".lists_probes.png"} <= kept
+    said = json.loads(done.notebook.with_suffix(".vectors.json").read_text())
+    assert said["corpus"]["name"] == "chunks.embedding on ALPHA"
+    assert said["today"]["options"] == {"lists": 100}
+    best = said["recommendation"]
+    index = current(library["ALPHA"]).index()
+    assert dict(index.options) == best["options"]
+    assert seen(library["ALPHA"]).value(index) == best["search_settings"]["ivfflat.probes"]
+    assert scratch_databases(library["ALPHA"]) == []
+
+
+def test_a_kept_result_can_be_built_and_another_index_asked_for(library: Nodes) -> None:
+    (kept,) = Path(os.environ["AYA_RUNS"]).glob("story/benchmark_ivfflat/*.vectors.json")
+    command = [sys.executable, "-m", "aya_lib", "vectors", "rebuild", "--site", "story", "--json"]
+    again = subprocess.run([*command, "--from", str(kept)], capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert not [step for step in json.loads(again.stdout)["steps"] if step["kind"] == "change"]
+    other = subprocess.run([*command, "--family", "hnsw", "--ef-search", "60"], capture_output=True, text=True, timeout=120)
+    assert other.returncode == 0, other.stderr
+    assert json.loads(other.stdout)["outcome"] == "passed"
+    assert current(library["ALPHA"]).index() == hnsw()
+    assert seen(library["ALPHA"]).value(hnsw()) == 60
+
+
+def test_an_index_that_does_not_reach_the_target_is_taken_back(library: Nodes) -> None:
+    before = current(library["ALPHA"]).index()
+    done = run("rebuild_index", {"site": "story", "family": "ivfflat", "lists": 300, "probes": 1})
+    assert done.exit_code == 1
+    assert "recall" in str(done.record["error"])
+    assert current(library["ALPHA"]).index() == before
+    assert seen(library["ALPHA"]).leftovers == ()
+
+
+def test_what_is_not_given_stays_as_it_is(library: Nodes) -> None:
+    found = seen(library["ALPHA"])
+    assert resolve(Options(ef_search=77), found) == (hnsw(), 77)
+    assert resolve(Options(m=24), found)[0] == hnsw(24)
+    assert resolve(Options(lists=50, probes=5), found) == (ivfflat(50), 5)
+    assert resolve(Options(family="hnsw_halfvec", ef_search=9), found) == (hnsw(kind="halfvec"), 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(family="annoy"), "allowed are ivfflat"),
+        (Options(family="hnsw", lists=5), "are of ivfflat, not of hnsw"),
+        (Options(lists=5, m=5), "are of hnsw, not of ivfflat"),
+        (Options(family="ivfflat"), "needs --lists"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(library: Nodes, options: Options, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        resolve(options, seen(library["ALPHA"]))
+
+
+def test_wrong_use_of_the_commands_is_one_line_and_exit_2(library: Nodes, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text("{}")
+    for words, said in (
+        (["vectors", "rebuild", "--from", str(foreign)], "foreign.json"),
+        (["vectors", "checkup", "--table", "nowhere"], "nowhere"),
+        (["bench", "compare", str(foreign), str(foreign)], "foreign.json"),
+    ):
+        site = ["--site", "story"] if words[0] == "vectors" else []
+        done = subprocess.run([sys.executable, "-m", "aya_lib", *words, *site], capture_output=True, text=True, timeout=60)
+        assert done.returncode in (1, 2), done
+        assert said in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
