@@ -43,6 +43,7 @@ FILES = [
         "points.parquet",
         "predicted.png",
         "recall_qps.png",
+        "scaling.png",
     )
 ]
 
@@ -67,7 +68,7 @@ def test_everything_stands_beside_the_record_and_nothing_else_is_left(kept: Kept
     assert kept.files[0] == FILES[0], "the document first"
     assert all(path.stat().st_size > 500 for path in kept.paths)
     lines = as_text(kept.table()).split("\n")
-    assert lines[0] == f"8 files in {kept.folder}"
+    assert lines[0] == f"9 files in {kept.folder}"
     assert lines[3].split()[0] == FILES[0]
     assert kept.said[0].startswith("HNSW: 3,541 searches per second")
 

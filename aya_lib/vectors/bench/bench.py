@@ -42,6 +42,7 @@ class Bench:
     table: Table
     budget_s: float = 4.0
     label: str = ""  # before the names of phases
+    forced: bool = False  # whether the planner must take an index that there is
     built: Index | None = None
     skipped: list[Skipped] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -144,7 +145,10 @@ class Bench:
 
     def _sessions(self, clients: int) -> Sequence[Connection]:
         while len(self.sessions) < clients:
-            self.sessions.append(self.place.session())
+            session = self.place.session()
+            if self.forced:
+                session.execute("SET enable_seqscan = off")
+            self.sessions.append(session)
         return self.sessions[:clients]
 
     def skip(self, what: str, why: str) -> None:

@@ -110,8 +110,6 @@ def prepare(session: Connection, index: Index, table: Table, k: int, value: int)
         session.execute("SELECT set_config(%s, %s, false)", (name, setting))
     session.execute("SET plan_cache_mode = force_generic_plan")
     session.execute("SET jit = off")
-    if index.kind == "bit":
-        session.execute("SET enable_seqscan = on")
     session.pgconn.exec_(f"DEALLOCATE {STATEMENT}".encode())  # refused the first time: there is none yet
     text = index.search(table, k, value).as_bytes(session)
     done = session.pgconn.prepare(STATEMENT.encode(), text)
