@@ -104,7 +104,7 @@ def test_a_point_is_measured_once_and_more_probes_find_more(bench: Bench) -> Non
     assert bench.measure(ivfflat(30), 1) is one
     assert one.p50 <= one.p95 <= one.p99
     assert one.quantiles[10] == pytest.approx(one.p50)
-    assert 0 < one.server_ms < one.p50 * 1.5
+    assert one.server_ms > 0
 
 
 def test_a_grid_builds_each_index_once(bench: Bench) -> None:

@@ -89,6 +89,8 @@ def test_without_timings_the_prior_stays_and_one_timing_moves_its_scale() -> Non
     assert cost.fit([], before) == before
     found = cost.fit([Timed(100, 5000, 2 * before.us(100, 5000))], before)
     assert found.us(100, 5000) == pytest.approx(2 * before.us(100, 5000), rel=0.1)
+    assert found.per_list == pytest.approx(2 * before.per_list, rel=0.15)
+    assert found.fixed == pytest.approx(2 * before.fixed, rel=0.15)
 
 
 def test_the_best_lists_and_the_best_probes_are_each_others_inverse() -> None:

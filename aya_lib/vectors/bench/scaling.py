@@ -106,7 +106,7 @@ def advise(tuner: Tuner, bench_of: Callable[[Corpus], Bench], best: Sequence[Cho
     if corpus.rows < LEAST_ROWS:
         bench.skip("10 and 100 times the rows", f"{corpus.rows:,} rows are too few to be fitted; {LEAST_ROWS:,} are needed")
         return None
-    built = {choice.index.method: choice for choice in best if choice.index.family in FAMILY and choice.met}
+    built = {choice.index.method: choice for choice in best if choice.index.family in FAMILY and _there(choice, tuner.target)}
     sizes: list[Size] = []
     for divisor in PARTS:
         part = corpus.part(corpus.rows // divisor, seed=divisor)
@@ -153,7 +153,12 @@ def _hnsw(tuner: Tuner, bench: Bench, index: Index) -> list[Size]:
     for name, seconds in bench.seconds.items():
         key = "scaling" if name.startswith("scaling") else f"scaling {name}"
         tuner.bench.seconds[key] = round(tuner.bench.seconds.get(key, 0.0) + seconds, 3)
-    return [_measured(choice, bench.corpus, "fitted")] if choice and choice.met else []
+    return [_measured(choice, bench.corpus, "fitted")] if choice and _there(choice, tuner.target) else []
+
+
+def _there(choice: Choice, target: float) -> bool:
+    """Whether its recall reaches the target within its interval: enough for a fit."""
+    return choice.point.recall.high >= target
 
 
 def _measured(choice: Choice, corpus: Corpus, how: str = "held out") -> Size:
