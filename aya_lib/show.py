@@ -7,6 +7,7 @@ inline styles only, takes the theme's own colours for text, and stays readable w
 from __future__ import annotations
 
 import html
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -172,3 +173,13 @@ def _wrapped(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [
         "  " + "  ".join(part.ljust(size) for part, size in zip(line, widths, strict=True)) for line in zip(*filled, strict=True)
     ]
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")

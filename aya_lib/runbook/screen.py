@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from typing import Any
 
 from aya_lib.changes.change import Change, Plan
-from aya_lib.show import Badge, Note, Shown, Table, Tone, as_text
+from aya_lib.show import Badge, Note, Shown, Table, Tone, as_text, in_notebook
 
 TONE: dict[str, Tone] = {"started": "planned", "done": "passed", "failed": "failed", "undone": "warning"}
 
@@ -32,7 +31,7 @@ class Screen:
 
     @staticmethod
     def show(shown: Shown) -> None:
-        if _in_notebook():
+        if in_notebook():
             from IPython.display import display
 
             display(shown)  # type: ignore[no-untyped-call]
@@ -48,7 +47,7 @@ class Screen:
 
     def update(self, shown: Shown, line: str | None = None) -> None:
         """Draw in place of what was drawn before."""
-        if not _in_notebook():
+        if not in_notebook():
             if line:
                 print(line, flush=True)
             return
@@ -63,12 +62,3 @@ class Screen:
         """Leave a quiet line where something was drawn while waiting."""
         if self._handle is not None:
             self._handle.update(Note("Waited.", "quiet"))
-
-
-def _in_notebook() -> bool:
-    if "IPython" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")

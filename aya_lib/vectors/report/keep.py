@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.picture import Picture
 from aya_lib.show import Shown, Table
@@ -49,7 +50,9 @@ class Kept(Shown):
 
     def table(self) -> Table:
         rows = tuple((name, f"{(self.folder / name).stat().st_size / 1024:,.0f} kB") for name in self.files)
-        return Table(f"{len(rows)} files in {self.folder}", ("file", "size"), rows, (), "quiet")
+        runs = settings.runs()
+        place = f"the runs, below {self.folder.relative_to(runs)}" if self.folder.is_relative_to(runs) else str(self.folder)
+        return Table(f"{len(rows)} files in {place}", ("file", "size"), rows, (), "quiet")
 
 
 def save(c: Comparison, folder: Path, stem: str) -> Kept:
