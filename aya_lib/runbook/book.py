@@ -21,7 +21,7 @@ from aya_lib.changes.change import Change, Plan
 from aya_lib.changes.change import apply as walk
 from aya_lib.checks.check import Check, Checks, Status, worst
 from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
-from aya_lib.facts.unseen import Planned
+from aya_lib.facts.unseen import Planned, Unseen
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.probe import writes
 from aya_lib.runbook import parameters
@@ -69,7 +69,9 @@ class Runbook(Shown):
         started = time.monotonic()
         found = fact(self.nodes, *args, **kwargs)
         title = _title(fact)
-        self._note("look", found if isinstance(found, Shown) else None, title=title, facts=found, seconds=_since(started))
+        unseen = Note(f"Could not be seen: {found}", "unknown") if isinstance(found, Unseen) else None
+        shown = found if isinstance(found, Shown) else unseen
+        self._note("look", shown, title=title, facts=found, seconds=_since(started))
         return found
 
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
