@@ -49,7 +49,7 @@ def bench_vectors(
         list[str] | None, typer.Option("--family", metavar="F", help="Only this one; repeatable. Default: all.")
     ] = None,
     clients: Annotated[int, typer.Option("--clients", metavar="N", help="Measured beside one client.")] = 2,
-    grid: Annotated[bool, typer.Option("--grid", help="Also measure a grid around the recommendation.")] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="Also measure a whole grid over all families.")] = False,
     growth: Annotated[bool, typer.Option("--scaling", help="Also say what 10 and 100 times the rows would need.")] = False,
     build_s: Annotated[float, typer.Option("--build-seconds", metavar="S", help="No build that takes longer. 0: any.")] = 0,
     memory_mb: Annotated[int, typer.Option("--build-memory", metavar="MB", help="No build that needs more. 0: any.")] = 0,
@@ -75,7 +75,7 @@ def bench_vectors(
         k=k,
         clients=clients,
         budget=Budget(build_s or None, memory_mb * 2**20 or None, size_mb * 2**20 or None),
-        grid="auto" if grid else None,
+        grid="whole" if grid else None,
         scaling=growth,
         fresh=fresh,
         **({"families": tuple(families)} if families else {}),  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def compare(
         chosen,
         today(there, measured.source),
         Budget(build_s=build_s or None),
-        "auto" if grid else None,
+        "around" if grid else None,
         growth,
         seconds,
     )

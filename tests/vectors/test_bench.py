@@ -19,12 +19,12 @@ from aya_lib.vectors import truth, wire
 from aya_lib.vectors.bench import build, scratch, timing
 from aya_lib.vectors.bench.bench import Bench
 from aya_lib.vectors.bench.compare import Wish, prepare
-from aya_lib.vectors.bench.grid import Grid, around, sweep
+from aya_lib.vectors.bench.grid import Grid, around, sweep, whole
 from aya_lib.vectors.bench.journal import Journal
 from aya_lib.vectors.bench.pace import Pace
 from aya_lib.vectors.bench.timing import Raw, Seen
 from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.index import EXACT, Index, Table, hnsw, index_bytes, ivfflat
+from aya_lib.vectors.index import EXACT, FAMILIES, Index, Table, hnsw, index_bytes, ivfflat
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,8 @@ def test_a_grid_builds_each_index_once(bench: Bench) -> None:
     sweep(bench, grid)
     assert bench.journal.builds == before
     assert len(around(30, bench.corpus.rows)) > 15
+    assert {index.family for index in whole(30, bench.corpus.rows).values} == set(FAMILIES) - {"exact"}
+    assert len([index for index in whole(30, bench.corpus.rows).values if index.family == "hnsw"]) == 3
 
 
 def test_memory_by_the_formula_is_enough_for_what_pgvector_asks(bench: Bench) -> None:

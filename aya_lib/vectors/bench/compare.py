@@ -16,7 +16,7 @@ from aya_lib.vectors import cost
 from aya_lib.vectors.bench.bench import Bench
 from aya_lib.vectors.bench.build import no_room
 from aya_lib.vectors.bench.explore import Explorer
-from aya_lib.vectors.bench.grid import Grid, around, expected_s, sweep
+from aya_lib.vectors.bench.grid import Grid, around, expected_s, sweep, whole
 from aya_lib.vectors.bench.journal import Journal
 from aya_lib.vectors.bench.pace import Pace, build_s
 from aya_lib.vectors.bench.result import Choice, Comparison, Skipped
@@ -41,9 +41,9 @@ AGAIN = 3  # every so-many-th query that verifies is kept for a second verificat
 class Wish:
     """What is asked for. ``clients``: measured beside one client. ``today``: the index that all others are compared with.
 
-    ``grid``: also measure a grid, this one or (``auto``) one around the recommendation. ``scaling``: also say what 10 and
-    100 times the rows would need. ``budget_s``: seconds of searches at one setting. ``fresh``: do not go on from a run that
-    broke off.
+    ``grid``: also measure a grid: this one, one *around* the best lists, or a *whole* one over the families. ``scaling``: also
+    say what 10 and 100 times the rows would need. ``budget_s``: seconds of searches at one setting. ``fresh``: do not go on
+    from a run that broke off.
     """
 
     target: float = 0.95
@@ -52,7 +52,7 @@ class Wish:
     families: Sequence[Family] = FAMILIES
     today: Index | None = TODAY
     budget: Budget = field(default_factory=Budget)
-    grid: Grid | Literal["auto"] | None = None
+    grid: Grid | Literal["around", "whole"] | None = None
     scaling: bool = False
     budget_s: float = 4.0
     fresh: bool = False
@@ -221,10 +221,12 @@ def _most_lists(tuner: Tuner) -> int:
 
 def _grid(bench: Bench, wish: Wish, explorer: Explorer, tuner: Tuner) -> None:
     grid = wish.grid
-    if grid == "auto":
-        ranked = explorer.ranked(tuner.cost)
-        grid = around(ranked[0] if ranked else max(1, round(4 * bench.corpus.rows**0.5)), bench.corpus.rows)
-        grid = replace(grid, budget_s=min(grid.budget_s, wish.budget_s))
+    if isinstance(grid, str):
+        ranked, rows = explorer.ranked(tuner.cost), bench.corpus.rows
+        lists = ranked[0] if ranked else max(1, round(4 * rows**0.5))
+        grid = around(lists, rows) if grid == "around" else whole(lists, rows)
+        values = {index: knobs for index, knobs in grid.values.items() if index.family in wish.families}
+        grid = Grid(values, min(grid.budget_s, wish.budget_s))
         bench.pace.expect(expected_s(bench, grid))
     if isinstance(grid, Grid):
         bench.label = "grid "

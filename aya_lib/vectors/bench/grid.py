@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aya_lib.vectors.bench.bench import Bench
@@ -28,10 +28,25 @@ class Grid:
 
 
 def around(lists: int, rows: int) -> Grid:
-    """A grid around a number of lists: from an eighth of it to twice as many, and HNSW with usual settings."""
-    scale = sorted({max(1, round(lists * factor)) for factor in (0.125, 0.35, 1, 2) if lists * factor <= rows / 4})
-    wished: dict[Index, tuple[int, ...]] = {ivfflat(each): tuple(probes for probes in PROBES if probes <= each) for each in scale}
+    """A coarse grid around a number of lists, and HNSW with usual settings: enough to be looked at."""
+    wished = {ivfflat(each): _probes(each) for each in _scale(lists, rows, (0.125, 0.35, 1, 2))}
     return Grid({**wished, hnsw(): EF_SEARCH})
+
+
+def whole(lists: int, rows: int) -> Grid:
+    """A grid over all families: more lists, halfvec beside vector, three HNSW graphs, and bits ranked again."""
+    wished = {ivfflat(each): _probes(each) for each in _scale(lists, rows, (0.125, 0.25, 0.5, 1, 2))}
+    halves = {ivfflat(each, "halfvec"): _probes(each) for each in _scale(lists, rows, (0.5, 1, 2))}
+    graphs = [hnsw(8, 64), hnsw(), hnsw(32, 128), hnsw(kind="halfvec"), hnsw(kind="bit")]
+    return Grid({**wished, **halves, **dict.fromkeys(graphs, EF_SEARCH)})
+
+
+def _scale(lists: int, rows: int, factors: Sequence[float]) -> list[int]:
+    return sorted({max(1, round(lists * factor)) for factor in factors if lists * factor <= rows / 4})
+
+
+def _probes(lists: int) -> tuple[int, ...]:
+    return tuple(probes for probes in PROBES if probes <= lists)
 
 
 def expected_s(bench: Bench, grid: Grid) -> float:
