@@ -1,8 +1,8 @@
 """The tuner beside the full grid, beside pgbench, and beside FAISS, each pair within one run. About an hour on two cores.
 
-    python benchmarks/vectors.py [tuner] [grid] [families] [pgbench] [faiss] [--rows N] [--dimension D]
+    python benchmarks/vectors.py [tuner] [grid] [families] [pgbench] [faiss] [duel] [--rows N] [--dimension D]
 
-Without names all parts run, in this order. FAISS is no dependency of the project: ``pip install faiss-cpu==1.15.1`` first, or
+Without names all parts but duel run, in this order. FAISS is no dependency: ``pip install faiss-cpu==1.15.1`` first, or
 that part says so. Generated vectors (their recipe: aya_lib/vectors/corpus/generate.py); a lab of its own with 4 GB of shared
 buffers. Results are merged into vectors.json.
 """
@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from aya_lib.vectors.bench.tuner import Budget, Tuner
 from aya_lib.vectors.corpus.corpus import Corpus
 from aya_lib.vectors.corpus.source import open_source
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat
+from aya_lib.vectors.truth import Recall
 
 RESULTS = Path(__file__).with_suffix(".json")
 LISTS = (50, 100, 200, 316, 500, 1000, 2000)
@@ -130,6 +132,8 @@ def duel(node: Node, corpus: Corpus, best: Point, ours: Point) -> dict[str, Any]
     wish = Wish(TARGET, K, clients=1, fresh=True)
     with place(node) as one, place(node) as two:
         benches = [(prepare(there, corpus, wish, Pace()), point) for there, point in ((one, best), (two, ours))]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda pair: pair[0].build(pair[1].index), benches))
         rounds: list[list[Point]] = [[], []]
         for _ in range(TURNS):
             for (bench, point), found in zip(benches, rounds, strict=True):
@@ -146,6 +150,12 @@ def duel(node: Node, corpus: Corpus, best: Point, ours: Point) -> dict[str, Any]
         "in_turn_tuners_choice_recall": str(rounds[1][0].recall),
         "tuners_choice_of_the_best": round(qps[1] / qps[0], 3),
     }
+
+
+def stand_in(words: str) -> Point:
+    """A setting to be measured, from ``lists:probes``."""
+    lists, probes = (int(word) for word in words.split(":"))
+    return Point(ivfflat(lists), probes, "verify", 1, Recall(0, 0, 0, 0), 0, 0, 0, 0, 0, 0, 0, ())
 
 
 def families(node: Node, corpus: Corpus, given: Table) -> dict[str, Any]:
@@ -297,6 +307,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=" ".join(parts))
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=768)
+    parser.add_argument("--duel", nargs=2, metavar="LISTS:PROBES", default=["2000:14", "1800:14"], help="for the part duel")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     out = given.out
@@ -318,6 +329,8 @@ def main() -> None:
             if kept and choice:
                 said["tuner_seconds_of_the_grids"] = round(kept["seconds"] / said["seconds"], 3)
             keep(out, "grid", said)
+        if "duel" in wanted:
+            keep(out, "duel", duel(node, corpus, *(stand_in(words) for words in given.duel)))
         if "families" in wanted:
             keep(out, "families", families(node, corpus, table))
         if "pgbench" in wanted:
