@@ -157,10 +157,7 @@ def main() -> None:
     app.add_typer(bench, name="bench")
     app.add_typer(vectors, name="vectors")
     try:
-        code = app(standalone_mode=False) or 0
-        if code == 130:  # Ctrl-C, which the library that reads the words has caught
-            raise KeyboardInterrupt
-        sys.exit(code)
+        sys.exit(app(standalone_mode=False) or 0)
     except AyaError as error:
         _fail(str(error), type(error).__name__, error.hint, error.exit_code)
     except KeyboardInterrupt:

@@ -86,9 +86,13 @@ def bench_vectors(
     record = _record(site, {"corpus": source.corpus.name, "target": target, "k": k, "table": table, "node": there.name})
     try:
         found = compare_indexes(there, source.corpus, source.given, replace(wish, today=now), out=_bar(as_json))
-    except (AyaError, KeyboardInterrupt) as error:
-        record.end("failed" if isinstance(error, AyaError) else "interrupted", error=str(error) or "interrupted", exit_code=1)
+    except AyaError as error:
+        record.end("failed", error=str(error), exit_code=error.exit_code)
         raise
+    except KeyboardInterrupt:
+        record.end("interrupted", error="interrupted", exit_code=130)
+        print("aya: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
     _tell(found, record, as_json)
     raise typer.Exit(0 if found.recommendation else 1)
 
