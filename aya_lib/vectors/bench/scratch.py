@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from aya_lib.errors import AyaError, UsageError
@@ -141,10 +142,10 @@ def _drop(node: Node, name: str) -> None:
 def _extend(node: Node, connection: Connection) -> Server:
     try:
         connection.execute("SET client_min_messages = error; CREATE EXTENSION vector")
-    except Exception as error:
+    except psycopg.Error as error:
         raise AyaError(f"{node.name} has no pgvector: {error}", hint="Install pgvector 0.8 for its PostgreSQL") from None
-    for setting in ("jit = off", "synchronous_commit = off", "idle_session_timeout = 0"):
-        connection.execute(f"SET {setting}".encode())
+    for name, value in (("jit", "off"), ("synchronous_commit", "off"), ("idle_session_timeout", "0")):
+        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
     values = [
         _one(connection, "SHOW server_version"),
         _one(connection, "SELECT extversion FROM pg_extension WHERE extname = 'vector'"),
