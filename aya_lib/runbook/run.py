@@ -202,6 +202,8 @@ class _Stop:
         self._interrupt(f"interrupted by {signal.Signals(number).name}", "interrupted", 128 + number)
 
     def _too_long(self) -> None:
+        if self.reason:
+            return  # a signal came first: it is what ended the run, however long the cleaning up takes
         self._interrupt(f"did not end within {self.limit_s:g} s", "died", 1)
 
     def _interrupt(self, reason: str, outcome: str, exit_code: int) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from aya_lib.errors import AyaError, Locked
 from aya_lib.node import wait
 from aya_lib.runbook import runs
 from aya_lib.runbook.lock import site_lock
-from aya_lib.runbook.run import run
+from aya_lib.runbook.run import _Stop, run
 from aya_lib.site import Site
 
 CELLS = {
@@ -37,6 +38,7 @@ CELLS = {
     ],
     "changing": [record_cell("passed")],
 }
+CELLS["brief"] = CELLS["slow"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +49,7 @@ def books(tmp_path_factory: pytest.TempPathFactory, lab_site: Site) -> Iterator[
             'site: str = "lab"\nmark: str = ""\ndry_run: bool = False', metadata={"tags": ["parameters"]}
         )
         code = [nbformat.v4.new_code_cell(cell) for cell in cells]
-        metadata = {"aya": {"changes_site": name in ("changing", "slow"), "limit_s": 6 if name == "slow" else 60}}
+        metadata = {"aya": {"changes_site": name in ("changing", "slow"), "limit_s": 6 if name == "brief" else 60}}
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), parameters, *code], metadata=metadata)
         nbformat.write(book, folder / f"{name}.ipynb")
     before = os.environ.get("AYA_NOTEBOOKS")
@@ -85,7 +87,7 @@ def test_a_run_that_does_not_end_well_says_how(name: str, outcome: str, error: s
 
 
 def test_a_run_that_takes_too_long_is_interrupted_and_cleans_up(tmp_path: Path) -> None:
-    result = run("slow", {"mark": str(tmp_path / "mark")})
+    result = run("brief", {"mark": str(tmp_path / "mark")})
     assert (result.exit_code, result.record["outcome"]) == (1, "died")
     assert result.record["error"] == "did not end within 6 s"
     assert not (tmp_path / "mark").exists()
@@ -109,6 +111,14 @@ def test_a_signal_interrupts_the_kernel_and_keeps_what_there_is(tmp_path: Path, 
     assert states <= {"completed", "failed", "not run", "interrupted"}
     with site_lock("lab", "the lock is free again"):
         pass
+
+
+def test_the_time_limit_does_not_overrule_a_signal_that_came_first() -> None:
+    with _Stop(1.0) as stop:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.5)  # what was interrupted cleans up, and the limit passes
+    assert (stop.outcome, stop.exit_code, stop.reason) == ("interrupted", 143, "interrupted by SIGTERM")
 
 
 def test_two_runs_that_change_a_site_never_run_at_once() -> None:
