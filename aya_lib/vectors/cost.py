@@ -1,7 +1,8 @@
 """What a search costs: microseconds = per_list x lists + per_row x rows scanned + fixed. Good for ranking, not for promises.
 
-The prior was measured at 768 dimensions on two cores with everything cached (0.44 us a list, 0.88 us a row, 0.65 us a row
-of halfvec; median error 9 %, worst 29 %). It is fitted anew to the searches that a run times.
+The prior is what searches of 100,000 generated vectors of 768 dimensions were fitted to, on two cores with everything cached
+(benchmarks/vectors.json: 0.24 us a list, 0.85 us a row, median error 3 %). Another machine gave 0.44 us a list, 0.88 us a
+row, 0.65 us a row of halfvec, median error 9 %: so it is fitted anew to the searches that a run times.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PRIOR_LIST, PRIOR_ROW, PRIOR_HALF_ROW, PRIOR_FIXED = 0.44, 0.88, 0.65, 120.0
+PRIOR_LIST, PRIOR_ROW, PRIOR_HALF_ROW, PRIOR_FIXED = 0.24, 0.85, 0.63, 80.0
 PRIOR_DIMENSION = 768
 PRIOR_WEIGHT = 0.15  # of the prior beside one timed search
 
@@ -37,8 +38,15 @@ class Cost:
         return self.per_list * lists + self.per_row * scanned + self.fixed
 
     def best_lists(self, rows: int, probes: float) -> int:
-        """Where listing and scanning cost the same: about sqrt(2 x probes x rows) with the prior."""
+        """Where listing and scanning cost the same: about sqrt(3.5 x probes x rows) with the prior."""
         return max(1, round(math.sqrt(self.per_row / self.per_list * probes * rows)))
+
+    def fewest_lists(self, lists: int, scanned: float, share: float) -> int:
+        """The fewest lists that cost at most ``share`` more than ``lists`` with ``scanned`` rows, if as large a part of the
+        lists' rows is scanned a probe: the smaller root of a quadratic equation, for the cost is flat around its bottom."""
+        allowed = self.us(lists, scanned) * (1 + share) - self.fixed
+        inner = allowed**2 - 4 * self.per_list * self.per_row * scanned * lists
+        return max(1, round((allowed - math.sqrt(max(0.0, inner))) / (2 * self.per_list)))
 
     def best_probes(self, lists: int, rows: int) -> float:
         """Probes for which ``lists`` is the best: the inverse of :meth:`best_lists`."""

@@ -57,6 +57,19 @@ class Curve:
         reached = np.flatnonzero(self.recalls - margin * errors >= target)
         return int(reached[0]) + 1 if len(reached) else (self.lists if target <= 1 else None)
 
+    def scans_for(self, target: float, margin: float = 0.0) -> float | None:
+        """Mean number of rows looked at where the recall crosses the target, between whole probes: what ranks numbers of lists,
+        which whole probes would do by their rounding. None when no number of probes reaches it."""
+        import numpy as np
+
+        probes = self.probes(target, margin)
+        if probes is None or probes == 1:
+            return None if probes is None else self.scans(1)
+        errors = self.found[:, probes - 2 : probes].std(axis=0, ddof=1) / np.sqrt(len(self.found)) if len(self.found) > 1 else 0
+        before, after = self.recalls[probes - 2 : probes] - margin * errors
+        share = 1.0 if after <= before else min(1.0, max(0.0, (target - before) / (after - before)))
+        return float(self.scans(probes - 1) + share * (self.scans(probes) - self.scans(probes - 1)))
+
     @property
     def skew(self) -> float:
         """The largest list over the mean list."""

@@ -98,6 +98,26 @@ def test_the_best_lists_and_the_best_probes_are_each_others_inverse() -> None:
     assert MODEL.best_probes(MODEL.best_lists(100_000, 9), 100_000) == pytest.approx(9, rel=0.01)
 
 
+def test_the_fewest_lists_cost_what_is_allowed_and_no_less_lists_do() -> None:
+    lists, probes, rows = MODEL.best_lists(100_000, 9), 9, 100_000
+    scanned = probes * rows / lists
+    fewer = MODEL.fewest_lists(lists, scanned, 0.03)
+    assert 0.7 * lists < fewer < lists
+    assert MODEL.us(fewer, probes * rows / fewer) == pytest.approx(1.03 * MODEL.us(lists, scanned), rel=0.002)
+    assert MODEL.fewest_lists(lists, scanned, 0.0) == pytest.approx(lists, rel=0.01)
+
+
+def test_what_is_scanned_for_a_target_lies_between_whole_probes(small: Corpus, known: Truth) -> None:
+    curve = twins.twin(small.base, small.choose, known, 100, small.metric)
+    probes = curve.probes(0.9, 1.0)
+    assert probes
+    assert probes > 2
+    found = [curve.scans_for(target, 1.0) or 0.0 for target in (0.9, 0.905, 0.91)]
+    assert found == sorted(found)
+    assert curve.scans(probes - 1) <= found[0] <= curve.scans(probes)
+    assert curve.scans_for(0.01) == curve.scans(1)
+
+
 def test_exploring_goes_downhill_and_makes_few_twins(small: Corpus, known: Truth) -> None:
     explorer = Explorer(small, known, 0.95, 1.0)
     explorer.explore(MODEL)

@@ -1,4 +1,4 @@
-"""Which `lists`? Twins outside PostgreSQL answer without a build: up and down the scale until the predicted cost rises."""
+"""Which `lists`? Twins outside PostgreSQL answer without a build: each tells the best number of lists for its probes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aya_lib.vectors.cost import Cost
 from aya_lib.vectors.index import LISTS
 from aya_lib.vectors.truth import Truth
 
-STEP = 1.4  # from one number of lists to the next; the cost is flat around its best
+JUMPS = 4  # from the best lists of one twin's probes to the next; two are usual
+NEAR = 1.1  # numbers of lists within this factor need no twins of their own; the cost is flat around its best
 WORTH = 0.03  # a share of the predicted cost that is not worth more lists: k-means takes time and memory with their square
 ROWS_A_LIST = 4  # fewer make no list
 SHOWN = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)  # probes of a curve that are kept
@@ -43,21 +44,31 @@ class Explorer:
 
     def us(self, lists: int, cost: Cost) -> float:
         """Microseconds of a search at the target, predicted; infinite when it is never reached."""
-        probes = self.probes(lists)
-        return math.inf if probes is None else cost.us(lists, self.curve(lists).scans(probes))
+        scanned = self.curve(lists).scans_for(self.target, self.margin)
+        return math.inf if scanned is None else cost.us(lists, scanned)
 
     def explore(self, cost: Cost, most: int = LISTS, start: float = 0.0) -> None:
-        """Make twins around the best number of lists, from ``start`` on (4 x sqrt(rows) when none is given): upwards while the
-        predicted cost falls by what is worth it, downwards while it rises by less."""
+        """Make the twins that decide, beginning at ``start`` (4 x sqrt(rows) when none is given): from the probes that a twin
+        asks for follows the best number of lists, from its twin the next, until that is near one that was made. Then the
+        twin of the fewest lists that should cost nearly as little."""
         most = max(1, min(most, self.corpus.rows // ROWS_A_LIST, LISTS))
         at = _round(min(most, start or 4 * math.sqrt(self.corpus.rows)))
-        here = at
-        while (there := _round(min(most, here * STEP))) > here and self.us(there, cost) < self.us(here, cost) * (1 - WORTH):
-            here = there
-        best, here = here, at
-        while (there := _round(max(1, here / STEP))) < here and self.us(there, cost) <= self.us(best, cost) * (1 + WORTH):
-            here = there
-            best = min(best, here, key=lambda lists: self.us(lists, cost))
+        for _ in range(JUMPS):
+            probes = self.probes(at)
+            if probes is None:
+                break
+            at = _round(min(most, cost.best_lists(self.corpus.rows, probes)))
+            if self._near(at):
+                break
+            self.curve(at)
+        best = self.ranked(cost)[0]
+        scanned = self.curve(best).scans_for(self.target, self.margin)
+        fewer = _round(cost.fewest_lists(best, scanned, WORTH)) if scanned is not None else best
+        if not self._near(fewer):
+            self.curve(fewer)
+
+    def _near(self, lists: int) -> bool:
+        return any(1 / NEAR <= lists / made <= NEAR for made in self.curves)
 
     def ranked(self, cost: Cost) -> list[int]:
         """Numbers of lists, the cheapest first."""
