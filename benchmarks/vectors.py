@@ -45,7 +45,6 @@ from aya_lib.vectors.truth import Recall
 RESULTS = Path(__file__).with_suffix(".json")
 LISTS = (50, 100, 200, 316, 500, 1000, 2000)
 PROBES = tuple(range(1, 65))
-ASKED = 200  # searches at each point of the grid
 TARGET, K = 0.95, 10
 SETTINGS = ("shared_buffers = '4GB'", "max_wal_size = '8GB'", "checkpoint_timeout = '30min'", "jit = off")
 ROUNDS = 5
@@ -99,12 +98,12 @@ def twin_recall(found: Comparison, index: Index, value: int, corpus: Corpus) -> 
 
 
 def grid(node: Node, corpus: Corpus, choice: Point | None) -> dict[str, Any]:
-    """Every point of the grid; then the best of it and the tuner's choice once more, in turn, with all queries."""
+    """Every point of the grid, timed as long as the tuner times its choice once; then the best of it and the tuner's choice once more, in turn, with all queries."""
     wish = Wish(TARGET, K, clients=1, fresh=True)
     started = time.perf_counter()
     with place(node) as scratch:
         bench = prepare(scratch, corpus, wish, Pace())
-        sweep(bench, Grid({ivfflat(lists): tuple(p for p in PROBES if p <= lists) for lists in LISTS}, 0.001, ASKED))
+        sweep(bench, Grid({ivfflat(lists): tuple(p for p in PROBES if p <= lists) for lists in LISTS}, bench.budget_s))
         spent = time.perf_counter() - started
         points = list(bench.journal.points.values())
         best = max((point for point in points if point.recall.value >= TARGET), key=lambda point: point.qps)

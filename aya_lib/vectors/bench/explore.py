@@ -15,7 +15,8 @@ from aya_lib.vectors.truth import Truth
 
 JUMPS = 4  # from the best lists of one twin's probes to the next; two are usual
 NEAR = 1.1  # numbers of lists within this factor need no twins of their own; the cost is flat around its best
-WORTH = 0.03  # a share of the predicted cost that is not worth more lists: k-means takes time and memory with their square
+WORTH = 0.05  # a share of the predicted cost that is not worth more lists: k-means takes time and memory with their square
+AIMED = 0.7  # of that share, where the fewest lists are sought: their own twin may then cost a little more than foretold
 ROWS_A_LIST = 4  # fewer make no list
 SHOWN = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)  # probes of a curve that are kept
 
@@ -63,7 +64,7 @@ class Explorer:
             self.curve(at)
         best = self.ranked(cost)[0]
         scanned = self.curve(best).scans_for(self.target, self.margin)
-        fewer = _round(cost.fewest_lists(best, scanned, WORTH)) if scanned is not None else best
+        fewer = _round(cost.fewest_lists(best, scanned, AIMED * WORTH)) if scanned is not None else best
         if not self._near(fewer):
             self.curve(fewer)
 

@@ -29,7 +29,7 @@ from aya_lib.vectors.truth import Recall
 FINALISTS = 2  # builds of IVFFlat on the column's own type, at the most
 BELIEVED = 0.09  # a share of the predicted cost: the median error of the model, below which it decides nothing
 ROUNDS = 3  # of the timing of a finalist; the median counts
-MARGINS = (1.0, 2.5)  # standard errors above the target, for the first and the second verification
+MARGINS = (0.5, 2.0)  # standard errors above the target, for the first and the second verification
 
 
 @dataclass(frozen=True)
