@@ -45,12 +45,16 @@ class PostgreSQL(Wish):
     library_directory: Path | None = Field(None, description="put before LD_LIBRARY_PATH for PostgreSQL's programs")
     account: str | None = Field(None, description="OS account that owns the cluster; default: the data directory's owner")
     unit: str = Field("postgresql-18", description="launchd label or systemd unit")
+    replication_passfile: Path | None = Field(
+        None, description="on the node: the libpq password file for replication; default: the account's own ~/.pgpass"
+    )
 
 
 class EmbeddingService(Wish):
     host: str = Field("127.0.0.1", description="address the service binds to")
     port: Port = 8765
     unit: str = Field("aya.embedding-service", description="launchd label or systemd unit")
+    runs: Literal["always", "primary"] = Field("always", description="primary: only while the node is the primary")
     batch_texts: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="at most so many texts in one batch")
     wait_ms: Annotated[float, Field(ge=0, le=1000)] = Field(2, description="an idle encoder waits this long for more texts")
     waiting_texts: Annotated[int, Field(ge=1)] = Field(4096, description="more than these waiting: 503, try again later")
@@ -64,6 +68,7 @@ class NodeWish(Wish):
     ssh: Ssh | None = Field(None, description="how to get a shell on it; none: it is this machine")
     sudo: bool = Field(False, description="put 'sudo -n' before the commands that need root")
     supervisor: Literal["process", "launchd", "systemd"]
+    aya: Path | None = Field(None, description="on the node: the aya command, for its units; default: as on this machine")
     postgresql: PostgreSQL
     embedding: EmbeddingService | None = None
 
@@ -105,6 +110,24 @@ class Replication(Wish):
     lag_below_s: Seconds = Field(1, description="a standby further behind than this fails")
     lag_below_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     silent_after_s: Seconds = Field(30, description="no word from the other side for this long: the link is not believed")
+    mode: Literal["asynchronous", "synchronous"] = Field(
+        "asynchronous", description="synchronous: a commit is acknowledged when the standby has it too; see replication_mode"
+    )
+    commit: Literal["remote_write", "on", "remote_apply"] = Field(
+        "on", description="synchronous_commit while synchronous: the standby has written, flushed (on), or replayed it"
+    )
+    promotable_below_bytes: Annotated[int, Field(ge=0)] = Field(
+        64 * 1024 * 1024, description="failover refuses to promote a standby that is known to be further behind"
+    )
+    slot_keep_mb: Annotated[int, Field(ge=16)] = Field(
+        65_536, description="max_slot_wal_keep_size: WAL that a dead standby may hold on the primary's disk"
+    )
+    slot_warn_mb: Annotated[int, Field(ge=1)] = Field(
+        8_192, description="warn when less WAL than this may still be written before the slot is lost"
+    )
+    archive_directory: Path | None = Field(
+        None, description="folder of the WAL archive, under the same path on both nodes (a share); none: no archive is kept"
+    )
 
 
 class Deadlines(Wish):

@@ -127,15 +127,34 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
     return _check(name, expected, number(lsn) <= number(end), f"{where}, which left timeline {timeline} at {end}", hint)
 
 
-def is_wished(site: Site, overview: Overview) -> Check:
-    """The node that accepts writes, if any does, is the one the site names as primary."""
+def not_passed_over(site: Site, overview: Overview) -> Check:
+    """The node that accepts writes, if any does, is the one that should: as the site wishes, or as a failover left it."""
     writable = [node.name for node in overview.writable() if node.name in site.pair]
-    name, expected = f"{site.primary} was not passed over", f"{site.primary} is the primary, or nobody is"
+    known = overview.standing.primary or site.primary
+    name, expected = f"{known} was not passed over", f"{known} is the primary, or nobody is"
     hint = (
-        f"{', '.join(writable)} was promoted: {site.primary} must not be started as it is. Leave {', '.join(writable)} "
-        f"in charge, and rebuild {site.primary} from it as a standby (pg_basebackup, or pg_rewind)"
+        f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "
+        f"{', '.join(writable)} in charge, and make {known} its standby: run rejoin"
     )
-    return _check(name, expected, writable in ([], [site.primary]), f"primary: {', '.join(writable) or 'none'}", hint)
+    return _check(name, expected, writable in ([], [known]), f"primary: {', '.join(writable) or 'none'}", hint)
+
+
+def as_configured(site: Site, overview: Overview) -> Check:
+    """The roles are as the site wishes them; a warning after a failover, until somebody switches back."""
+    primary, _ = overview.pair(site)
+    name, expected = "roles are as configured", f"{site.primary} is the primary"
+    if primary.name == site.primary:
+        return Check(name, "passed", expected, f"{site.primary} is", required=False)
+    hint = "Works, and is not what site.yaml says: run switchback when it suits, or change the roles in site.yaml"
+    return Check(name, "warning", expected, f"{primary.name} is, since a failover", hint, required=False)
+
+
+def not_fenced(node: NodeSeen, overview: Overview) -> Check:
+    """No failover has fenced the node: neither the site's standing nor a mark in its data directory says so."""
+    name, expected = f"{node.name} is not fenced", "no failover left it behind"
+    hint = f"It must not be started as a primary again: run rejoin, which makes {node.name} a standby and lifts the fence"
+    told = overview.fenced(node.name)
+    return Check(name, "failed" if told else "passed", expected, told or "no fence", hint if told else "")
 
 
 def identity(node: NodeSeen) -> str | None:

@@ -16,15 +16,15 @@ READ_ONLY = "25006"  # read_only_sql_transaction, PostgreSQL's appendix A
 
 def pair(seen: Overview, site: Site) -> tuple[NodeSeen, NodeSeen]:
     """The primary and the standby as they are; as wished where that could not be seen."""
-    one, two = (seen.nodes[name] for name in site.pair)
-    return (two, one) if two.writable and not one.writable else (one, two)
+    return seen.pair(site)
 
 
 def roles(site: Site, seen: Overview) -> list[Check]:
     """Who is what, and whether the two belong together."""
     primary, standby = pair(seen, site)
     return [
-        cluster.is_wished(site, seen),
+        cluster.not_passed_over(site, seen),
+        cluster.as_configured(site, seen),
         cluster.primary(primary),
         cluster.standby(standby),
         cluster.one_primary([primary, standby]),

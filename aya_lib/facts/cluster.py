@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aya_lib.errors import CommandFailed
 from aya_lib.facts.lsn import number
+from aya_lib.facts.standing import MARK
 from aya_lib.facts.unseen import Missing, seen
 from aya_lib.node.node import Node
 from aya_lib.node.shell import exists
+from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import Connection, rows
 
 
@@ -49,7 +51,8 @@ class Cluster:
 class Files:
     """What the data directory says, server running or not. ``state`` is pg_controldata's *Database cluster state*.
 
-    ``lsn`` is the furthest position known from the control file: the end of recovery, or the last checkpoint.
+    ``lsn`` is the furthest position known from the control file: the end of recovery, or the last checkpoint. ``fenced``: what
+    the mark says that a failover left there; None: no mark.
     """
 
     node: str
@@ -58,6 +61,12 @@ class Files:
     timeline: int
     state: str
     lsn: str
+    fenced: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the server ended by an orderly stop, as a primary or as a standby."""
+        return self.state in ("shut down", "shut down in recovery")
 
 
 @dataclass(frozen=True)
@@ -107,12 +116,13 @@ def read(name: str, connection: Connection) -> Cluster:
 
 
 def look_files(node: Node) -> Files | Missing:
-    """Read ``standby.signal`` and pg_controldata, as the cluster's owner."""
+    """Read ``standby.signal``, a fence's mark and pg_controldata, as the cluster's owner."""
 
     def read_files() -> Files:
         signal = exists(node.shell, node.data_directory / "standby.signal", account=node.account)
+        mark = read_file(node.shell, node.data_directory / MARK, account=node.account)
         output = node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked()
-        return parse_controldata(node.name, output.stdout, standby_signal=signal)
+        return replace(parse_controldata(node.name, output.stdout, standby_signal=signal), fenced=mark)
 
     return seen(node.name, f"pg_controldata {node.data_directory}", read_files)
 

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from aya_lib.errors import Unreachable
-from aya_lib.facts.unseen import Missing, seen
+from aya_lib.facts import cluster, standing
+from aya_lib.facts.unseen import Missing, Unseen, seen
 from aya_lib.node import http
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
@@ -33,6 +34,7 @@ class Embedding:
     process: ServiceState | Missing
     listener: Listener | Missing | None
     health: Health | Missing
+    runs: str = "always"  # or only while the node is the primary
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,18 @@ def look_listener(node: Node, port: int) -> Listener | Missing | None:
     return seen(node.name, f"who listens on port {port}", lambda: node.supervisor.listener(port))
 
 
-def look_embedding(node: Node) -> Embedding | None:
-    """The embedding service of a node; None when the site wishes none there."""
+def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
+    """The embedding service of a node; None when the site wishes none there. ``lost``: why no command reaches the node."""
     if node.wish.embedding is None or node.embedding_url is None:
         return None
     port = node.wish.embedding.port
     return Embedding(
         node.name,
         port,
-        look_process(node, "embedding"),
-        look_listener(node, port),
+        lost or look_process(node, "embedding"),
+        lost or look_listener(node, port),
         look_health(node, node.embedding_url),
+        node.wish.embedding.runs,
     )
 
 
@@ -76,9 +79,15 @@ def look_health(node: Node, url: str) -> Health | Missing:
 
 
 def look_primary_vector(nodes: Nodes) -> Vector | Missing:
-    """A vector from the service of the site's primary."""
+    """A vector from the service of the node that is the primary."""
     site = next(iter(nodes.values())).site
-    return look_vector(nodes[site.primary])
+    able = [name for name in site.pair if _accepts_writes(nodes[name])]
+    return look_vector(nodes[able[0] if len(able) == 1 else standing.read(site).primary or site.primary])
+
+
+def _accepts_writes(node: Node) -> bool:
+    found = cluster.look(node)
+    return isinstance(found, cluster.Cluster) and not found.in_recovery
 
 
 def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector | Missing:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from aya_lib.changes import service_file
 from aya_lib.errors import AyaError, UsageError
+from aya_lib.facts import standing
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site
 
@@ -19,10 +21,6 @@ def passfile(site: Site) -> Path:
     if site.database.passfile is None:
         raise UsageError(f"site {site.name} has no database.passfile, so it is no lab")
     return site.path(site.database.passfile)
-
-
-def service_file(site: Site) -> Path:
-    return passfile(site).with_name("pg_service.conf")
 
 
 def passwords(site: Site) -> dict[str, str]:
@@ -56,8 +54,9 @@ def env(site: Site) -> str:
     """
     if not passfile(site).exists():
         raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
-    write_private(service_file(site), "\n".join(_services(site)))
-    return f"export PGSERVICEFILE={shlex.quote(str(service_file(site)))}\nexport PGPASSFILE={shlex.quote(str(passfile(site)))}\n"
+    service_file.write(site, standing.read(site).primary or site.primary)
+    services, passwords = (shlex.quote(str(path)) for path in (service_file.path(site), passfile(site)))
+    return f"export PGSERVICEFILE={services}\nexport PGPASSFILE={passwords}\n"
 
 
 def psql(site: Site, node: str, arguments: Sequence[str]) -> NoReturn:
@@ -67,20 +66,6 @@ def psql(site: Site, node: str, arguments: Sequence[str]) -> NoReturn:
         raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(names)}")
     env(site)
     where = open_nodes(site)[names[node.lower()]]
-    environment = {"PGSERVICEFILE": str(service_file(site)), "PGPASSFILE": str(passfile(site))}
+    environment = {"PGSERVICEFILE": str(service_file.path(site)), "PGPASSFILE": str(passfile(site))}
     command = where.command("psql", f"service={node.lower()}", *arguments)
     os.execvpe(command[0], command, {**os.environ, **environment})
-
-
-def _services(site: Site) -> list[str]:
-    lines = []
-    for name, node in site.nodes.items():
-        lines += _service(name.lower(), node.host, str(node.postgresql.port), site, site.database.owner)
-    both = [site.nodes[name] for name in site.pair]
-    hosts, ports = (",".join(values) for values in zip(*((n.host, str(n.postgresql.port)) for n in both), strict=True))
-    many = _service(site.database.name, hosts, ports, site, site.database.application_role)
-    return [*lines, *many, "target_session_attrs=read-write", "connect_timeout=3", ""]
-
-
-def _service(name: str, host: str, port: str, site: Site, role: str) -> list[str]:
-    return [f"[{name}]", f"host={host}", f"port={port}", f"dbname={site.database.name}", f"user={role}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.facts import cluster, services
+from aya_lib.facts import cluster, services, standing
 from aya_lib.facts.cluster import Cluster
 from aya_lib.facts.services import Health
 from aya_lib.facts.unseen import Missing, Starting, seen
@@ -20,7 +20,7 @@ from aya_lib.lab import access, binaries, clusters, documents
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.process import end, thaw
+from aya_lib.node.pidfile import end, thaw
 from aya_lib.site import Site
 
 MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
@@ -36,14 +36,19 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     prefix = binaries.prefix()
     _ports_are_ours(nodes.values(), embedding)
     _folder(site, prefix)
-    primary, standby = (nodes[name] for name in site.pair)
+    known = standing.read(site)
+    primary = nodes[known.primary or site.primary]
+    standby = next(nodes[name] for name in site.pair if name != primary.name)
     others = [node for name, node in nodes.items() if name not in site.pair]
     with ThreadPoolExecutor() as pool:
         service = pool.submit(_start_service, primary, progress) if embedding else None
         waiting = [pool.submit(_start_alone, node, progress) for node in [*others, primary]]
         for future in waiting:
             future.result()
-        _start_standby(standby, primary, progress)
+        if standby.name in known.fenced:
+            progress(f"{standby.name}: fenced by a failover, not started. Run rejoin")
+        else:
+            _start_standby(standby, primary, progress)
         if service:
             service.result()
     _fill([primary, *others], primary.embedding_url if embedding else None, progress)
@@ -151,7 +156,7 @@ def _start_alone(node: Node, progress: Progress) -> None:
     node.supervisor.start("postgresql")
     found = _accepting(node)
     if not found.in_recovery:
-        clusters.populate(node, replicated=node.name == node.site.primary)
+        clusters.populate(node, replicated=node.name in node.site.pair)
     if not running:
         progress(f"{node.name}: PostgreSQL {'made and ' if made else ''}started, port {node.wish.postgresql.port}")
 

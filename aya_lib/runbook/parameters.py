@@ -137,6 +137,8 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
     }
     found = []
     for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "typing":
+            continue  # of the words that the types are written with
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             raise UsageError(f"{notebook}: parameter cell, line {node.lineno}: allowed is 'name: type = literal  # meaning'")
         try:
