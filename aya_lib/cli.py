@@ -149,10 +149,12 @@ def main() -> None:
     """The console script: every error is one line on stderr and an exit code, or one JSON document with --json."""
     from aya_lib.cli_knowledge import ingest, search
     from aya_lib.cli_lab import lab
+    from aya_lib.cli_site import guard
     from aya_lib.cli_vectors import bench, vectors
 
     app.command(epilog="Example: aya ingest docs/ --category manuals --prune")(ingest)
     app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')(search)
+    app.command(epilog="Example: aya guard --site production --node ALPHA")(guard)
     app.add_typer(lab, name="lab")
     app.add_typer(bench, name="bench")
     app.add_typer(vectors, name="vectors")

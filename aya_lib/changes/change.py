@@ -25,7 +25,7 @@ class Deed(Protocol):
 
 @dataclass(frozen=True)
 class Service:
-    """Start, stop or restart a service through the node's supervisor."""
+    """Start, stop, restart, enable or disable a service through the node's supervisor."""
 
     action: Action
     service: str
@@ -34,8 +34,9 @@ class Service:
         return node.supervisor.describe(self.action, self.service)
 
     def perform(self, node: Node) -> None:
-        act = {"start": node.supervisor.start, "stop": node.supervisor.stop, "restart": node.supervisor.restart}
-        act[self.action](self.service)
+        keeps = node.supervisor
+        acts = {"start": keeps.start, "stop": keeps.stop, "restart": keeps.restart}
+        {**acts, "enable": keeps.enable, "disable": keeps.disable}[self.action](self.service)
 
 
 @dataclass(frozen=True)

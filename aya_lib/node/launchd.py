@@ -34,7 +34,10 @@ class Launchd:
             self._launchctl("kickstart", self._target(service)).checked()
 
     def stop(self, service: str) -> None:
+        """launchd says SIGTERM, by which PostgreSQL waits for its clients to go: SIGINT before it makes the stop fast."""
         if self.state(service).detail != "not loaded":
+            if service == "postgresql":
+                self._launchctl("kill", "SIGINT", self._target(service))
             self._launchctl("bootout", self._target(service)).checked()
 
     def restart(self, service: str) -> None:
@@ -43,11 +46,26 @@ class Launchd:
         self._launchctl("kickstart", "-k", self._target(service)).checked()
         return None
 
+    def enabled(self, service: str) -> bool | None:
+        """Enabled: its property list is there, and launchd was not told to pass it by (``launchctl print-disabled``)."""
+        if self.shell.run(["ls", "--", self._plist(service)]).status != 0:
+            return None
+        return self.units[service] not in parse_disabled(self._launchctl("print-disabled", "system").checked().stdout)
+
+    def enable(self, service: str) -> None:
+        self._launchctl("enable", self._target(service)).checked()
+
+    def disable(self, service: str) -> None:
+        """Holds from the next load on: what is loaded is still kept alive until ``stop`` unloads it."""
+        self._launchctl("disable", self._target(service)).checked()
+
     def describe(self, action: Action, service: str) -> str:
         words = {
             "start": ["bootstrap", "system", self._plist(service)],
             "stop": ["bootout", self._target(service)],
             "restart": ["kickstart", "-k", self._target(service)],
+            "enable": ["enable", self._target(service)],
+            "disable": ["disable", self._target(service)],
         }[action]
         return " ".join([*self._prefix, "launchctl", *words])
 
@@ -84,3 +102,8 @@ def parse_print(text: str) -> ServiceState:
     if code and not code.startswith(("0", "(never exited)")):
         return ServiceState("failed", detail=f"{top.get('state', 'no state')}, last exit code {code}")
     return ServiceState("stopped", detail=top.get("state", "no state"))
+
+
+def parse_disabled(text: str) -> set[str]:
+    """Labels that ``launchctl print-disabled`` says are disabled; older systems say ``true`` for it."""
+    return set(re.findall(r'^\s*"([^"]+)" => (?:disabled|true)$', text, re.MULTILINE))

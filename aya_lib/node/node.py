@@ -35,6 +35,8 @@ class Node:
         units = {"postgresql": self.wish.postgresql.unit}
         if self.wish.embedding:
             units["embedding"] = self.wish.embedding.unit
+        if self.wish.supervisor != "process":
+            units["status"] = "aya.status.timer" if self.wish.supervisor == "systemd" else "aya.status"
         if self.wish.supervisor == "launchd":
             from aya_lib.node.launchd import Launchd
 

@@ -1,19 +1,17 @@
 """The supervisor of a lab: plain processes with PID files that are never trusted blindly.
 
-PostgreSQL is started and stopped by its own pg_ctl. A PID file counts only when the process it names is alive, started
-when the file says, and runs the command it should.
+PostgreSQL is started and stopped by its own pg_ctl. A service that is enabled is started again by the node's keeper when it
+died; see :mod:`aya_lib.node.keepalive`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +19,13 @@ import psutil
 
 from aya_lib import settings
 from aya_lib.errors import AyaError, CommandFailed, UsageError
-from aya_lib.node import shell, wait
+from aya_lib.node import pidfile, shell, wait
+from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.supervisor import Action, Listener, ServiceState
 
 if TYPE_CHECKING:
     from aya_lib.node.node import Node
-
-START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,9 @@ class Processes:
         return local_listener(self.here.shell, port)
 
     def describe(self, action: Action, service: str) -> str:
+        if action in ("enable", "disable"):
+            mark = self.keep.mark(service).relative_to(self.here.site.root)
+            return f"{'echo on >' if action == 'enable' else 'rm -f'} {mark}"
         if service == "postgresql":
             return f"pg_ctl {action} -D {self.here.data_directory}"
         serve = f"aya serve embedding --site {self.here.site.name} --node {self.here.name}"
@@ -52,6 +52,12 @@ class Processes:
         return {"start": serve, "stop": stop, "restart": f"{stop}; {serve}"}[action]
 
     def start(self, service: str) -> None:
+        with self.keep.acting(service, "on"):
+            self.launch(service)
+        self.keep.watch()
+
+    def launch(self, service: str) -> None:
+        """Start it; the keep-alive is left out, for it is the keeper that calls this."""
         if self.state(service).status in ("running", "frozen"):
             return
         if service == "postgresql":
@@ -60,16 +66,34 @@ class Processes:
             self._start_embedding()
 
     def stop(self, service: str) -> None:
+        with self.keep.acting(service, "stopped"):
+            self._stop(service)
+
+    def _stop(self, service: str) -> None:
         state = self.state(service)
         if state.status == "frozen" and state.pid:
-            thaw(state.pid)
+            pidfile.thaw(state.pid)
         if state.status not in ("running", "frozen") or not state.pid:
             return
         if service == "postgresql":
             self._pg_ctl("stop", "-m", "fast")
         else:
-            end(state.pid, self.here.name, self.here.site.deadlines.command_s)
+            pidfile.end(state.pid, self.here.name, self.here.site.deadlines.command_s)
             self.pid_file.unlink(missing_ok=True)
+
+    @cached_property
+    def keep(self) -> Keepalive:
+        return Keepalive(self.here)
+
+    def enabled(self, service: str) -> bool | None:
+        return self.keep.wished(service) is not None
+
+    def enable(self, service: str) -> None:
+        running = self.state(service).status in ("running", "frozen", "stale")
+        self.keep.enable(service, "on" if running else "stopped")
+
+    def disable(self, service: str) -> None:
+        self.keep.disable(service)
 
     def restart(self, service: str) -> None:
         self.stop(service)
@@ -94,13 +118,13 @@ class Processes:
         if text is None:
             return ServiceState("stopped")
         pid, directory, started = text.split("\n")[:3]
-        process = _process(int(pid))
+        process = pidfile.living(int(pid))
         if process is None:
             return ServiceState("stale", detail=f"postmaster.pid names PID {pid}, which is gone")
-        same = abs(process.create_time() - float(started)) < START_SLACK_S and "postgres" in process.name()
+        same = abs(process.create_time() - float(started)) < pidfile.START_SLACK_S and "postgres" in process.name()
         if not same or Path(directory) != self.here.data_directory:
             return ServiceState("stale", detail=f"postmaster.pid names PID {pid}, which is another process")
-        return _alive(process)
+        return pidfile.alive(process)
 
     def _start_postgres(self) -> None:
         if self.state("postgresql").status == "stale":
@@ -123,28 +147,16 @@ class Processes:
         self.here.postgresql(*command, timeout_s=seconds + 5).checked()
 
     def _embedding(self) -> ServiceState:
-        try:
-            claim = json.loads(self.pid_file.read_text(encoding="utf-8"))
-            pid, started, command = int(claim["pid"]), float(claim["started"]), list(claim["command"])
-        except FileNotFoundError:
-            return self._unclaimed()
-        except (ValueError, KeyError, TypeError):
-            return ServiceState("stale", detail=f"{self.pid_file.name} is not readable")
-        process = _process(pid)
-        if process is None:
-            return ServiceState("stale", detail=f"{self.pid_file.name} names PID {pid}, which is gone")
-        if abs(process.create_time() - started) > START_SLACK_S or _cmdline(process) != command:
-            return ServiceState("stale", detail=f"{self.pid_file.name} names PID {pid}, which is another process")
-        return _alive(process)
+        return pidfile.state(self.pid_file, self.command) if self.pid_file.exists() else self._unclaimed()
 
     def _unclaimed(self) -> ServiceState:
         """Without a PID file: a process with exactly our command on our port is ours, spawned by a run that was killed."""
         holder = self.listener(self.here.wish.embedding.port) if self.here.wish.embedding else None
-        process = _process(holder.pid) if holder and holder.pid else None
-        if process is None or _cmdline(process) != self.command:
+        process = pidfile.living(holder.pid) if holder and holder.pid else None
+        if process is None or not pidfile.alike(pidfile.cmdline(process), self.command):
             return ServiceState("stopped")
-        self._claim(process)
-        return _alive(process)
+        pidfile.claim(self.pid_file, process, pidfile.cmdline(process))
+        return pidfile.alive(process)
 
     def _start_embedding(self) -> None:
         if self.here.wish.embedding is None:
@@ -166,7 +178,7 @@ class Processes:
                 cwd="/",
                 env=environment,
             )
-        self._claim(psutil.Process(process.pid))
+        pidfile.claim(self.pid_file, psutil.Process(process.pid), self.command)
         self._wait_until_it_listens(process, port)
         process.returncode = 0  # it is meant to outlive us: nothing waits for its end
 
@@ -182,54 +194,5 @@ class Processes:
             self.pid_file.unlink(missing_ok=True)
             raise CommandFailed(self.here.name, self.command, process.returncode, self._last_words(self.log))
 
-    def _claim(self, process: psutil.Process) -> None:
-        self.pid_file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"pid": process.pid, "started": process.create_time(), "command": self.command}
-        beside = self.pid_file.with_suffix(".new")
-        beside.write_text(json.dumps(content), encoding="utf-8")
-        beside.replace(self.pid_file)
-
     def _last_words(self, log: Path) -> str:
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]) if log.exists() else "no log"
-
-
-def thaw(pid: int) -> None:
-    """Let a process that was stopped by a signal, and its children, go on."""
-    process = _process(pid)
-    for member in [process, *process.children(recursive=True)] if process else []:
-        member.resume()
-
-
-def end(pid: int, node: str, deadline_s: float) -> None:
-    """SIGTERM; SIGKILL when the process is still there after the deadline."""
-    try:
-        process = psutil.Process(pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(deadline_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(deadline_s)
-    except psutil.NoSuchProcess:
-        return
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _alive(process: psutil.Process) -> ServiceState:
-    frozen = process.status() == psutil.STATUS_STOPPED
-    since = datetime.fromtimestamp(process.create_time(), UTC)
-    return ServiceState("frozen" if frozen else "running", process.pid, since, "stopped by a signal" if frozen else "")

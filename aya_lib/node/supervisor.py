@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 Status = Literal["running", "stopped", "stale", "frozen", "failed"]
-Action = Literal["start", "stop", "restart"]
+Action = Literal["start", "stop", "restart", "enable", "disable"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,18 @@ class Supervisor(Protocol):
         """Stop it in an orderly way; harmless when it does not run."""
 
     def restart(self, service: str) -> None: ...
+
+    def enabled(self, service: str) -> bool | None:
+        """Whether it starts by itself: at boot, and after it was killed. None: no unit is installed, or it cannot be told."""
+
+    def enable(self, service: str) -> None:
+        """Let it start by itself from now on; what was stopped is not started. Harmless when it is enabled."""
+
+    def disable(self, service: str) -> None:
+        """See that it does not start by itself, at boot or after it was killed; what runs goes on. Harmless twice.
+
+        To fence: ``disable``, then ``stop``. In the other order the supervisor could start it again in between.
+        """
 
     def describe(self, action: Action, service: str) -> str:
         """The command that the action amounts to, as a person would type it."""

@@ -10,6 +10,9 @@ from aya_lib.node.listeners import remote_listener
 from aya_lib.node.shell import Output, Shell
 from aya_lib.node.supervisor import Action, Listener, ServiceState
 
+DISABLED = (
+    "# Written by AYA: the service is disabled, so it is not started again after it was killed either.\n[Service]\nRestart=no\n"
+)
 PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "Result", "ExecMainStatus", "ExecMainStartTimestamp")
 
 
@@ -34,8 +37,24 @@ class Systemd:
     def restart(self, service: str) -> None:
         self._systemctl("restart", service).checked()
 
+    def enabled(self, service: str) -> bool | None:
+        output = self.shell.run(["systemctl", "is-enabled", self.units[service]])
+        return parse_enabled(output.stdout + output.stderr)
+
+    def enable(self, service: str) -> None:
+        self._restarts(service, True)
+        self._systemctl("enable", service).checked()
+
+    def disable(self, service: str) -> None:
+        """``systemctl disable`` alone would leave ``Restart=`` as it is: a drop-in takes that away."""
+        if self.enabled(service) is not None:
+            self._systemctl("disable", service).checked()
+        self._restarts(service, False)
+
     def describe(self, action: Action, service: str) -> str:
-        return " ".join([*self._prefix, "systemctl", action, self.units[service]])
+        command = " ".join([*self._prefix, "systemctl", action, self.units[service]])
+        also = action == "disable" and ".timer.d/" not in self._drop_in(service)
+        return f"{command} (and Restart=no in {self._drop_in(service)})" if also else command
 
     def listener(self, port: int) -> Listener | None:
         return remote_listener(self.shell, port)
@@ -43,6 +62,24 @@ class Systemd:
     @property
     def _prefix(self) -> list[str]:
         return ["sudo", "-n"] if self.sudo else []
+
+    def _drop_in(self, service: str) -> str:
+        unit = self.units[service]
+        return f"/etc/systemd/system/{unit if unit.endswith(('.service', '.timer')) else f'{unit}.service'}.d/aya-disabled.conf"
+
+    def _restarts(self, service: str, wished: bool) -> None:
+        """Take the drop-in away, or put it there."""
+        path = self._drop_in(service)
+        if ".timer.d/" in path:
+            return
+        if self.shell.run(["ls", "--", path]).status == (2 if wished else 0):
+            return
+        if wished:
+            self.shell.run([*self._prefix, "rm", "-f", "--", path]).checked()
+        else:
+            self.shell.run([*self._prefix, "mkdir", "-p", "--", path.rpartition("/")[0]]).checked()
+            self.shell.run([*self._prefix, "tee", "--", path], stdin=DISABLED).checked()
+        self.shell.run([*self._prefix, "systemctl", "daemon-reload"], timeout_s=90).checked()
 
     def _systemctl(self, action: Action, service: str) -> Output:
         return self.shell.run([*self._prefix, "systemctl", action, self.units[service]], timeout_s=90)
@@ -55,12 +92,19 @@ def parse_show(text: str) -> ServiceState:
         return ServiceState("stopped", detail="no such unit")
     active, sub = values.get("ActiveState", ""), values.get("SubState", "")
     pid = int(values.get("MainPID") or 0) or None
-    if active in ("active", "reloading") and pid:
+    if active in ("active", "reloading") and (pid or sub == "waiting"):  # waiting: a timer, which has no process
         return ServiceState("running", pid, _since(values.get("ExecMainStartTimestamp", "")))
     if active == "failed" or sub == "auto-restart":
         why = f"{values.get('Result', 'no result')}, exit status {values.get('ExecMainStatus', 'unknown')}"
         return ServiceState("failed", detail=f"{sub}: {why}")
     return ServiceState("stopped", detail=f"{active} ({sub})")
+
+
+def parse_enabled(text: str) -> bool | None:
+    """Output of ``systemctl is-enabled``. Until the next boot only is not enabled; static or generated: cannot be told."""
+    words = text.split()
+    known = {"enabled": True, "disabled": False, "enabled-runtime": False, "masked": False, "masked-runtime": False}
+    return known.get(words[0]) if words else None
 
 
 def _since(stamp: str) -> datetime | None:

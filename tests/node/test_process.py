@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from aya_lib.errors import AyaError
+from aya_lib.node import pidfile, wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.process import Processes
 from aya_lib.node.shell import become
@@ -91,3 +94,23 @@ def test_a_start_that_fails_shows_the_last_words_of_the_log(alpha: Node) -> None
     finally:
         conf.write_text(good)
     alpha.supervisor.start("postgresql")
+
+
+def test_the_same_interpreter_under_another_name_is_the_same_command(tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    words = ["-c", "import time; time.sleep(60)"]
+    with subprocess.Popen([str(other), *words]) as process:
+        try:
+            pid_file = tmp_path / "x.pid"
+            pidfile.claim(pid_file, psutil.Process(process.pid), [str(other), *words])
+            wait.until(
+                lambda: pidfile.state(pid_file, [sys.executable, *words]).status,
+                lambda status: status == "running",
+                node="here",
+                what="the process runs its command",
+                deadline_s=20,
+            )
+            assert pidfile.state(pid_file, [sys.executable, "-c", "pass"]).status == "stale"
+        finally:
+            process.kill()

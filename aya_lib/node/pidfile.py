@@ -1,0 +1,94 @@
+"""Plain processes and their PID files, which are never trusted blindly.
+
+One counts only when the process it names is alive, started when the file says, and runs the command it should.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from aya_lib.node.supervisor import ServiceState
+
+START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
+
+
+def claim(path: Path, process: psutil.Process, command: Sequence[str]) -> None:
+    """Write whose PID file it is, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"pid": process.pid, "started": process.create_time(), "command": list(command)}
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.replace(path)
+
+
+def state(path: Path, command: Sequence[str]) -> ServiceState:
+    """The process that the file claims; *stopped* when there is no file, *stale* when the claim is not true."""
+    try:
+        claimed = json.loads(path.read_text(encoding="utf-8"))
+        pid, started, words = int(claimed["pid"]), float(claimed["started"]), list(claimed["command"])
+    except FileNotFoundError:
+        return ServiceState("stopped")
+    except (ValueError, KeyError, TypeError):
+        return ServiceState("stale", detail=f"{path.name} is not readable")
+    process = living(pid)
+    if process is None:
+        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is gone")
+    runs = abs(process.create_time() - started) <= START_SLACK_S and cmdline(process) == words
+    if not (runs and alike(words, command)):
+        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is another process")
+    return alive(process)
+
+
+def alike(words: Sequence[str], command: Sequence[str]) -> bool:
+    """Whether two argument lists are one command: the same interpreter goes by several names (``python``, ``python3``)."""
+    return len(words) == len(command) and list(words[1:]) == list(command[1:])
+
+
+def living(pid: int) -> psutil.Process | None:
+    """The process, unless it is gone or only waits to be reaped."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    except psutil.NoSuchProcess:
+        return None
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def alive(process: psutil.Process) -> ServiceState:
+    """Running, or frozen by a signal."""
+    frozen = process.status() == psutil.STATUS_STOPPED
+    since = datetime.fromtimestamp(process.create_time(), UTC)
+    return ServiceState("frozen" if frozen else "running", process.pid, since, "stopped by a signal" if frozen else "")
+
+
+def thaw(pid: int) -> None:
+    """Let a process that was stopped by a signal, and its children, go on."""
+    process = living(pid)
+    for member in [process, *process.children(recursive=True)] if process else []:
+        member.resume()
+
+
+def end(pid: int, node: str, deadline_s: float) -> None:
+    """SIGTERM; SIGKILL when the process is still there after the deadline."""
+    try:
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(deadline_s)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(deadline_s)
+    except psutil.NoSuchProcess:
+        return
