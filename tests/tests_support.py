@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
+from aya_lib import lab as labs
 from aya_lib import settings
+from aya_lib.errors import AyaError
 from aya_lib.lab.new import new
 from aya_lib.node.node import Node
 from aya_lib.runbook.run import RunResult
@@ -42,3 +48,68 @@ def scratch_databases(node: Node) -> list[str]:
     with node.session(database="postgres") as connection:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, 'aya_bench_')"
         return [str(row[0]) for row in connection.execute(query).fetchall()]
+
+
+@dataclass
+class Stepped:
+    """A runbook whose cells were executed one by one in this process, as a person steps through them."""
+
+    record: dict[str, Any]
+    error: AyaError | None
+    names: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """As ``aya run`` would give it."""
+        return self.error.exit_code if self.error else 0 if self.record["outcome"] == "passed" else 1
+
+    def check(self, name: str) -> dict[str, Any]:
+        """The last record of a check."""
+        found = [one for one in self.record["steps"] if one["kind"] == "check" and one["name"] == name]
+        assert found, f"no check '{name}' among {sorted({one['name'] for one in self.record['steps'] if one['kind'] == 'check'})}"
+        return dict(found[-1])
+
+    @property
+    def done(self) -> list[str]:
+        """Titles of the changes that were carried out."""
+        return [one["title"] for one in self.record["steps"] if one["kind"] == "change" and one["state"] == "done"]
+
+
+def step(name: str, **values: Any) -> Stepped:
+    """Execute a runbook's cells here, without a kernel: what papermill adds is tested once, and costs seconds each time."""
+    names: dict[str, Any] = {"__name__": "__main__", "In": [""]}
+    error: AyaError | None = None
+    for cell in nbformat.read(settings.notebooks() / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        try:
+            exec(compile(cell.source, name, "exec"), names)
+        except AyaError as raised:
+            error = raised
+            break
+        if "parameters" in cell.metadata.get("tags", []):
+            names.update(values)
+            names["In"].append("# Parameters\n" + "\n".join(f"{key} = {value!r}" for key, value in values.items()))
+    record = names["runbook"].record.content if "runbook" in names else {"steps": []}
+    return Stepped(record, error, names)
+
+
+def passed(stepped: Stepped) -> Stepped:
+    """Itself, when the runbook passed."""
+    assert stepped.error is None, stepped.error
+    assert stepped.record["outcome"] == "passed", stepped.record["verdict"]
+    return stepped
+
+
+def again(site: Site) -> None:
+    """The lab as it was when it was new, without embedding services: made once, then put back from a copy of its files."""
+    kept = site.root.with_name(f"{site.root.name}.kept")
+    if not kept.exists():
+        labs.reset(site, embedding=False)
+        labs.down(site)
+        subprocess.run(["cp", "-a", site.root, kept], check=True)
+    else:
+        labs.down(site)
+        shutil.rmtree(site.root)
+        subprocess.run(["cp", "-a", kept, site.root], check=True)
+    labs.up(site, embedding=False)

@@ -1,0 +1,183 @@
+"""A pair on two hosts: ALPHA in a network namespace with a real sshd, BETA here; the link between them can be cut."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests_support import make
+
+from aya_lib import lab as labs
+from aya_lib import settings
+from aya_lib.node import wait
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.node.pidfile import end
+from aya_lib.node.shell import unprivileged
+from aya_lib.site import Site, load_site, read_yaml
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+
+
+def lacking() -> str:
+    """Why such hosts cannot be made here; empty when they can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    for program in ("ip", "ssh", "sudo"):
+        if not shutil.which(program):
+            return f"no {program} here"
+    if not Path(SSHD).exists():
+        return "no sshd here"
+    name = f"aya-try-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
+        return "network namespaces cannot be made here"
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+    return ""
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """``here`` and ``there``: addresses of BETA and ALPHA. ``namespace``: ALPHA's host."""
+
+    site: Site
+    namespace: str
+    link: str
+    here: str
+    there: str
+
+    def cut(self) -> None:
+        subprocess.run(["ip", "link", "set", self.link, "down"], check=True)
+
+    def heal(self) -> None:
+        subprocess.run(["ip", "link", "set", self.link, "up"], check=True)
+
+    def inside(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """A Python program on ALPHA's host."""
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", code, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@contextmanager
+def hosts(place: Path, name: str) -> Iterator[Hosts]:
+    """Two hosts with a replicating pair on them; everything is removed at the end."""
+    site = make(place, name)
+    labs.up(site, embedding=False)
+    labs.down(site)
+    number = os.getpid() % 200
+    found = Hosts(site, f"aya-{os.getpid()}", f"ayav{os.getpid() % 100000}", f"10.213.{number}.1", f"10.213.{number}.2")
+    with _namespace(found), _sshd(found, place / f"{name}-ssh") as port:
+        moved = Hosts(_move(found, place / f"{name}-ssh", port), found.namespace, found.link, found.here, found.there)
+        nodes = open_nodes(moved.site)
+        try:
+            for node in ("ALPHA", "BETA"):
+                nodes[node].supervisor.start("postgresql")
+            _streams(nodes["ALPHA"])
+            yield moved
+        finally:
+            moved.heal()
+            for node in ("BETA", "ALPHA"):
+                pid = nodes[node].supervisor.state("postgresql").pid
+                if pid:
+                    end(pid, node, 20)
+            nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]
+            shutil.rmtree(moved.site.root)
+
+
+@contextmanager
+def _namespace(found: Hosts) -> Iterator[None]:
+    peer = found.link + "p"
+    inside = ["ip", "netns", "exec", found.namespace]
+    try:
+        for command in (
+            ["ip", "netns", "add", found.namespace],
+            ["ip", "link", "add", found.link, "type", "veth", "peer", "name", peer],
+            ["ip", "link", "set", peer, "netns", found.namespace],
+            ["ip", "addr", "add", f"{found.here}/24", "dev", found.link],
+            ["ip", "link", "set", found.link, "up"],
+            [*inside, "ip", "addr", "add", f"{found.there}/24", "dev", peer],
+            [*inside, "ip", "link", "set", peer, "up"],
+            [*inside, "ip", "link", "set", "lo", "up"],
+        ):
+            subprocess.run(command, check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "delete", found.namespace], capture_output=True)
+        subprocess.run(["ip", "link", "delete", found.link], capture_output=True)
+
+
+@contextmanager
+def _sshd(found: Hosts, folder: Path) -> Iterator[int]:
+    folder.mkdir()
+    port = 2222  # of a host of its own
+    for name in ("host", "client"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    shutil.copy(folder / "client.pub", folder / "authorized_keys")
+    kind, public = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"[{found.there}]:{port} {kind} {public}\n")
+    options: dict[str, Any] = {
+        "Port": port,
+        "ListenAddress": found.there,
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "authorized_keys",
+        "PidFile": folder / "pid",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+    }
+    (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
+    Path("/run/sshd").mkdir(exist_ok=True)
+    command = ["ip", "netns", "exec", found.namespace, SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
+    process = subprocess.Popen(command)
+    try:
+        wait.until((folder / "pid").exists, bool, node="ALPHA", what="its sshd listens", deadline_s=20)
+        yield port
+    finally:
+        end(process.pid, "ALPHA", 10)
+        process.wait()
+
+
+def _move(found: Hosts, folder: Path, port: int) -> Site:
+    """Let the pair speak over the link: addresses, access rules, passwords for any host, ALPHA reached by ssh."""
+    site = found.site
+    for name in ("alpha", "beta"):
+        data = site.root / name / "data"
+        conf = (data / "lab.conf").read_text().replace("listen_addresses = '127.0.0.1'", "listen_addresses = '*'")
+        conf = re.sub(r"host=127\.0\.0\.1 port=", f"host={found.there} port=", conf)
+        (data / "lab.conf").write_text(conf)
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 10.213.0.0/16 scram-sha-256\nhost replication all 10.213.0.0/16 scram-sha-256\n")
+    for passfile in [site.root / "secrets" / "pgpass", *site.root.glob("*/replication.pgpass")]:
+        passfile.write_text(re.sub(r"^127\.0\.0\.1:", "*:", passfile.read_text(), flags=re.MULTILINE))
+    config = folder / "config"
+    config.write_text(
+        f"Host alpha\n  HostName {found.there}\n  Port {port}\n  User {getpass.getuser()}\n  IdentityFile {folder / 'client'}\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known_hosts'}\n  GlobalKnownHostsFile {os.devnull}\n"
+    )
+    path = settings.parameters() / site.name / "site.yaml"
+    content = read_yaml(path)
+    content["nodes"]["ALPHA"] |= {"host": found.there, "ssh": {"host": "alpha", "config": str(config)}}
+    content["nodes"]["ALPHA"]["postgresql"]["account"] = unprivileged()
+    content["nodes"]["BETA"]["host"] = found.here
+    for node in content["nodes"].values():
+        node.pop("embedding", None)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load_site(site.name)
+
+
+def _streams(alpha: Node) -> None:
+    def state() -> object:
+        with alpha.session(database="postgres") as connection:
+            row = connection.execute("SELECT state FROM pg_stat_replication").fetchone()
+        return row and row[0]
+
+    wait.until(state, lambda found: found == "streaming", node="BETA", what="it streams", deadline_s=20)
