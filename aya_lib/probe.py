@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ from aya_lib.facts.unseen import Missing, seen
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection
+from aya_lib.show import Shown, Table
 
 PREFIX = "aya_probe_"
+LEVELS = ("local", "remote_write", "on", "remote_apply")  # synchronous_commit, from what is local to what readers see there
+PATIENCE = 50  # times as many rows, until one that should wait was caught at it
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,6 +72,33 @@ class Leftover:
     tables: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Level:
+    """Marked commits under one synchronous_commit: how many, their median time (ms), and whether one was seen to wait for a
+    standby (wait event SyncRep)."""
+
+    level: str
+    rows: int
+    milliseconds: float
+    waited: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Commits(Shown):
+    """What a commit costs under each synchronous_commit; ``usual`` is the one that sessions get."""
+
+    primary: str
+    usual: Level
+    levels: tuple[Level, ...]
+
+    def table(self) -> Table:
+        lines = tuple(
+            (one.level + (" (as set)" if one.level == self.usual.level else ""), f"{one.milliseconds:.1f} ms", _word(one))
+            for one in self.levels
+        )
+        return Table(f"Marked commits on {self.primary}", ("synchronous_commit", "median", "waits for the standby"), lines)
+
+
 def writing(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a measurement as one that writes; a dry run shows ``what`` instead of doing it."""
 
@@ -105,6 +136,31 @@ def visibility(nodes: Nodes, primary: str, standby: str, rows: int) -> Visibilit
     return seen(standby, f"marked rows from {primary}", measure)
 
 
+@writing("some dozens of marked rows into a table of its own on the primary, removed at the end")
+def commits(nodes: Nodes, primary: str, rows: int = 20) -> Commits | Missing:
+    """Commit marked rows one by one under each synchronous_commit, and see from outside whether they wait for a standby.
+
+    Where they should wait and none of ``rows`` was caught waiting, more are written: a wait may be shorter than a look.
+    """
+    node = nodes[primary]
+    budget = node.site.deadlines.command_s * (len(LEVELS) + 1)
+
+    def measure() -> Commits:
+        with marked(node, budget) as (writer, table), node.session(deadline_s=budget) as watcher:
+            found = writer.execute(
+                "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names') <> ''"
+            ).fetchone()
+            usual, named = (str(found[0]), bool(found[1])) if found else ("", False)
+            measured = []
+            for number, level in enumerate(dict.fromkeys((*LEVELS, usual))):
+                writer.execute("SELECT set_config('synchronous_commit', %s, false)", (level,))
+                patient = named and level not in ("local", "off")
+                measured.append(_level(writer, watcher, table, level, number * 10_000, rows, patient))
+            return Commits(primary, next(one for one in measured if one.level == usual), tuple(measured))
+
+    return seen(primary, "marked commits", measure)
+
+
 @writing("one INSERT on the standby, which must be refused")
 def refused_write(nodes: Nodes, standby: str) -> Refusal | Missing:
     """Try to write on the standby, in a transaction that is rolled back should it be accepted."""
@@ -134,14 +190,16 @@ def leftover(nodes: Nodes, name: str) -> Leftover | Missing:
 @contextmanager
 def marked(node: Node, deadline_s: float) -> Iterator[tuple[Connection, str]]:
     """A table for marked rows on the primary and the session that owns it; dropped at the end, over a new session
-    when the first one broke. Tables of killed probes are dropped first."""
+    when the first one broke. Tables of killed probes are dropped first. Only the rows wait for a synchronous standby."""
     table = f"{PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S}_{time.monotonic_ns() % 1_000_000:06d}"
     try:
         with node.session(write=True, deadline_s=deadline_s) as connection:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (table,))
+            connection.execute("SET synchronous_commit = local")
             sweep(connection)
             statement = "CREATE TABLE {} (number int PRIMARY KEY, written_at timestamptz DEFAULT clock_timestamp())"
             connection.execute(sql.SQL(statement).format(sql.Identifier(table)))
+            connection.execute("RESET synchronous_commit")
             yield connection, table
     finally:
         _drop(node, table)
@@ -162,6 +220,7 @@ def sweep(connection: Connection) -> list[str]:
 def _drop(node: Node, table: str) -> None:
     """Drop over a session of its own, so that it happens also when the probe's session broke."""
     with node.session(write=True) as connection:
+        connection.execute("SET synchronous_commit = local")
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table)))
 
 
@@ -195,3 +254,28 @@ def _one(writer: Connection, reader: Connection, table: str, number: int, limit_
             return (now - committed) * 1000
         if now - committed > limit_s:
             return None
+
+
+def _level(writer: Connection, watcher: Connection, table: str, level: str, first: int, rows: int, patient: bool) -> Level:
+    """Commit rows under the session's synchronous_commit while the other session watches what it waits for."""
+    insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
+    event = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+    waited, taken = False, list[float]()
+
+    def commit(number: int) -> float:
+        started = time.perf_counter()
+        writer.execute(insert, (number,))
+        return (time.perf_counter() - started) * 1000
+
+    with ThreadPoolExecutor(1) as pool:
+        while len(taken) < rows or (patient and not waited and len(taken) < rows * PATIENCE):
+            future = pool.submit(commit, first + len(taken))
+            while not future.done():
+                row = watcher.execute(event, (writer.info.backend_pid,)).fetchone()
+                waited = waited or (row is not None and row[0] == "SyncRep")
+            taken.append(future.result())
+    return Level(level, len(taken), sorted(taken)[len(taken) // 2], waited)
+
+
+def _word(level: Level) -> str:
+    return "yes" if level.waited else "no"

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg
 
 from aya_lib.changes.change import Change, Plan, Service, Sql, Terminate, change
+from aya_lib.checks import archive
+from aya_lib.checks.archive import Bridge
 from aya_lib.facts.cluster import Cluster
 from aya_lib.facts.overview import NodeSeen, Overview
 from aya_lib.facts.replication import Receiver, Sender
 from aya_lib.facts.services import Embedding, Health
-from aya_lib.facts.unseen import Down
+from aya_lib.facts.unseen import Down, Missing
+from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
+
+DROP = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
+LOST = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
+CREATE = (
+    "SELECT pg_create_physical_replication_slot(%s, true)"
+    " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)"
+)
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Drop a lost slot and create it, holding WAL from now on. Its standby keeps asking for it, so dropping is tried again."""
+
+    slot: str
+
+    def command(self, node: Node) -> str:
+        create = f"SELECT pg_create_physical_replication_slot('{self.slot}', true)"
+        return f"SELECT pg_drop_replication_slot('{self.slot}'); {create}"
+
+    def perform(self, node: Node) -> None:
+        with node.session(database="postgres", write=True) as connection:
+
+            def gone() -> bool:
+                with suppress(psycopg.errors.ObjectInUse):
+                    connection.execute(DROP, (self.slot,))
+                return not connection.execute(LOST, (self.slot,)).fetchone()
+
+            what, limit = f"the lost slot {self.slot} can be dropped", node.site.deadlines.command_s
+            wait.until(gone, bool, node=node.name, what=what, deadline_s=limit)
+            connection.execute(CREATE, (self.slot, self.slot))
 
 
 def plan(nodes: Nodes, seen: Overview, *, stop_port_holder: bool = False) -> Plan:
@@ -20,13 +57,13 @@ def plan(nodes: Nodes, seen: Overview, *, stop_port_holder: bool = False) -> Pla
     Only what was seen to be down is started. What could not be seen yields no change: the gate before refuses.
     """
     site = next(iter(nodes.values())).site
-    primary, standby = (seen.nodes[name] for name in site.pair)
+    primary, standby = seen.pair(site)
     steps = [
         *_server(nodes[primary.name], primary),
         *_embedding(nodes[primary.name], primary, stop_port_holder),
-        *_slot(nodes[primary.name], primary),
-        *_server(nodes[standby.name], standby),
-        *_embedding(nodes[standby.name], standby, stop_port_holder),
+        *_slot(nodes[primary.name], primary, archive.bridge(site, seen)),
+        *([] if seen.fenced(standby.name) else _server(nodes[standby.name], standby)),
+        *([] if _idle(nodes[standby.name]) else _embedding(nodes[standby.name], standby, stop_port_holder)),
         *_replay(nodes[standby.name], standby),
     ]
     return Plan("What restore changes", tuple(steps), unwind=False)
@@ -53,17 +90,28 @@ def _embedding(node: Node, seen: NodeSeen, stop_port_holder: bool) -> Iterator[C
         yield change(node, title, Service("restart", "embedding"), interrupts=True)
 
 
+def _idle(standby: Node) -> bool:
+    """Whether the site wishes the standby's embedding service only once the node is the primary."""
+    return standby.wish.embedding is not None and standby.wish.embedding.runs == "primary"
+
+
 def _stop_holder(node: Node, holder: Listener) -> Change:
     title = f"Stop the process that holds port {holder.port} ({holder.command})"
     return change(node, title, Terminate(holder.pid or 0, holder.command, holder.port), interrupts=True, destroys=True)
 
 
-def _slot(node: Node, seen: NodeSeen) -> Iterator[Change]:
+def _slot(node: Node, seen: NodeSeen, bridge: Bridge | Missing | None) -> Iterator[Change]:
+    """Create the slot that is missing; one that is lost is made anew only once the standby is seen to read the archive."""
     name = node.site.replication.slot
-    if isinstance(seen.sender, Sender) and seen.sender.slot(name) is None:
+    if not isinstance(seen.sender, Sender):
+        return
+    found = seen.sender.slot(name)
+    if found is None:
         undo = Sql("SELECT pg_drop_replication_slot(%s)", (name,))
         statement = "SELECT pg_create_physical_replication_slot(%s, true)"
         yield change(node, f"Create the slot {name}", Sql(statement, (name,)), undo=undo)
+    elif found.wal_status == "lost" and isinstance(bridge, Bridge) and bridge.holds and bridge.reads:
+        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", Renew(name))
 
 
 def _replay(node: Node, seen: NodeSeen) -> Iterator[Change]:

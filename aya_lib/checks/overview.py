@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aya_lib.checks import cluster, replication, services
-from aya_lib.checks.check import Check, optional
+from aya_lib.checks.check import Check, Judged, optional
+from aya_lib.checks.check import judge as judge_fact
 from aya_lib.facts.overview import NodeSeen, Overview
 from aya_lib.facts.replication import Receiver, Sender
 from aya_lib.facts.unseen import Down, Missing
@@ -13,20 +14,22 @@ from aya_lib.site import Site
 def judge(site: Site, seen: Overview) -> list[Check]:
     """Every check of the site. Laptops and what runs on them are shown, and carry no weight: they may be away."""
     away = [check for name, node in seen.nodes.items() if name not in site.pair for check in _other(node)]
-    return [*pair(site, seen), *optional(away)]
+    sender = sender_of(seen.pair(site)[0])
+    return [*pair(site, seen), replication.slot_limit(site, sender), mode(site, seen), *optional(away)]
 
 
 def pair(site: Site, seen: Overview) -> list[Check]:
     """The primary, the standby, replication between them, and their services, as the site wishes them."""
-    primary, standby = (seen.nodes[name] for name in site.pair)
+    primary, standby = seen.pair(site)
     return [
+        cluster.as_configured(site, seen),
         cluster.alive(primary),
         cluster.primary(primary),
         cluster.vector_column(site, primary),
         *embedding(primary),
         cluster.alive(standby),
         cluster.standby(standby),
-        *embedding(standby),
+        *([] if idle(site, standby) else embedding(standby)),
         cluster.one_primary([primary, standby]),
         cluster.same_system(primary, standby),
         cluster.not_diverged(standby, primary),
@@ -47,6 +50,31 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
     ]
 
 
+def mode(site: Site, seen: Overview) -> Check:
+    """Commits wait for the standby, or not, as the site wishes and as was last agreed. Degraded warns until it is undone."""
+    wished, known = site.replication.mode, seen.standing
+    undo = "undo it as soon as the standby is back: run replication_mode"
+
+    def of(sender: Sender) -> Judged:
+        if sender.settings is None:
+            return Judged("unknown", "not looked at")
+        now = "synchronous" if sender.settings.synchronous else "asynchronous"
+        if now == "synchronous" and not any(one.sync_state in ("sync", "quorum") for one in sender.streams):
+            told = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
+            hint = "Run restore; if commits must go on without the standby: aya run replication_mode -p mode=degraded"
+            return Judged("failed", told, hint)
+        if known.mode == "degraded" and now == "asynchronous":
+            told = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"
+            return Judged("warning", told, f"A loss of {sender.node} now loses acknowledged writes; {undo}")
+        if known.mode and now != known.mode:
+            hint = f"Somebody changed {sender.node}'s settings past the runbook: run replication_mode with the mode that is meant"
+            return Judged("warning", f"{now}, but {known.mode} was agreed {known.mode_since}, by {known.mode_by}", hint)
+        hint = f"Run replication_mode to make it {wished}, or change replication.mode in site.yaml"
+        return Judged("passed" if now == wished else "warning", now, hint)
+
+    return judge_fact("replication mode", wished, sender_of(seen.pair(site)[0]), of)
+
+
 def embedding(node: NodeSeen) -> list[Check]:
     """The node's embedding service; nothing when the site wishes none there."""
     service = node.embedding
@@ -54,6 +82,12 @@ def embedding(node: NodeSeen) -> list[Check]:
         return []
     port = services.port_free(node.name, "the embedding service", service.port, service.listener, service.process)
     return [services.process(service), port, services.healthy(service)]
+
+
+def idle(site: Site, node: NodeSeen) -> bool:
+    """Whether the site wishes the node's embedding service only while the node is the primary, which it is not."""
+    service = site.nodes[node.name].embedding
+    return service is not None and service.runs == "primary" and not node.writable
 
 
 def sender_of(node: NodeSeen) -> Sender | Missing:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from aya_lib.checks.archive import Bridge
 from aya_lib.checks.check import Check, Judged, Status, holds, judge
 from aya_lib.facts.overview import NodeSeen
 from aya_lib.facts.replication import Receiver, Sender, Slot, Stream
 from aya_lib.facts.unseen import Missing
 from aya_lib.site import Site
+
+MB = 1024**2  # PostgreSQL's MB of a setting
 
 
 def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
@@ -22,33 +25,51 @@ def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
 
 def slot(site: Site, sender: Sender | Missing) -> Check:
     """The standby's slot is there, in use, and its WAL is still kept."""
-    name = site.replication.slot
+    name, warn = site.replication.slot, site.replication.slot_warn_mb
 
     def of(seen: Sender) -> Judged:
         found = seen.slot(name)
         if found is None:
             return holds(False, "no such slot", f"Run restore: it creates {name} on {seen.node}")
         told = f"active, PID {found.active_pid}" if found.active else "not active"
-        return Judged(_slot_status(found), f"{told}, WAL {found.wal_status}{_room(found)}", _slot_hint(found))
+        near = found.safe_wal_size is not None and found.safe_wal_size < warn * MB
+        return Judged(_slot_status(found, near), f"{told}, WAL {found.wal_status}{_room(found)}", _slot_hint(found, near))
 
-    return judge(f"slot {name}", "active, with a PID, WAL kept", sender, of)
+    return judge(f"slot {name}", f"active, with a PID, WAL kept, {warn:,} MiB or more until it is lost", sender, of)
 
 
-def slot_not_lost(site: Site, sender: Sender | Missing, standby: str) -> Check:
-    """The WAL that the standby still needs is there. A missing slot is no loss by itself: it can be created."""
+def slot_limit(site: Site, sender: Sender | Missing) -> Check:
+    """A dead standby's slot holds WAL only up to a limit, so that it cannot fill the primary's disk."""
+    wished = site.replication.slot_keep_mb
+    hint = "Run replication_mode: it sets max_slot_wal_keep_size to slot_keep_mb of site.yaml"
+
+    def of(seen: Sender) -> Judged:
+        if seen.settings is None:
+            return Judged("unknown", "not looked at")
+        keep = seen.settings.slot_keep_mb
+        told = "-1: a standby that stays away fills the disk" if keep < 0 else f"{keep:,} MB"
+        return Judged("passed" if keep == wished else "warning", told, hint)
+
+    return judge("max_slot_wal_keep_size", f"{wished:,} MB", sender, of)
+
+
+def slot_not_lost(site: Site, sender: Sender | Missing, standby: str, found_bridge: Bridge | Missing | None = None) -> Check:
+    """The WAL that the standby still needs is there: on the primary, or in the archive from which a lost slot is mended.
+
+    A missing slot is no loss by itself: it can be created.
+    """
     name = site.replication.slot
 
     def of(seen: Sender) -> Judged:
         found = seen.slot(name)
         if found is None:
             return Judged("passed", "no such slot: it will be created")
-        hint = (
-            f"{standby} cannot catch up any more. Make it anew: stop it, move its data directory aside, "
-            f"pg_basebackup from {seen.node} with slot {name} (on the lab: aya lab reset)"
-        )
-        return holds(found.wal_status != "lost", f"WAL {found.wal_status}", hint)
+        if found.wal_status != "lost":
+            return Judged("passed", f"WAL {found.wal_status}")
+        anew = f"Make it anew: run rejoin, or pg_basebackup from {seen.node} with slot {name} (on the lab: aya lab reset)"
+        return _lost(found_bridge, standby, f"{standby} cannot catch up any more. {anew}")
 
-    return judge(f"slot {name} still holds the WAL", "wal_status is not lost", sender, of)
+    return judge(f"slot {name} still holds the WAL", "wal_status is not lost, or the archive has what is missing", sender, of)
 
 
 def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) -> list[Check]:
@@ -129,19 +150,35 @@ def _age(age_s: float | None, limit_s: float, hint: str) -> Judged:
     return holds(age_s < limit_s, f"{age_s:.1f} s ago", hint)
 
 
-def _slot_status(slot: Slot) -> Status:
+def _lost(bridge: Bridge | Missing | None, standby: str, anew: str) -> Judged:
+    if bridge is None:
+        return Judged("failed", "WAL lost, and there is no archive", anew)
+    if not isinstance(bridge, Bridge):
+        return Judged("failed", f"WAL lost, and the archive could not be seen: {bridge}", f"Bring the archive back. Else: {anew}")
+    if bridge.missing:
+        told = f"{len(bridge.missing)} of {len(bridge.needed)} files, the first is {bridge.missing[0]}"
+        return Judged("failed", f"WAL lost, and {bridge.directory} lacks {told}", anew)
+    if bridge.reads is False:
+        hint = f"Run replication_mode: it sets {standby}'s restore_command; then run restore again"
+        return Judged("failed", f"WAL lost; {bridge.directory} has it, but {standby} does not read from there", hint)
+    told = f"{bridge.directory} has all {len(bridge.needed)} files that {standby} needs"
+    return Judged("warning", f"WAL lost; {told}", "The slot is made anew, and the standby catches up from the archive")
+
+
+def _slot_status(slot: Slot, near: bool) -> Status:
     if not slot.active or slot.wal_status == "lost":
         return "failed"
-    return "warning" if slot.wal_status == "unreserved" or (slot.safe_wal_size or 0) < 0 else "passed"
+    return "warning" if slot.wal_status == "unreserved" or near else "passed"
 
 
 def _room(slot: Slot) -> str:
-    return "" if slot.safe_wal_size is None else f", {slot.safe_wal_size / 1024**2:,.0f} MiB until it is lost"
+    return "" if slot.safe_wal_size is None else f", {slot.safe_wal_size / MB:,.0f} MiB until it is lost"
 
 
-def _slot_hint(slot: Slot) -> str:
+def _slot_hint(slot: Slot, near: bool) -> str:
+    soon = "It is about to be lost: bring the standby up to date, or raise slot_keep_mb and run replication_mode"
     if slot.wal_status == "lost":
-        return "The standby must be made anew with pg_basebackup"
+        return "Run restore: it mends the slot when the archive has the WAL, and says what to do when it has not"
     if not slot.active:
-        return "Run restore: the standby is not connected, and the slot holds WAL on the primary meanwhile"
-    return "The slot is about to be lost: raise max_slot_wal_keep_size or bring the standby up to date"
+        return f"Run restore: the standby is not connected. {soon if near else 'The slot holds WAL on the primary meanwhile'}"
+    return soon

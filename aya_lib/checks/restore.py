@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from aya_lib.checks import cluster, replication, services
+from aya_lib.checks import archive, cluster, replication, services
 from aya_lib.checks import overview as glance
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.checks.check import Check, Judged, holds, judge, optional
 from aya_lib.facts.cluster import Cluster, Files
 from aya_lib.facts.overview import NodeSeen, Overview
 from aya_lib.facts.services import Vector
-from aya_lib.facts.unseen import Missing, Starting, Unseen
+from aya_lib.facts.unseen import Missing, Planned, Starting, Unseen
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.site import Site
 
@@ -19,20 +19,36 @@ def gate(site: Site, seen: Overview, *, stop_port_holder: bool = False) -> list[
     With two primaries, an unseen fact, a passed-over primary, a missing ``standby.signal``, a foreign or diverged data
     directory, a lost slot or a foreign process on a port, one of these is not passed.
     """
-    primary, standby = (seen.nodes[name] for name in site.pair)
+    primary, standby = seen.pair(site)
     checks = [
-        *(known(node) for node in (primary, standby)),
-        cluster.one_primary([primary, standby]),
-        cluster.is_wished(site, seen),
+        known(primary),
+        *_alone(seen, standby, cluster.one_primary([primary, standby])),
+        cluster.not_passed_over(site, seen),
+        cluster.not_fenced(primary, seen),
         may_start_as_primary(primary),
-        may_start_as_standby(standby),
-        cluster.same_system(primary, standby),
-        related(standby, primary),
+        *_follower(seen, standby, primary),
         *(port for node in (primary, standby) for port in ports(site, node, stop_port_holder)),
     ]
     if primary.writable:
-        checks.append(replication.slot_not_lost(site, glance.sender_of(primary), standby.name))
+        checks.append(replication.slot_not_lost(site, glance.sender_of(primary), standby.name, archive.bridge(site, seen)))
     return checks
+
+
+def _alone(seen: Overview, standby: NodeSeen, check: Check) -> list[Check]:
+    """Two primaries stop everything; a fenced node that cannot be asked does not, for its fence is what holds it."""
+    return optional([check]) if check.status == "unknown" and seen.fenced(standby.name) else [check]
+
+
+def _follower(seen: Overview, standby: NodeSeen, primary: NodeSeen) -> list[Check]:
+    """May the standby be started? A fenced one is left alone, and does not keep the primary from being brought back."""
+    if seen.fenced(standby.name):
+        return optional([known(standby), cluster.not_fenced(standby, seen)])
+    return [
+        known(standby),
+        may_start_as_standby(standby),
+        cluster.same_system(primary, standby),
+        related(standby, primary),
+    ]
 
 
 def known(node: NodeSeen) -> Check:
@@ -126,7 +142,8 @@ def restored(site: Site, seen: Overview) -> list[Check]:
 
 def embeds(site: Site, vector: Vector | Missing) -> Check:
     """The primary's embedding service turns a sentence into a vector."""
-    return services.vector(site, site.primary, vector)
+    where = site.primary if isinstance(vector, Planned) else vector.node
+    return services.vector(site, where, vector)
 
 
 def _state(node: NodeSeen) -> str:

@@ -39,13 +39,38 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What the sending server promises: for whom commits wait, how many wait now, and how much WAL a slot may hold.
+
+    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit); ``waiting_s``: since the oldest waiting session's query began.
+    """
+
+    names: str
+    commit: str
+    slot_keep_mb: int
+    waiting: int
+    waiting_s: float | None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether a commit waits for a standby."""
+        return bool(self.names) and self.commit in ("remote_write", "on", "remote_apply")
+
+
+@dataclass(frozen=True)
 class Sender:
     node: str
     streams: tuple[Stream, ...]
     slots: tuple[Slot, ...]
+    settings: Settings | None = None
 
     def slot(self, name: str) -> Slot | None:
         return next((slot for slot in self.slots if slot.name == name), None)
+
+    def stream(self, slot: str) -> Stream | None:
+        """The stream that goes over a slot; not those of pg_basebackup or pg_receivewal beside it."""
+        found = self.slot(slot)
+        return next((one for one in self.streams if found and one.pid == found.active_pid), None)
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,7 @@ class Receiver:
     last_commit_age_s: float | None
     has_conninfo: bool
     timeout_s: float
+    restore_command: str = ""
 
 
 def look_sender(node: Node) -> Sender | Missing:
@@ -76,7 +102,8 @@ def look_sender(node: Node) -> Sender | Missing:
     def ask() -> Sender:
         with node.session() as connection:
             streams = rows(connection, __package__, "streams", Stream)
-            return Sender(node.name, tuple(streams), tuple(rows(connection, __package__, "slots", Slot)))
+            slots = rows(connection, __package__, "slots", Slot)
+            return Sender(node.name, tuple(streams), tuple(slots), rows(connection, __package__, "settings", Settings)[0])
 
     return seen(node.name, "pg_stat_replication", ask)
 

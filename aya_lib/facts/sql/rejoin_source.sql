@@ -1,0 +1,9 @@
+-- What a clone of this server moves, and whether the role %(role)s may read its files as pg_rewind does.
+SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes,
+       (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir())::bigint AS wal_bytes,
+       (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))::int AS tablespaces,
+       (SELECT bool_and(has_function_privilege(%(role)s, f, 'EXECUTE'))
+          FROM unnest(ARRAY['pg_catalog.pg_ls_dir(text, boolean, boolean)',
+                            'pg_catalog.pg_stat_file(text, boolean)',
+                            'pg_catalog.pg_read_binary_file(text)',
+                            'pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)']) AS f) AS readable
