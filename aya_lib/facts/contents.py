@@ -29,11 +29,13 @@ class TableSum:
 
 @dataclass(frozen=True)
 class Contents:
-    """The tables of one server at one snapshot. ``lsn``: its position when the snapshot was taken."""
+    """The tables of one server at one snapshot. ``lsn``: its position when the snapshot was taken; ``snapshot``: as
+    pg_current_snapshot() shows it."""
 
     node: str
     lsn: str
     tables: Mapping[str, TableSum]
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,19 @@ class _TableRow:
 def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, tries: int = 5) -> Compared | Missing:
     """Compare the newest ``rows_each`` rows of every table, and the count of all, on primary and standby.
 
-    While clients write, the two snapshots may fall on different moments: a difference is believed only when the
-    primary was the same before and after the standby was read; otherwise it is tried again, ``tries`` times.
+    While clients write, the standby is later than what was read of the primary. So the primary is read once more, of the rows
+    that the standby's snapshot shows: all that either has by then is in the comparison, and what came since is not. What was
+    changed or deleted since is a difference all the same: it is believed only when the primary was the same before and after
+    the standby was read; otherwise it is tried again, ``tries`` times. On another timeline the transactions' numbers mean
+    other transactions, so such a standby is compared as it is.
     """
     one, two = nodes[primary], nodes[standby]
     for attempt in range(1, tries + 1):
         before = look_node(one, rows_each)
         if not isinstance(before, Contents):
             return before
-        there = _look_after(two, before.lsn, rows_each)
+        apart = _never_follows(one, two)
+        there = look_node(two, rows_each) if apart else _look_after(two, before.lsn, rows_each)
         if not isinstance(there, Contents):
             return there
         if before.tables == there.tables:
@@ -78,17 +84,26 @@ def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, trie
             return after
         if after.tables == before.tables:
             return Compared(before, there, attempt)
+        same = Unseen(primary, "compare", "other timelines") if apart else look_node(one, rows_each, there.snapshot)
+        if isinstance(same, Contents) and same.tables == there.tables:
+            return Compared(same, there, attempt)
     return Unseen(primary, f"compare contents with {standby}", f"rows changed during each of {tries} tries")
 
 
-def look_node(node: Node, rows_each: int) -> Contents | Missing:
-    """Counts and checksums of one server, all of one snapshot."""
+def look_node(node: Node, rows_each: int, of: str = "") -> Contents | Missing:
+    """Counts and checksums of one server, all of one snapshot; ``of``: only of rows that this other snapshot shows too."""
 
     def ask() -> Contents:
         with node.session(deadline_s=60) as connection:
-            return _read(node.name, connection, rows_each)
+            return _read(node.name, connection, rows_each, of)
 
     return seen(node.name, "count and checksum the tables", ask)
+
+
+def _never_follows(primary: Node, standby: Node) -> bool:
+    """Both answer, and are on different timelines: the standby does not get where the primary is by waiting."""
+    one, two = cluster.look(primary), cluster.look(standby)
+    return isinstance(one, cluster.Cluster) and isinstance(two, cluster.Cluster) and one.timeline != two.timeline
 
 
 def _look_after(node: Node, lsn: str, rows_each: int) -> Contents | Missing:
@@ -114,24 +129,39 @@ def _replayed(connection: Connection) -> str | None:
     return None if row is None or row[0] is None else str(row[0])
 
 
-def _read(name: str, connection: Connection, rows_each: int) -> Contents:
+def _read(name: str, connection: Connection, rows_each: int, of: str = "") -> Contents:
     connection.execute("SET statement_timeout = '50s'")
     connection.execute("SET jit = off")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         found = rows(connection, __package__, "tables", _TableRow)
+        seen_now = str((connection.execute("SELECT pg_current_snapshot()::text").fetchone() or ("",))[0])
         lsn = cluster.read(name, connection).lsn
-        return Contents(name, lsn, {f"{t.schema}.{t.name}": _sum(connection, t, rows_each) for t in found})
+        sums = {f"{t.schema}.{t.name}": _sum(connection, t, rows_each, of) for t in found}
+        return Contents(name, lsn, sums, seen_now)
 
 
-def _sum(connection: Connection, table: _TableRow, rows_each: int) -> TableSum:
+def _sum(connection: Connection, table: _TableRow, rows_each: int, of: str) -> TableSum:
     """Count all rows; sum the 64-bit hashes of the newest ones' text form (PostgreSQL: hashtextextended)."""
     name = sql.Identifier(table.schema, table.name)
+    shown = sql.SQL("WHERE {}").format(_visible_in(of)) if of else sql.SQL("")
     newest = sql.SQL("ORDER BY {} DESC LIMIT {}").format(sql.Identifier(table.key or ""), sql.Literal(rows_each))
     statement = sql.SQL(
-        "SELECT (SELECT count(*) FROM {name}), count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text"
-        " FROM (SELECT * FROM {name} {newest}) AS t"
-    ).format(name=name, newest=newest if table.key else sql.SQL(""))
+        "SELECT (SELECT count(*) FROM {name} {shown}), count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text"
+        " FROM (SELECT * FROM {name} {shown} {newest}) AS t"
+    ).format(name=name, shown=shown, newest=newest if table.key else sql.SQL(""))
     row = connection.execute(statement).fetchone()
     assert row is not None
     return TableSum(int(str(row[0])), int(str(row[1])), str(row[2]))
+
+
+def _visible_in(snapshot: str) -> sql.Composed:
+    """Whether a row was inserted by a transaction that the snapshot shows. ``xmin`` has 32 bits: its epoch is the one that puts
+    it nearest to the snapshot."""
+    low = int(snapshot.split(":")[0])
+    near = sql.SQL("(((xmin::text::bigint - {} + 2147483648) % 4294967296 + 4294967296) % 4294967296 - 2147483648)").format(
+        sql.Literal(low % 2**32)
+    )
+    return sql.SQL("({near} < 0 OR pg_visible_in_snapshot(({low} + {near})::text::xid8, {snapshot}::pg_snapshot))").format(
+        near=near, low=sql.Literal(low), snapshot=sql.Literal(snapshot)
+    )

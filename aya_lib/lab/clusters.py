@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from aya_lib import schema
 from aya_lib.lab import access
@@ -42,9 +43,17 @@ ACCESS = "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.
 
 
 def make(node: Node) -> None:
-    """A cluster of its own, stopped: initdb with the owner's password, settings, access rules. Nothing when it is there."""
-    if node.data_directory.exists():
-        return
+    """A cluster of its own, stopped: initdb with the owner's password, settings, access rules. Nothing when it is there.
+
+    A node of the pair also gets the password file through which it will receive from the other, when it comes back.
+    """
+    if not node.data_directory.exists():
+        _init(node)
+    if node.name in node.site.pair:
+        _own_passfile(node)
+
+
+def _init(node: Node) -> None:
     scratch = _scratch(node)
     password = access.passwords(node.site)[node.site.database.owner]
     pwfile = scratch.with_suffix(".pw")
@@ -73,7 +82,7 @@ def clone(node: Node, primary: Node) -> None:
         return
     scratch = _scratch(node)
     passfile = _own_passfile(node)
-    source = f"{_conninfo(primary, passfile)} application_name=pg_basebackup"
+    source = _conninfo(primary, passfile, "pg_basebackup")
     arguments = (
         "-D",
         str(scratch),
@@ -109,7 +118,7 @@ def configure(node: Node, directory: Path) -> None:
 
 def follow(node: Node, primary: Node, directory: Path) -> None:
     """Make a data directory's server receive from ``primary`` over the site's slot, once it is in recovery."""
-    connection = f"{_conninfo(primary, _own_passfile(node))} application_name={node.name.lower()} connect_timeout=3"
+    connection = _conninfo(primary, _own_passfile(node), node.name.lower()).replace("'", "''")
     lines = f"primary_conninfo = '{connection}'\nprimary_slot_name = '{node.site.replication.slot}'\n"
     with (directory / "lab.conf").open("a") as file:
         file.write(lines)
@@ -134,15 +143,17 @@ def populate(node: Node, *, replicated: bool) -> None:
         schema.create(connection, site, offline_queue=node.wish.role == "laptop")
 
 
-def _conninfo(primary: Node, passfile: Path) -> str:
-    wish = primary.wish
-    role = primary.site.database.replication_role
-    return f"host={wish.host} port={wish.postgresql.port} user={role} passfile={passfile}"
+def _conninfo(primary: Node, passfile: Path, name: str) -> str:
+    wish, role = primary.wish, primary.site.database.replication_role
+    return make_conninfo(
+        host=wish.host, port=wish.postgresql.port, user=role, passfile=str(passfile), application_name=name, connect_timeout=3
+    )
 
 
 def _own_passfile(node: Node) -> Path:
-    """The replication role's password where the cluster's account can read it, beside the data directory."""
-    path = node.data_directory.parent / "replication.pgpass"
+    """The replication role's password where the cluster's account can read it: as site.yaml says, or beside its data."""
+    wished = node.wish.postgresql.replication_passfile
+    path = node.site.path(wished) if wished else node.data_directory.parent / "replication.pgpass"
     if not path.exists():
         role = node.site.database.replication_role
         password = access.passwords(node.site)[role]
