@@ -98,7 +98,8 @@ def twin_recall(found: Comparison, index: Index, value: int, corpus: Corpus) -> 
 
 
 def grid(node: Node, corpus: Corpus, choice: Point | None) -> dict[str, Any]:
-    """Every point of the grid, timed as long as the tuner times its choice once; then the best of it and the tuner's choice once more, in turn, with all queries."""
+    """Every point of the grid, timed as long as the tuner times its choice once; then the best of it and the tuner's choice
+    once more, in turn, with all queries."""
     wish = Wish(TARGET, K, clients=1, fresh=True)
     started = time.perf_counter()
     with place(node) as scratch:

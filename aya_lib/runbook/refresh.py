@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from aya_lib.lab.new import new
 from aya_lib.site import Site, read_yaml
 
 KEPT = ("tags",)
+ROLES = ("failover", "rejoin", "switchback")  # they change who is the primary: one after the other, after all others
 
 
 def main() -> None:
     """Refresh the notebooks named on the command line, or all of them."""
-    chosen = sys.argv[1:] or [path.stem for path in sorted(settings.notebooks().glob("*.ipynb"))]
+    chosen = ordered(sys.argv[1:])
     rules = sanitizers(settings.home() / "tests" / "nbval_sanitize.cfg")
     with tempfile.TemporaryDirectory(prefix="aya-refresh-") as scratch:
         site = _own_lab(Path(scratch))
@@ -36,6 +38,12 @@ def main() -> None:
                 print(f"{name}: {_refresh(settings.notebooks() / f'{name}.ipynb', rules)} outputs changed")
         finally:
             labs.delete(site)
+
+
+def ordered(names: Sequence[str] = ()) -> list[str]:
+    """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`ROLES` brings the others."""
+    found = list(names) or sorted(path.stem for path in settings.notebooks().glob("*.ipynb"))
+    return [name for name in found if name not in ROLES] + [name for name in ROLES if set(found) & set(ROLES)]
 
 
 def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:

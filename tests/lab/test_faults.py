@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests_support import Stepped, again, step
 
-from aya_lib import lab as labs
 from aya_lib.errors import UsageError
 from aya_lib.lab.faults import FAULTS, inject
-from aya_lib.runbook.run import RunResult, run
 from aya_lib.site import Site
 
 # fault -> does verify_replication fail while it lasts
@@ -40,23 +39,23 @@ def test_every_fault_is_tested() -> None:
 @pytest.mark.parametrize("fault", MENDED)
 def test_restore_mends(lab: Site, fault: str) -> None:
     assert inject(lab, fault)
-    assert run("verify_replication", {}).exit_code == (1 if MENDED[fault] else 0)
-    mended = run("restore", {})
-    assert mended.exit_code == 0, mended.record["error"]
+    assert step("verify_replication").exit_code == (1 if MENDED[fault] else 0)
+    mended = step("restore")
+    assert mended.exit_code == 0, mended.error
     assert changes(mended)
-    assert run("verify_replication", {}).exit_code == 0
+    assert step("verify_replication").exit_code == 0
 
 
 def test_a_foreign_process_on_the_port_is_left_alone_until_we_are_told(lab: Site) -> None:
     inject(lab, "port-taken")
-    refused = run("restore", {})
+    refused = step("restore")
     assert refused.exit_code == 1
     assert not changes(refused)
     wish = lab.nodes["ALPHA"].embedding
     assert wish is not None
     assert "http.server" in status(refused, f"ALPHA port {wish.port} for the embedding service")["observed"]
-    told = run("restore", {"stop_port_holder": True})
-    assert told.exit_code == 0, told.record["error"]
+    told = step("restore", stop_port_holder=True)
+    assert told.exit_code == 0, told.error
     assert any("Stop the process" in change["title"] for change in changes(told))
 
 
@@ -65,10 +64,10 @@ def test_restore_refuses_and_changes_nothing(bare: Site, fault: str) -> None:
     gate, check, expected = REFUSED[fault]
     inject(bare, fault)
     try:
-        verified = run("verify_replication", {"site": bare.name})
-        refused = run("restore", {"site": bare.name})
+        verified = step("verify_replication", site=bare.name)
+        refused = step("restore", site=bare.name)
     finally:
-        labs.reset(bare, embedding=False)
+        again(bare)
     assert verified.exit_code == 1
     assert status(verified, check)["status"] == expected
     assert refused.exit_code == 1
@@ -84,9 +83,9 @@ def test_restore_refuses_and_changes_nothing(bare: Site, fault: str) -> None:
 def test_a_silent_link_is_seen_although_the_state_says_streaming(bare: Site) -> None:
     inject(bare, "walreceiver-silent")
     try:
-        seen = run("verify_replication", {"site": bare.name})
+        seen = step("verify_replication", site=bare.name)
     finally:
-        labs.reset(bare, embedding=False)
+        again(bare)
     assert status(seen, "one stream to the standby")["status"] == "passed"
     assert status(seen, "last reply from the standby")["status"] == "failed"
     assert status(seen, "marked rows arrive")["status"] in ("failed", "unknown")
@@ -97,12 +96,12 @@ def test_an_unknown_fault_names_those_there_are(bare: Site) -> None:
         inject(bare, "x")
 
 
-def changes(result: RunResult) -> list[Mapping[str, Any]]:
-    return [step for step in result.record["steps"] if step["kind"] == "change"]
+def changes(result: Stepped) -> list[Mapping[str, Any]]:
+    return [one for one in result.record["steps"] if one["kind"] == "change"]
 
 
-def status(result: RunResult, name: str) -> Mapping[str, Any]:
-    found = [step for step in result.record["steps"] if step["kind"] == "check" and step["name"] == name]
+def status(result: Stepped, name: str) -> Mapping[str, Any]:
+    found = [one for one in result.record["steps"] if one["kind"] == "check" and one["name"] == name]
     assert found, f"no check {name}"
     last: Mapping[str, Any] = found[-1]
     return last

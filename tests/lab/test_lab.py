@@ -205,7 +205,7 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
             env=environment,
             cwd="/",
         )
-        assert done.stdout.strip() == "['running', 'stopped', 'running', 'running']", done.stderr[-2000:]
+        assert done.stdout.strip() == "['running', 'stopped', 'running', 'stopped', 'running']", done.stderr[-2000:]
     finally:
         shutil.rmtree(home)
 
@@ -222,4 +222,4 @@ def test_two_labs_that_are_down_never_wish_the_same_port(place: Path) -> None:
         for port in (node.postgresql.port, node.embedding.port if node.embedding else None)
         if port
     ]
-    assert len(ports) == len(set(ports)) == 8
+    assert len(ports) == len(set(ports)) == 10

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from aya_lib import settings
+from aya_lib.runbook.refresh import ordered
 from aya_lib.site import Site
 
 SANITIZE = settings.home() / "tests" / "nbval_sanitize.cfg"
-NOTEBOOKS = sorted((settings.home() / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [settings.home() / "notebooks" / f"{name}.ipynb" for name in ordered()]
 
 
 def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
@@ -30,12 +31,12 @@ def test_every_committed_output_is_what_a_run_gives_today(lab: Site) -> None:
 
 def test_a_changed_expected_output_is_noticed(lab: Site, tmp_path: Path) -> None:
     content = (settings.home() / "notebooks" / "start_here.ipynb").read_text()
-    assert "18 of 18 checks passed" in content
+    assert "20 of 20 checks passed" in content
     changed = tmp_path / "start_here.ipynb"
-    changed.write_text(content.replace("18 of 18 checks passed", "17 of 18 checks passed"))
+    changed.write_text(content.replace("20 of 20 checks passed", "19 of 20 checks passed"))
     done = nbval(changed)
     assert done.returncode == 1
-    assert "17 of 18" in done.stdout
+    assert "19 of 20" in done.stdout
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
