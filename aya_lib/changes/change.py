@@ -60,6 +60,17 @@ class Sql:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """The undo of a step that changed nothing."""
+
+    def command(self, node: Node) -> str:
+        return "nothing"
+
+    def perform(self, node: Node) -> None:
+        return
+
+
+@dataclass(frozen=True)
 class Terminate:
     """Ask a foreign process to end (SIGTERM), only while it is still the one that was seen, and wait for its port."""
 

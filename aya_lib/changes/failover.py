@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aya_lib.changes import fence, service_file
-from aya_lib.changes.change import Change, Plan, Service, Sql, change
+from aya_lib.changes.change import Change, Nothing, Plan, Service, Sql, change
 from aya_lib.checks.failover import Found, Wish
 from aya_lib.errors import ChangeFailed
 from aya_lib.facts import failover as facts
@@ -88,7 +88,7 @@ def plan(nodes: Nodes, wish: Wish, found: Found, deadline_s: float = 30) -> Plan
     shut = list(_fence(old, wish, found))
     steps = [_begin(new, wish, found), *([*shut, *prepare] if wish.emergency else [*prepare, *shut])]
     if not wish.emergency:
-        steps.append(change(new, f"Be sure that {wish.new} has everything", HasAll(old)))
+        steps.append(change(new, f"Be sure that {wish.new} has everything", HasAll(old), undo=Nothing()))
     steps.append(change(new, f"Promote {wish.new}", Promote(deadline_s), interrupts=True, destroys=wish.emergency))
     return Plan(title, (*steps, *_after(old, new, wish, found)))
 
