@@ -88,7 +88,7 @@ def test_a_harmful_change_of_a_production_site_needs_a_name(place: Path, lab_sit
 def test_what_was_done_is_undone_when_a_later_change_fails_and_the_first_error_is_told(bare: Site, record: Path) -> None:
     changes = (
         Change("BETA", "stop BETA", Service("stop", "postgresql"), "stop", undo=Service("start", "postgresql")),
-        Change("BETA", "impossible", Service("start", "embedding"), "start"),
+        Change("AIR", "impossible", Service("start", "embedding"), "start"),
     )
     runbook = book(bare.name)
     with pytest.raises(ChangeFailed, match=r"'impossible' failed: .*wishes no embedding.*'stop BETA' was undone"):
