@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ def place() -> Iterator[Path]:
     model.write_text(yaml.safe_dump(content, sort_keys=False))
     before = dict(os.environ)
     places = {"AYA_PARAMETERS": "parameters", "AYA_RUNS": "runs", "AYA_CACHE": "cache"}
+    # A job in the background of a shell ignores SIGINT, and so would every process that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {name: str(folder / where) for name, where in places.items()} | {"NO_COLOR": "1"}
     yield folder
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])]
