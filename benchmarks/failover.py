@@ -2,7 +2,7 @@
 
     python benchmarks/failover.py [speed] [chaos] [commits] [--rounds N]
 
-Without names all parts run, in this order; about 20 minutes on two cores (50 rounds of chaos are most of it). A lab of its own, without embedding services: their
+Without names all parts run, in this order; about 20 minutes on two cores. A lab of its own, without embedding services: their
 start is not part of a failover's way to the first write. Results are merged into failover.json.
 """
 
