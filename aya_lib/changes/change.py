@@ -181,11 +181,15 @@ def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
 
 
 def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
-    """Undo in reverse order, going on past an undo that fails; yields a sentence for each."""
+    """Undo in reverse order, going on past an undo that fails; yields a sentence for each.
+
+    A change without an undo is the line below which there is no way back: nothing above it is undone either. Half of a way
+    back is worse than none: it would start an old primary again beside the one that was promoted.
+    """
     for step in reversed(done):
         if step.undo is None:
-            yield f"'{step.title}' stays done"
-            continue
+            yield f"'{step.title}' stays done, and what came before it"
+            return
         try:
             step.undo.perform(nodes[step.node])
         except AyaError as error:

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aya_lib.errors import AyaError
 from aya_lib.facts import standing
 from aya_lib.facts.standing import MARK, Fence
 from aya_lib.node import wait
 from aya_lib.node.node import Node
-from aya_lib.node.sql import NotListening
 
 
 @dataclass(frozen=True)
@@ -146,17 +144,6 @@ class Setting:
         if self.value is None:
             return f"ALTER SYSTEM RESET {self.name}"
         return f"ALTER SYSTEM SET {self.name} = '{self.value.replace(chr(39), chr(39) * 2)}'"
-
-
-def gone(node: Node) -> bool:
-    """Whether nobody listens on the node's port any more. :class:`AyaError` when that cannot be told."""
-    try:
-        with node.session(database="postgres"):
-            return False
-    except NotListening:
-        return True
-    except AyaError:
-        return False
 
 
 def _short(value: object) -> str:

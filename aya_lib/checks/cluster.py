@@ -153,6 +153,8 @@ def not_fenced(node: NodeSeen, overview: Overview) -> Check:
     """No failover has fenced the node: neither the site's standing nor a mark in its data directory says so."""
     name, expected = f"{node.name} is not fenced", "no failover left it behind"
     hint = f"It must not be started as a primary again: run rejoin, which makes {node.name} a standby and lifts the fence"
+    if overview.standing.under_way:
+        hint = "A failover is under way: run it again with the same parameters, or take_back=true while nobody was promoted"
     told = overview.fenced(node.name)
     return Check(name, "failed" if told else "passed", expected, told or "no fence", hint if told else "")
 

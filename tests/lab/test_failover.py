@@ -10,9 +10,11 @@ from tests_support import Stepped, again, passed, step
 from writers import clients
 
 from aya_lib.changes import failover
+from aya_lib.changes.change import Change, Service, apply
 from aya_lib.changes.fence import Setting
 from aya_lib.checks import failover as checks
 from aya_lib.checks import fencing
+from aya_lib.errors import ChangeFailed
 from aya_lib.facts import cluster, overview, standing
 from aya_lib.facts import failover as facts
 from aya_lib.facts.cluster import Cluster
@@ -222,6 +224,32 @@ def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: 
     assert standing.read(pair) == standing.Standing()
     streaming(pair)
     Setting("restore_command", None).perform(nodes["BETA"])
+
+
+def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair: Site) -> None:
+    """Undoing what stands above the promotion would start ALPHA as a second primary."""
+    nodes = open_nodes(pair)
+    wish = checks.wish(pair)
+    planned = failover.plan(nodes, wish, looked(pair, wish))
+    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
+    with pytest.raises(ChangeFailed, match="'impossible' failed"):
+        apply(replace(planned, changes=(*planned.changes, impossible)), nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+    assert standing.read(pair).fenced["ALPHA"].way == "stopped"
+    passed(fail_over(pair))
+
+
+def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    wish = checks.wish(pair)
+    planned = failover.plan(nodes, wish, looked(pair, wish))
+    before = [step for step in planned.changes if step.undo is not None]
+    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
+    with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
+        apply(replace(planned, changes=(*before, impossible)), nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
+    assert standing.read(pair) == standing.Standing()
+    streaming(pair)
 
 
 def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
