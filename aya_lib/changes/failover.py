@@ -195,6 +195,9 @@ def _fence(old: Node, wish: Wish, found: Found) -> Iterator[Change]:
         elif how == "primary":
             undo = Service("start", "postgresql")
             yield change(old, "Stop PostgreSQL in an orderly way", Service("stop", "postgresql"), undo=undo, interrupts=True)
+        elif how == "down" and seen.autostart is True:
+            title = f"Stop PostgreSQL, should {wish.old} have started it again since the look"
+            yield change(old, title, Service("stop", "postgresql"), undo=Nothing(), interrupts=True)
         if isinstance(seen.files, Files):
             yield change(old, f"Mark {wish.old} as fenced", fence.Mark(mark), undo=fence.Unmark())
     yield change(old, f"Remember that {wish.old} is fenced", fence.Remember(mark), undo=fence.Forget(wish.old))

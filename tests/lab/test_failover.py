@@ -239,6 +239,20 @@ def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair:
     passed(fail_over(pair))
 
 
+def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_stopped(pair: Site) -> None:
+    """Seen down, with autostart on, and started between the look and the first change: promoted beside it, there were two."""
+    nodes = open_nodes(pair)
+    inject(pair, "alpha-down")
+    wish = checks.wish(pair, emergency=True)
+    found = looked(pair, wish)
+    alpha = replace(found.overview.nodes["ALPHA"], autostart=True)
+    found = replace(found, overview=replace(found.overview, nodes={**found.overview.nodes, "ALPHA": alpha}))
+    planned = failover.plan(nodes, wish, found)
+    nodes["ALPHA"].supervisor.start("postgresql")
+    apply(planned, nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+
+
 def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
     nodes = open_nodes(pair)
     wish = checks.wish(pair)
