@@ -6,11 +6,11 @@ order puts the primary first, so that they find it at once, and ``aya_primary`` 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib.node.node import Node
+from aya_lib.secrets import write_private
 from aya_lib.site import Site
 
 
@@ -35,12 +35,7 @@ def path(site: Site) -> Path:
 def write(site: Site, primary: str) -> Path:
     """Write the file whole or not at all, readable by its owner only; returns its path."""
     target = path(site)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(target.name + ".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("\n".join(services(site, primary)))
-    beside.replace(target)
+    write_private(target, "\n".join(services(site, primary)))
     return target
 
 

@@ -13,6 +13,7 @@ from aya_lib.changes import service_file
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.facts import standing
 from aya_lib.node.node import open_nodes
+from aya_lib.secrets import write_private
 from aya_lib.site import Site
 
 
@@ -35,16 +36,6 @@ def passwords(site: Site) -> dict[str, str]:
 
 def site_host(site: Site) -> str:
     return site.nodes[site.primary].host
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    beside.replace(path)
 
 
 def env(site: Site) -> str:

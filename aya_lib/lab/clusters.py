@@ -13,6 +13,7 @@ from aya_lib import schema
 from aya_lib.lab import access
 from aya_lib.node.node import Node
 from aya_lib.node.shell import become, unprivileged
+from aya_lib.secrets import write_private
 
 # Small, and honest: fsync and full_page_writes stay on. The standby reports every second, so that a silent link shows
 # early; little WAL is kept, so that a slot can be lost within seconds when a test wants that.
@@ -57,7 +58,7 @@ def _init(node: Node) -> None:
     scratch = _scratch(node)
     password = access.passwords(node.site)[node.site.database.owner]
     pwfile = scratch.with_suffix(".pw")
-    access.write_private(pwfile, password + "\n")
+    write_private(pwfile, password + "\n")
     _give(pwfile)
     try:
         owner = node.site.database.owner
@@ -157,7 +158,7 @@ def _own_passfile(node: Node) -> Path:
     if not path.exists():
         role = node.site.database.replication_role
         password = access.passwords(node.site)[role]
-        access.write_private(path, f"{access.site_host(node.site)}:*:*:{role}:{password}\n")
+        write_private(path, f"{access.site_host(node.site)}:*:*:{role}:{password}\n")
         _give(path)
     return path
 

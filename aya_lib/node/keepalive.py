@@ -6,8 +6,6 @@ Files below the site's ``run`` say it: ``<node>-<service>.keep`` holds ``on``, o
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,18 +115,7 @@ class Keepalive:
         """See that the node's keeper runs, when there is something to keep."""
         if not self.services() or self.keeper().status in ("running", "frozen"):
             return
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "AYA_PARAMETERS": str(settings.parameters())}
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=environment,
-            )
+        process = pidfile.spawn(self.command, self.log)
         try:
             wait.until(
                 self.keeper,

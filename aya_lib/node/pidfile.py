@@ -6,13 +6,16 @@ One counts only when the process it names is alive, started when the file says, 
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
+from aya_lib import settings
 from aya_lib.node.supervisor import ServiceState
 
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
@@ -71,6 +74,16 @@ def alive(process: psutil.Process) -> ServiceState:
     frozen = process.status() == psutil.STATUS_STOPPED
     since = datetime.fromtimestamp(process.create_time(), UTC)
     return ServiceState("frozen" if frozen else "running", process.pid, since, "stopped by a signal" if frozen else "")
+
+
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a program that is to outlive us: in a session of its own, its output in a log, with our sites."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "AYA_PARAMETERS": str(settings.parameters())}
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/", env=environment
+        )
 
 
 def thaw(pid: int) -> None:

@@ -6,7 +6,6 @@ died; see :mod:`aya_lib.node.keepalive`.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -166,18 +165,7 @@ class Processes:
         if holder:
             held = f"port {port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "AYA_PARAMETERS": str(settings.parameters())}
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=environment,
-            )
+        process = pidfile.spawn(self.command, self.log)
         pidfile.claim(self.pid_file, psutil.Process(process.pid), self.command)
         self._wait_until_it_listens(process, port)
         process.returncode = 0  # it is meant to outlive us: nothing waits for its end
