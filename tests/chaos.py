@@ -19,7 +19,8 @@ Run = Callable[..., Stepped]
 @dataclass(frozen=True)
 class Round:
     """``lost``: acknowledged writes that the new primary does not have; ``bound``: how many the runbook said may be lost, None:
-    none. ``saved``: how many of the lost ones rejoin saved. ``seconds``: from the kill to the first write acknowledged after it.
+    replication is synchronous. ``saved``: how many of the lost ones rejoin saved. ``seconds``: from the kill to the first write
+    acknowledged after it.
     """
 
     lost: int
@@ -47,7 +48,7 @@ def one(site: Site, *, synchronous: bool, run: Run = step) -> Round:
     lost |= set(at_work.acknowledged) - at_work.stored("ALPHA")
     loss = failed_over.check("what may be lost")
     behind = next(one for one in failed_over.record["steps"] if one.get("title") == "failover.look_behind")["facts"]
-    bound = None if loss["observed"].startswith("no") else behind["transactions"]
+    bound = None if loss["observed"].startswith("no acknowledged write") else behind["transactions"]
     text = _saved(returned)
     saved = sum(f"{one}" in text for one in lost)
     return Round(len(lost), bound, saved, float(seconds or 0), len(at_work.both), len(at_work.acknowledged))

@@ -49,11 +49,13 @@ class Curve:
         """Mean number of rows that a search with so many probes looks at."""
         return float(self.scanned[min(probes, self.lists) - 1])
 
-    def probes(self, target: float, margin: float = 0.0) -> int | None:
-        """The fewest probes whose recall, less ``margin`` standard errors, reaches the target; None when none does."""
+    def probes(self, target: float, margin: float = 0.0, others: int = 0) -> int | None:
+        """The fewest probes whose recall, less ``margin`` standard errors, reaches the target; None when none does.
+        ``others``: so many other queries will judge it; the error is then that of the difference of two means."""
         import numpy as np
 
-        errors = self.found.std(axis=0, ddof=1) / np.sqrt(len(self.found)) if len(self.found) > 1 else 0
+        of_mean = 1 / len(self.found) + (1 / others if others else 0.0)
+        errors = self.found.std(axis=0, ddof=1) * np.sqrt(of_mean) if len(self.found) > 1 else 0
         reached = np.flatnonzero(self.recalls - margin * errors >= target)
         return int(reached[0]) + 1 if len(reached) else (self.lists if target <= 1 else None)
 

@@ -10,7 +10,7 @@ import pytest
 from aya_lib.vectors import cost, truth, twins
 from aya_lib.vectors.bench.explore import Explorer
 from aya_lib.vectors.bench.result import Point
-from aya_lib.vectors.bench.settle import reaches, smallest
+from aya_lib.vectors.bench.settle import reaches, rising, smallest
 from aya_lib.vectors.corpus.corpus import Corpus
 from aya_lib.vectors.cost import Cost, Timed
 from aya_lib.vectors.index import EXACT, ivfflat
@@ -55,6 +55,9 @@ def test_the_fewest_probes_are_the_fewest_and_a_margin_asks_for_more(small: Corp
     wary = found.probes(0.95, 2.5)
     assert wary is not None
     assert wary > probes
+    judged = found.probes(0.95, 2.5, others=20)
+    assert judged is not None
+    assert judged > wary
 
 
 @pytest.mark.parametrize("name", ["l2", "ip"])
@@ -159,6 +162,21 @@ def test_the_smallest_setting_is_found_within_a_few_percent(needed: int, start: 
 def test_a_target_that_no_setting_reaches_is_none() -> None:
     assert smallest(lambda value: point(value, 0.5), lambda recall: recall.value > 0.9, 40, 10, 1000) is None
     assert smallest(lambda value: None, lambda recall: True, 40, 10, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "tried"),
+    [
+        ([4, 4, 4], 30, [4, 5, 6]),
+        ([4, 9, 7], 30, [4, 9, 10]),
+        ([4, None, 6], 30, [4, 6]),
+        ([29, 30, 30], 30, [29, 30]),
+        ([50], 30, [30]),
+        ([None, None], 30, []),
+    ],
+)
+def test_each_further_try_is_another_setting_within_the_limit(values: list[int | None], most: int, tried: list[int]) -> None:
+    assert rising(values, most) == tried
 
 
 def test_a_margin_is_in_standard_errors() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aya_lib.vectors.bench.result import Point
 from aya_lib.vectors.truth import CONFIDENCE_Z, Recall
@@ -44,3 +44,12 @@ def smallest(
         else:
             low = value
     return high
+
+
+def rising(values: Iterable[int | None], most: int) -> list[int]:
+    """Settings to try in turn, each above the one before it, none above ``most``: a try that repeats one decides nothing."""
+    found: list[int] = []
+    for value in values:
+        if value is not None and not (found and found[-1] >= most):
+            found.append(min(most, max(value, found[-1] + 1 if found else 1)))
+    return found

@@ -20,7 +20,7 @@ from aya_lib.vectors.bench.explore import WORTH, Explorer
 from aya_lib.vectors.bench.pace import build_s
 from aya_lib.vectors.bench.result import Choice, Point
 from aya_lib.vectors.bench.scratch import INDEX
-from aya_lib.vectors.bench.settle import reaches, smallest
+from aya_lib.vectors.bench.settle import reaches, rising, smallest
 from aya_lib.vectors.cost import Cost, Timed
 from aya_lib.vectors.health import centroids
 from aya_lib.vectors.index import EF_SEARCH, EXACT, Family, Index, Table, hnsw, index_bytes, ivfflat, mb
@@ -29,7 +29,10 @@ from aya_lib.vectors.truth import Recall
 FINALISTS = 2  # builds of IVFFlat on the column's own type, at the most
 BELIEVED = 0.09  # a share of the predicted cost: the median error of the model, below which it decides nothing
 ROUNDS = 3  # of the timing of a finalist; the median counts
-MARGINS = (0.5, 2.0)  # standard errors above the target, for the first and the second verification
+MARGINS = (0.5, 2.0, 4.0)  # standard errors above the target, for the first verification, the second and the third
+FURTHER = (1.0, 1.15, 1.5)  # times the setting that was searched for, where no curve tells the error
+# A third try is verified on the queries that the second failed on: they are harder than others, which makes it no easier.
+JUDGES: tuple[Queries, ...] = ("verify", "again", "again")
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,11 @@ class Tuner:
         curve = self._curve(index)
         if curve is None:
             start = self.explorer.probes(index.option("lists")) or 1
-            value = self._searched(index, start, 1, index.option("lists"))
-            values = [value] if value else []
+            values = self._further(self._searched(index, start, 1, index.option("lists")), index.option("lists"))
         else:
-            found = [curve.probes(self.target, margin) for margin in MARGINS]
-            values = [value for value in found if value]
+            others = [0, *(len(self.bench.queries[judge]) for judge in JUDGES[1:])]
+            found = [curve.probes(self.target, *of) for of in zip(MARGINS, others, strict=True)]
+            values = rising(found, index.option("lists"))
         self._calibrate(index, curve, values[:1])
         return self._verified(index, values, built)
 
@@ -138,7 +141,7 @@ class Tuner:
             built = self.bench.build(index)
             value = self._searched(index, 40, min(self.bench.k, 40), EF_SEARCH)
             if value is not None:
-                choice = self._verified(index, [value, min(EF_SEARCH, int(value * 1.15) + 1)], built)
+                choice = self._verified(index, self._further(value, EF_SEARCH), built)
                 if choice:
                     yield choice
                 return
@@ -160,12 +163,14 @@ class Tuner:
             self.bench.skip(str(index), said)
         return value
 
+    def _further(self, value: int | None, most: int) -> list[int]:
+        return [] if value is None else rising((math.ceil(value * further) for further in FURTHER), most)
+
     def _verified(self, index: Index, values: list[int], built: Built) -> Choice | None:
-        """Verify the settings in turn until one meets the target; each on queries that saw none before it."""
+        """Verify the settings in turn until one meets the target, each on queries that chose nothing, all of them asked."""
         last: Choice | None = None
-        for number, (value, queries) in enumerate(zip(dict.fromkeys(values), ("verify", "again"), strict=False), 1):
-            asked: Queries = "verify" if queries == "verify" else "again"
-            point = self.bench.measure(index, value, asked)
+        for number, (value, asked) in enumerate(zip(values, JUDGES, strict=False), 1):
+            point = self.bench.measure(index, value, asked, least=len(self.bench.queries[asked]))
             if point is None:
                 return last
             met = point.recall.value >= self.target
