@@ -1,0 +1,49 @@
+"""One round of the synchronisation: look whom it speaks to, write chunks, push, pull. Killed anywhere, the next one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aya_lib.air import pull as pulls
+from aya_lib.air import push as pushes
+from aya_lib.air.link import Ends
+from aya_lib.air.local import Writer
+from aya_lib.air.pull import Incomplete, Pulled
+from aya_lib.air.push import Pushed
+from aya_lib.air.reconcile import Compared, reconcile
+from aya_lib.errors import AyaError
+
+At = Callable[[str], None]
+
+
+@dataclass
+class Round:
+    """What one round did. ``waiting``: why documents that lack chunks could not be given them."""
+
+    pushed: Pushed = field(default_factory=Pushed)
+    pulled: Pulled = field(default_factory=Pulled)
+    compared: list[Compared] = field(default_factory=list)
+    chunked: int = 0
+    waiting: str = ""
+
+
+def turn(ends: Ends, writer: Writer | None = None, at: At = lambda step: None) -> Round:
+    """A whole round. Raises when the primary cannot be reached any more; what was done until then stays."""
+    done = Round()
+    if ends.moved or ends.state().snapshot is None:
+        done.compared.append(reconcile(ends, at))
+    if writer:
+        try:
+            done.chunked = writer.write(ends.here)
+        except AyaError as error:
+            done.waiting = str(error)
+        at("chunks written")
+    done.pushed = pushes.push(ends, at)
+    try:
+        done.pulled = pulls.pull(ends, at)
+    except Incomplete:
+        done.compared.append(reconcile(ends, at))
+        pushes.push(ends, at)
+        done.pulled = pulls.pull(ends, at)
+    return done

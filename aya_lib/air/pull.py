@@ -1,0 +1,163 @@
+"""What changed on the primary comes to the laptop: as rows that are now, by the log of which changed, whole transactions at a
+time, in one transaction here together with the snapshot up to which everything is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from aya_lib.air.link import STEP_S, Ends, Laptop, within
+from aya_lib.air.position import Position, Snapshot, advanced
+from aya_lib.node.sql import Connection, statement
+
+AT_ONCE = 20_000  # changed rows fetched in one transaction
+At = Callable[[str], None]
+
+
+class Incomplete(Exception):
+    """The log no longer tells everything that changed (pruned, truncated, restored): compare instead. Not an error."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one pull. ``old`` to ``new``: the transactions whose rows they are; ``more``: others follow."""
+
+    old: Snapshot
+    new: Snapshot
+    log: int
+    more: bool
+    documents: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+
+@dataclass
+class Pulled:
+    rows: int = 0
+    passed_over: int = 0
+
+
+def pull(ends: Ends, at: At = lambda step: None) -> Pulled:
+    """Fetch until nothing is new. :class:`Incomplete` when the log cannot tell what is."""
+    done = Pulled()
+    while _one(ends, done, at):
+        pass
+    return done
+
+
+def _one(ends: Ends, done: Pulled, at: At) -> bool:
+    known = ends.state()
+    with within(ends.there, STEP_S):
+        ends.there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            batch = look(ends, known)
+            if not batch.documents and not batch.chunks:
+                return False
+            at("pull: looked")
+            with ends.applying():
+                _stage(ends, batch, at)
+                ends.there.execute("COMMIT")
+                position = durable(ends, str(known.snapshot))
+                at("pull: fetched")
+                done.passed_over += _apply(ends.here, batch)
+                remember(ends.here, batch.new, batch.log, position)
+                at("pull: applied")
+            at("pull: committed here")
+        finally:
+            if not ends.there.closed and ends.there.info.transaction_status:
+                ends.there.execute("ROLLBACK")
+    done.rows += len(batch.documents) + len(batch.chunks)
+    return batch.more
+
+
+def look(ends: Ends, known: Laptop) -> Batch:
+    """Which rows changed since; in a transaction of the primary that sees one snapshot."""
+    row = ends.there.execute(statement(__package__, "log_state")).fetchone()
+    assert row
+    now, log, pruned = Snapshot.parse(str(row[0])), int(str(row[1])), int(str(row[2]))
+    old = known.cursor
+    if old is None or known.log != log or old.xmin < pruned:
+        raise Incomplete
+    found = ends.there.execute(statement(__package__, "log_new"), {"old": str(old)}).fetchall()
+    if any(relation == b"*" or relation == "*" for _, relation, _ in found):
+        raise Incomplete
+    changes = [(int(str(xid)), str(relation), int(str(number))) for xid, relation, number in found]
+    taken, left = _prefix([xid for xid, _, _ in changes])
+    again = ends.here.execute(statement(__package__, "refetch_ready"), {"most": AT_ONCE}).fetchall()
+    wanted = [(relation, number) for xid, relation, number in changes if xid in taken]
+    wanted += [(str(relation), int(str(number))) for relation, number in again]
+    return Batch(
+        old,
+        advanced(old, now, sorted(taken), sorted(left)),
+        log,
+        bool(left) or len(again) == AT_ONCE,
+        tuple(sorted({number for relation, number in wanted if relation == "d"})),
+        tuple(sorted({number for relation, number in wanted if relation == "c"})),
+    )
+
+
+def _prefix(xids: Sequence[int]) -> tuple[set[int], set[int]]:
+    """The oldest transactions, whole, with at most about ``AT_ONCE`` rows; and the others."""
+    taken: set[int] = set()
+    for count, xid in enumerate(xids):
+        if count >= AT_ONCE and xid not in taken:
+            break
+        taken.add(xid)
+    return taken, set(xids) - taken
+
+
+def _stage(ends: Ends, batch: Batch, at: At) -> None:
+    """The rows as they are now into temporary tables, byte for byte as the primary sends them."""
+    ends.here.execute(statement(__package__, "stage_tables"))
+    for relation, ids in (("d", batch.documents), ("c", batch.chunks)):
+        ends.here.execute("INSERT INTO named SELECT %s, unnest(%s::int[])", (relation, list(ids)))
+    again = [row[0] for row in ends.here.execute("SELECT row_id FROM aya_sync.refetch WHERE relation = 'd'").fetchall()]
+    values = {
+        "documents": sql.Literal(list(batch.documents)),
+        "chunks": sql.Literal(list(batch.chunks)),
+        "whole": sql.Literal([number for number in again if number in set(batch.documents)]),
+    }
+    for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
+        which = statement(__package__, f"fetch_{table}{'_partly' if batch.more and table == 'documents' else ''}")
+        query = sql.SQL(which).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), **values)
+        transfer(ends, query, f"incoming_{table}", columns)
+        at(f"pull: staged {table}")
+
+
+def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str]) -> None:
+    """Rows of a query of the primary into a table of the laptop, by binary COPY, not parsed on the way."""
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    out = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
+    with (
+        ends.there.cursor() as source,
+        ends.here.cursor() as target,
+        source.copy(out) as reading,
+        target.copy(into) as writing,
+    ):
+        for block in reading:
+            writing.write(block)
+
+
+def durable(ends: Ends, applied: str) -> Position:
+    """Make what was seen outlive a crash of the primary: a commit after it, whose WAL is flushed with all before it. Without
+    this, transaction ids that a crash takes back would be used again below the snapshot. Says also what may be pruned."""
+    client = ends.state().client
+    ends.there.execute(statement(__package__, "client_seen"), {"client": client, "name": ends.laptop, "applied": applied})
+    return ends.position()
+
+
+def _apply(here: Connection, batch: Batch) -> int:
+    """Put the staged rows in place, but for documents that wait to be pushed or are just being written; how many those are."""
+    for text in statement(__package__, "apply").split("-- next"):
+        here.execute(text.encode())
+    row = here.execute("SELECT count(*) FROM skipped").fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def remember(here: Connection, snapshot: Snapshot, log: int, position: Position) -> None:
+    """The new watermark, in the caller's transaction."""
+    values = {"snapshot": str(snapshot), "log": log, **vars(position)}
+    here.execute(statement(__package__, "remember"), values)

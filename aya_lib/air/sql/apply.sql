@@ -1,0 +1,57 @@
+-- Documents that these rows touch, and whose turn it is not: they wait to be pushed, or somebody is writing them right now.
+-- Locking the others keeps writers away until the end; a document that is not there cannot be written by anybody.
+ANALYZE named;
+-- next
+CREATE TEMPORARY TABLE touched ON COMMIT DROP AS
+    SELECT row_id AS id FROM named WHERE relation = 'd'
+    UNION SELECT id FROM incoming_documents
+    UNION SELECT document_id FROM incoming_chunks WHERE document_id IS NOT NULL
+    UNION SELECT c.document_id FROM chunks c JOIN named n ON n.relation = 'c' AND n.row_id = c.id WHERE c.document_id IS NOT NULL;
+-- next
+CREATE TEMPORARY TABLE locked ON COMMIT DROP AS
+    SELECT d.id FROM documents d WHERE d.id IN (SELECT id FROM touched) FOR UPDATE SKIP LOCKED;
+-- next
+CREATE TEMPORARY TABLE skipped ON COMMIT DROP AS
+    SELECT t.id FROM touched t
+     WHERE EXISTS (SELECT FROM write_queue q WHERE NOT q.synced AND q.document_id = t.id)
+        OR (EXISTS (SELECT FROM documents d WHERE d.id = t.id) AND NOT EXISTS (SELECT FROM locked l WHERE l.id = t.id));
+-- next
+DELETE FROM incoming_chunks WHERE document_id IN (SELECT id FROM skipped);
+DELETE FROM incoming_documents WHERE id IN (SELECT id FROM skipped);
+-- next
+-- A document made here with the source_uri of one that comes: the primary's stands.
+SELECT aya_sync.lose(d.id, 'the same source_uri is on the primary already')
+  FROM documents d JOIN incoming_documents i USING (source_uri) WHERE d.id < 0;
+-- next
+DELETE FROM documents d USING named n
+ WHERE n.relation = 'd' AND n.row_id = d.id AND d.id NOT IN (SELECT id FROM incoming_documents) AND d.id NOT IN (SELECT id FROM skipped);
+-- next
+DELETE FROM chunks c USING named n
+ WHERE n.relation = 'c' AND n.row_id = c.id AND NOT EXISTS (SELECT FROM incoming_chunks i WHERE i.id = c.id)
+   AND (c.document_id IS NULL OR c.document_id NOT IN (SELECT id FROM skipped));
+-- next
+-- Chunks that were made here give way to the primary's; of a document that is fetched whole, all that did not come.
+DELETE FROM chunks c USING incoming_documents i
+ WHERE c.document_id = i.id
+   AND (c.id < 0 OR (i.id IN (SELECT row_id FROM aya_sync.refetch WHERE relation = 'd')
+                     AND NOT EXISTS (SELECT FROM incoming_chunks x WHERE x.id = c.id)));
+-- next
+UPDATE documents d SET source_uri = NULL FROM incoming_documents i
+ WHERE d.id = i.id AND d.source_uri IS DISTINCT FROM i.source_uri AND d.source_uri IS NOT NULL;
+-- next
+INSERT INTO documents (id, content, metadata, category, source, created_at, updated_at, source_uri, content_hash, version)
+SELECT id, content, metadata, category, source, created_at, updated_at, source_uri, content_hash, version FROM incoming_documents
+    ON CONFLICT (id) DO UPDATE
+   SET content = excluded.content, metadata = excluded.metadata, category = excluded.category, source = excluded.source,
+       created_at = excluded.created_at, updated_at = excluded.updated_at, source_uri = excluded.source_uri,
+       content_hash = excluded.content_hash, version = excluded.version;
+-- next
+INSERT INTO chunks (id, document_id, chunk_text, embedding, chunk_index, metadata, created_at)
+SELECT id, document_id, chunk_text, embedding, chunk_index, metadata, created_at FROM incoming_chunks
+    ON CONFLICT (id) DO UPDATE
+   SET document_id = excluded.document_id, chunk_text = excluded.chunk_text, embedding = excluded.embedding,
+       chunk_index = excluded.chunk_index, metadata = excluded.metadata, created_at = excluded.created_at;
+-- next
+DELETE FROM aya_sync.refetch r USING named n WHERE r.relation = n.relation AND r.row_id = n.row_id;
+-- next
+INSERT INTO aya_sync.refetch (relation, row_id) SELECT 'd', id FROM skipped ON CONFLICT DO NOTHING;

@@ -1,0 +1,1 @@
+SELECT {columns} FROM documents WHERE id = ANY ({documents}::int[])

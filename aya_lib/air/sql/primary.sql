@@ -1,0 +1,172 @@
+-- The primary's side: what changed, who reads it, and which of the laptops' writes have been applied. Applied twice it changes
+-- nothing. A schema of its own, so that the application role's rights on schema public do not reach it.
+CREATE SCHEMA IF NOT EXISTS aya_sync;
+
+CREATE TABLE IF NOT EXISTS aya_sync.state (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    schema_version integer NOT NULL,
+    pruned_below xid8 NOT NULL DEFAULT '0' -- rows of the log with a lower xid are gone
+);
+
+-- Which row was changed by which transaction; what it is now, the row itself says. relation: d document, c chunk, * everything.
+CREATE TABLE IF NOT EXISTS aya_sync.changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    relation "char" NOT NULL,
+    row_id integer NOT NULL,
+    PRIMARY KEY (xid, relation, row_id)
+);
+
+-- A laptop, and the snapshot up to which it has everything: what all have may be pruned.
+CREATE TABLE IF NOT EXISTS aya_sync.clients (
+    client uuid PRIMARY KEY,
+    name text NOT NULL,
+    applied pg_snapshot,
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row for each write of a laptop, in the same transaction as the write: the same mutation again does nothing.
+CREATE TABLE IF NOT EXISTS aya_sync.mutations (
+    client uuid NOT NULL,
+    mutation uuid NOT NULL,
+    document_id integer,
+    version bigint,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (client, mutation)
+);
+
+ALTER TABLE documents ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1;
+
+CREATE OR REPLACE FUNCTION aya_sync.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO aya_sync.changes (relation, row_id) VALUES ('*', 0) ON CONFLICT DO NOTHING;
+        PERFORM pg_notify('aya_changes', '');
+        RETURN NULL;
+    END IF;
+    IF NOT EXISTS (SELECT FROM changed) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO aya_sync.changes (relation, row_id) SELECT TG_ARGV[0]::"char", id FROM changed ON CONFLICT DO NOTHING;
+    IF TG_OP = 'UPDATE' THEN -- an id may have changed, too
+        INSERT INTO aya_sync.changes (relation, row_id)
+        SELECT TG_ARGV[0]::"char", b.id FROM before b WHERE NOT EXISTS (SELECT FROM changed c WHERE c.id = b.id)
+            ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM pg_notify('aya_changes', ''); -- the same again in one transaction is one
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION aya_sync.next_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.version := OLD.version + 1;
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER aya_sync_version BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION aya_sync.next_version();
+CREATE OR REPLACE TRIGGER aya_sync_insert AFTER INSERT ON documents REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('d');
+CREATE OR REPLACE TRIGGER aya_sync_update AFTER UPDATE ON documents REFERENCING NEW TABLE AS changed OLD TABLE AS before
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('d');
+CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON documents REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('d');
+CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON documents
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
+CREATE OR REPLACE TRIGGER aya_sync_insert AFTER INSERT ON chunks REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('c');
+CREATE OR REPLACE TRIGGER aya_sync_update AFTER UPDATE ON chunks REFERENCING NEW TABLE AS changed OLD TABLE AS before
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('c');
+CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('c');
+CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON chunks
+    FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
+
+-- One write of a laptop: a document with all its chunks, or its end. outcome: applied, conflict (document_id: the one that
+-- stands in the way), gone (it was deleted here), refused. chunks null: they stay as they are.
+CREATE OR REPLACE FUNCTION aya_sync.push(
+    client_id uuid, mutation_id uuid, operation text, id integer, base bigint, document jsonb, parts jsonb,
+    OUT outcome text, OUT document_id integer, OUT document_version bigint, OUT reason text
+) LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    found_version bigint;
+    put documents;
+BEGIN
+    SELECT 'applied', m.document_id, m.version INTO outcome, document_id, document_version
+      FROM aya_sync.mutations m WHERE m.client = client_id AND m.mutation = mutation_id;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    BEGIN -- a savepoint: what is refused leaves no trace, and the others of this transaction stay
+        put := jsonb_populate_record(NULL::documents, document);
+        IF operation = 'INSERT' THEN
+            SELECT d.id, d.version INTO document_id, document_version FROM documents d WHERE d.source_uri = put.source_uri;
+            IF FOUND THEN
+                outcome := 'conflict';
+                RETURN;
+            END IF;
+            INSERT INTO documents (content, metadata, category, source, created_at, updated_at, source_uri, content_hash)
+            VALUES (put.content, put.metadata, put.category, put.source, coalesce(put.created_at, now()),
+                    coalesce(put.updated_at, now()), put.source_uri, put.content_hash)
+            RETURNING documents.id, documents.version INTO document_id, document_version;
+        ELSE
+            document_id := id;
+            SELECT d.version INTO found_version FROM documents d WHERE d.id = push.id FOR UPDATE;
+            IF NOT FOUND AND operation = 'DELETE' THEN
+                document_version := base;
+            ELSIF NOT FOUND THEN
+                outcome := 'gone';
+                RETURN;
+            ELSIF found_version <> base THEN
+                outcome := 'conflict';
+                document_version := found_version;
+                RETURN;
+            ELSIF operation = 'DELETE' THEN
+                DELETE FROM documents d WHERE d.id = push.id;
+                document_version := base;
+            ELSE
+                UPDATE documents d
+                   SET content = put.content, metadata = put.metadata, category = put.category, source = put.source,
+                       created_at = put.created_at, updated_at = put.updated_at, source_uri = put.source_uri,
+                       content_hash = put.content_hash
+                 WHERE d.id = push.id
+                RETURNING d.version INTO document_version;
+            END IF;
+        END IF;
+        IF parts IS NOT NULL AND operation <> 'DELETE' THEN
+            DELETE FROM chunks c WHERE c.document_id = push.document_id;
+            INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata, created_at)
+            SELECT push.document_id, p.chunk_text, p.embedding, p.chunk_index, p.metadata, coalesce(p.created_at, now())
+              FROM jsonb_populate_recordset(NULL::chunks, parts) WITH ORDINALITY p ORDER BY p.ordinality;
+        END IF;
+        INSERT INTO aya_sync.mutations (client, mutation, document_id, version)
+        VALUES (client_id, mutation_id, push.document_id, document_version);
+        outcome := 'applied';
+    EXCEPTION WHEN OTHERS THEN
+        -- Not the row's fault (deadlock, out of room, stopping, read-only, locked): all of it is tried again later.
+        IF left(SQLSTATE, 2) IN ('25', '40', '53', '55', '57', '58', 'XX') THEN
+            RAISE;
+        END IF;
+        outcome := 'refused';
+        reason := SQLERRM;
+    END;
+END $$;
+
+-- Remove what every laptop has, or what is kept for one that was not seen for so long; the laptop then compares everything.
+CREATE OR REPLACE FUNCTION aya_sync.prune(keep interval) RETURNS bigint LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    low xid8;
+    gone bigint;
+BEGIN
+    SELECT min(x) INTO low FROM (
+        SELECT pg_snapshot_xmin(applied) FROM aya_sync.clients WHERE applied IS NOT NULL AND seen_at > now() - keep
+        UNION ALL SELECT pg_snapshot_xmin(pg_current_snapshot())) AS known (x);
+    DELETE FROM aya_sync.changes WHERE xid < low;
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    UPDATE aya_sync.state SET pruned_below = low WHERE pruned_below < low AND gone > 0;
+    DELETE FROM aya_sync.mutations WHERE at < now() - 2 * keep;
+    RETURN gone;
+END $$;
+
+INSERT INTO aya_sync.state (schema_version) VALUES ({version})
+    ON CONFLICT (one) DO UPDATE SET schema_version = excluded.schema_version WHERE aya_sync.state.schema_version < {version};

@@ -1,0 +1,27 @@
+"""A lab of three clusters whose laptop is set up for synchronisation, and ways to write on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests_support import make
+
+from aya_lib import lab as labs
+from aya_lib.air import schema
+from aya_lib.node.node import Nodes, open_nodes
+
+
+@pytest.fixture(scope="module")
+def pair(place: Path) -> Iterator[Nodes]:
+    """Primary, standby and a laptop whose schemas are prepared; shared by the tests of a module."""
+    site = make(place, "with-air")
+    try:
+        labs.up(site, embedding=False)
+        nodes = open_nodes(site)
+        schema.prepare_primary(nodes["ALPHA"])
+        schema.prepare_laptop(nodes["AIR"])
+        yield nodes
+    finally:
+        labs.delete(site)

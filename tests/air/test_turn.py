@@ -1,0 +1,196 @@
+"""One round after another: the faults of a naive synchronisation, each met and not made."""
+
+from __future__ import annotations
+
+import pytest
+from air_work import add, ask, one, rewrite, same, turned
+
+from aya_lib.errors import SqlFailed
+from aya_lib.node.node import Nodes
+
+
+def writing(nodes: Nodes, name: str, content: str, parts: int = 2) -> int:
+    with nodes[name].session(write=True) as connection:
+        return add(connection, content, nodes[name].site.embedding.dimension, parts)
+
+
+def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
+    with nodes[name].session(write=True) as connection, connection.transaction():
+        rewrite(connection, number, content, nodes[name].site.embedding.dimension)
+
+
+@pytest.fixture(autouse=True)
+def equal(pair: Nodes) -> None:
+    """Every test begins with two equal sides."""
+    turned(pair)
+    assert same(pair) == []
+
+
+def test_a_transaction_that_commits_after_thousands_of_later_ids_is_not_passed_over(pair: Nodes) -> None:
+    with pair["ALPHA"].session(write=True, deadline_s=60) as slow:
+        slow.execute("BEGIN")
+        slow.execute("INSERT INTO documents (content) VALUES ('commits late')")
+        ask(pair, "ALPHA", "INSERT INTO documents (content) SELECT 'later ' || n FROM generate_series(1, 3000) n")
+        assert turned(pair).pulled.rows == 3000
+        assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'commits late'") == 0
+        slow.execute("COMMIT")
+    assert turned(pair).pulled.rows == 1
+    assert same(pair) == []
+    ask(pair, "ALPHA", "DELETE FROM documents WHERE content LIKE 'later %'")
+
+
+def test_updates_deletes_and_chunks_alone_arrive(pair: Nodes) -> None:
+    kept, gone = writing(pair, "ALPHA", "kept"), writing(pair, "ALPHA", "gone")
+    turned(pair)
+    ask(pair, "ALPHA", "UPDATE documents SET category = 'changed' WHERE id = %s", kept)
+    ask(pair, "ALPHA", "UPDATE chunks SET chunk_text = 'another' WHERE document_id = %s AND chunk_index = 1", kept)
+    ask(pair, "ALPHA", "DELETE FROM documents WHERE id = %s", gone)
+    turned(pair)
+    assert same(pair) == []
+    assert one(pair, "AIR", "SELECT category FROM documents WHERE id = %s", kept) == "changed"
+    assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE document_id = %s", gone) == 0
+
+
+def test_what_is_written_here_is_searched_here_at_once_and_takes_the_primarys_id(pair: Nodes) -> None:
+    local = writing(pair, "AIR", "written offline")
+    assert local < 0
+    assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE chunk_terms @@ to_tsquery('offline')") == 2
+    done = turned(pair)
+    assert done.pushed.applied == 1
+    number = one(pair, "ALPHA", "SELECT id FROM documents WHERE content = 'written offline'")
+    assert ask(pair, "AIR", "SELECT id FROM documents WHERE content = 'written offline'") == [(number,)]
+    assert one(pair, "AIR", "SELECT document_id FROM aya_sync.renamed WHERE local_id = %s", local) == number
+    assert same(pair) == []
+
+
+def test_edits_and_deletes_made_here_arrive_and_a_document_that_came_and_went_leaves_nothing(pair: Nodes) -> None:
+    edited, deleted = writing(pair, "ALPHA", "edited"), writing(pair, "ALPHA", "deleted")
+    turned(pair)
+    rewriting(pair, "AIR", edited, "edited on the laptop")
+    ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", deleted)
+    brief = writing(pair, "AIR", "came and went")
+    ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", brief)
+    assert turned(pair).pushed.applied == 2
+    assert ask(pair, "ALPHA", "SELECT content FROM documents WHERE id IN (%s, %s)", edited, deleted) == [
+        ("edited on the laptop",)
+    ]
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'came and went'") == 0
+    assert same(pair) == []
+
+
+def test_changed_on_both_sides_the_primary_stands_and_the_laptops_version_is_kept_whole(pair: Nodes) -> None:
+    number = writing(pair, "ALPHA", "disputed")
+    turned(pair)
+    rewriting(pair, "ALPHA", number, "as the primary has it")
+    rewriting(pair, "AIR", number, "as the laptop has it")
+    assert turned(pair).pushed.conflicts == 1
+    assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "as the primary has it"
+    kept = ask(pair, "AIR", "SELECT kind, document ->> 'content', jsonb_array_length(chunks) FROM aya_sync.conflicts")
+    assert kept == [("changed on both sides", "as the laptop has it", 2)]
+    assert same(pair) == []
+    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
+
+
+def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) -> None:
+    number = writing(pair, "ALPHA", "deleted there")
+    turned(pair)
+    ask(pair, "ALPHA", "DELETE FROM documents WHERE id = %s", number)
+    rewriting(pair, "AIR", number, "edited here")
+    assert turned(pair).pushed.conflicts == 1
+    assert ask(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts") == [("edited here",)]
+    assert same(pair) == []
+    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
+
+
+def test_a_pull_leaves_alone_what_waits_here(pair: Nodes) -> None:
+    number = writing(pair, "ALPHA", "waits")
+    turned(pair)
+    ask(pair, "AIR", "UPDATE documents SET content = 'not yet in chunks' WHERE id = %s", number)
+    ask(pair, "ALPHA", "UPDATE chunks SET chunk_text = 'from the primary' WHERE document_id = %s", number)
+    done = turned(pair)
+    assert (done.pushed.applied, done.pulled.passed_over) == (0, 1)
+    assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "not yet in chunks"
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert turned(pair).pushed.applied == 1
+    assert same(pair) == []
+
+
+def test_a_refused_mutation_waits_with_its_reason_and_holds_back_its_own_document_only(pair: Nodes) -> None:
+    ask(pair, "ALPHA", "ALTER TABLE documents ADD CONSTRAINT polite CHECK (content <> 'rude') NOT VALID")
+    refused = writing(pair, "AIR", "rude")
+    ask(pair, "AIR", "UPDATE write_queue SET attempts = 1 WHERE document_id = %s", refused)
+    ask(pair, "AIR", "UPDATE documents SET category = 'later' WHERE id = %s", refused)
+    writing(pair, "AIR", "polite enough")
+    done = turned(pair)
+    assert done.pushed.applied == 1
+    assert [reason for _, reason in done.pushed.dead] == ['new row for relation "documents" violates check constraint "polite"']
+    states = ask(pair, "AIR", "SELECT state FROM write_queue WHERE document_id = %s ORDER BY id", refused)
+    assert states == [("dead",), ("queued",)]
+    assert turned(pair).pushed.applied == 0
+    ask(pair, "ALPHA", "ALTER TABLE documents DROP CONSTRAINT polite")
+    ask(pair, "AIR", "UPDATE write_queue SET state = 'queued' WHERE document_id = %s", refused)
+    assert turned(pair).pushed.applied == 2
+    assert one(pair, "ALPHA", "SELECT category FROM documents WHERE content = 'rude'") == "later"
+    assert same(pair) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("INSERT", "chunks", "{}"), "table 'chunks' is not synchronised; allowed is 'documents'"),
+        (("MERGE", "documents", "{}"), "operation 'MERGE' is unknown"),
+        (("UPDATE", "documents", '{"content": "x"}'), "UPDATE without document_id"),
+        (("INSERT", "documents", "[1]"), "data is array; allowed is a JSON object"),
+        (("INSERT", "documents", '{"content": 5}'), "data.content is missing or not a text"),
+    ],
+)
+def test_a_row_of_the_queue_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple[str, ...], said: str) -> None:
+    ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data) VALUES (%s, %s, %s)", *values)
+    turned(pair)
+    ((state, reason),) = ask(pair, "AIR", "SELECT state, reason FROM write_queue WHERE NOT synced")
+    assert state == "dead"
+    assert said in reason
+    ask(pair, "AIR", "DELETE FROM write_queue WHERE NOT synced")
+
+
+def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
+    text = """INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', '{"content": "by hand"}')"""
+    ask(pair, "AIR", text)
+    turned(pair)
+    turned(pair)
+    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'by hand'") == 1
+    assert same(pair) == []
+
+
+def test_the_same_mutation_again_does_nothing(pair: Nodes) -> None:
+    number = writing(pair, "AIR", "sent twice")
+    turned(pair)
+    ask(pair, "AIR", "UPDATE write_queue SET synced = false, state = 'queued' WHERE data ->> 'content' = 'sent twice'")
+    turned(pair)
+    assert number < 0
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'sent twice'") == 1
+    assert same(pair) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("INSERT INTO documents (id, content) VALUES (7000, 'x')", "ids above zero are given by the primary"),
+        ("UPDATE documents SET id = -9 WHERE id = (SELECT max(id) FROM documents)", "its id cannot be changed"),
+        ("TRUNCATE documents CASCADE", "is not carried to the primary"),
+    ],
+)
+def test_what_cannot_be_synchronised_is_refused_at_once(pair: Nodes, text: str, said: str) -> None:
+    with pytest.raises(SqlFailed, match=said):
+        ask(pair, "AIR", text)
+
+
+def test_a_log_that_was_pruned_or_a_truncated_table_is_compared(pair: Nodes) -> None:
+    number = writing(pair, "ALPHA", "pruned away")
+    ask(pair, "ALPHA", "DELETE FROM aya_sync.changes")
+    ask(pair, "ALPHA", "UPDATE aya_sync.state SET pruned_below = pg_snapshot_xmax(pg_current_snapshot())")
+    assert len(turned(pair).compared) == 1
+    assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "pruned away"
+    ask(pair, "ALPHA", "TRUNCATE chunks")
+    assert len(turned(pair).compared) == 1
+    assert same(pair) == []

@@ -1,0 +1,190 @@
+"""Writing on both sides, killing a round at a chosen step, and comparing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection as Pipe
+from typing import Any
+
+from aya_lib.air import reconcile
+from aya_lib.air.cycle import Round, turn
+from aya_lib.air.link import open_ends
+from aya_lib.errors import AyaError, SqlFailed
+from aya_lib.node.node import Nodes
+from aya_lib.node.sql import Connection
+
+FORK = multiprocessing.get_context("fork")
+Rows = list[tuple[Any, ...]]
+STEPS = (
+    "push: taken",
+    "push: sent",
+    "push: committed there",
+    "push: acknowledged here",
+    "pull: looked",
+    "pull: staged documents",
+    "pull: staged chunks",
+    "pull: fetched",
+    "pull: applied",
+    "pull: committed here",
+)
+
+
+def ask(nodes: Nodes, name: str, text: str, *values: object) -> Rows:
+    """Run a statement on a node and give its rows."""
+    with nodes[name].session(write=True) as connection:
+        done = connection.execute(text.encode(), values or None)
+        return done.fetchall() if done.description else []
+
+
+def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
+    """The single value of a statement."""
+    return ask(nodes, name, text, *values)[0][0]
+
+
+def turned(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
+    """One whole round, without an encoder: documents that lack chunks are sent when they were given some."""
+    with open_ends(nodes, "AIR") as ends:
+        return turn(ends, None, at)
+
+
+def vector(dimension: int, number: int) -> str:
+    return "[" + ",".join(str((number * 7 + place) % 11 / 10) for place in range(dimension)) + "]"
+
+
+def add(connection: Connection, content: str, dimension: int, parts: int = 2) -> int:
+    """A document with its chunks in one transaction, as a client writes them; its id."""
+    with connection.transaction():
+        row = connection.execute("INSERT INTO documents (content) VALUES (%s) RETURNING id", (content,)).fetchone()
+        assert row
+        number = int(str(row[0]))
+        rewrite(connection, number, content, dimension, parts)
+    return number
+
+
+def rewrite(connection: Connection, number: int, content: str, dimension: int, parts: int = 2) -> None:
+    """Content and chunks of a document, anew."""
+    connection.execute("UPDATE documents SET content = %s WHERE id = %s AND content <> %s", (content, number, content))
+    connection.execute("DELETE FROM chunks WHERE document_id = %s", (number,))
+    for index in range(parts):
+        connection.execute(
+            "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)"
+            " SELECT id, %s, %s, %s FROM documents WHERE id = %s",
+            (f"{content} part {index}", vector(dimension, index), index, number),
+        )
+
+
+def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
+    """Rows that differ between the primary and AIR: (relation, id), there, here. Empty: equal, and nothing local is left."""
+    with nodes[primary].session() as there, nodes["AIR"].session() as here:
+        theirs, ours = reconcile.fingerprints(there), reconcile.fingerprints(here)
+        left = here.execute("SELECT id FROM documents WHERE id < 0 UNION ALL SELECT id FROM chunks WHERE id < 0").fetchall()
+    found = [
+        (row, theirs.get(row), ours.get(row)) for row in sorted(ours.keys() | theirs.keys()) if ours.get(row) != theirs.get(row)
+    ]
+    return found + [(("local", int(str(row[0]))), None, "left") for row in left]
+
+
+def killed(nodes: Nodes, step: str, after: int) -> str:
+    """A round in a process of its own that is killed when it reaches ``step`` (or any, when '') for the ``after``-th time; the
+    step's name, or '' when it ended before."""
+    ours, theirs = FORK.Pipe(duplex=False)
+
+    def child() -> None:
+        count = 0
+
+        def at(reached: str) -> None:
+            nonlocal count
+            count += step in ("", reached)
+            if count == after:
+                theirs.send(reached)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            turned(nodes, at)
+            theirs.send("")
+        except AyaError as error:
+            theirs.send(f"error: {error}")
+        os._exit(0)
+
+    process = FORK.Process(target=child)
+    process.start()
+    said = str(ours.recv()) if ours.poll(60) else "nothing"
+    process.join(30)
+    return said
+
+
+@contextmanager
+def writers(nodes: Nodes, seed: int) -> Iterator[Callable[[], dict[str, dict[str, str | None]]]]:
+    """Writers on both sides, each on documents of its own; call to stop them: side -> mark of a document -> its last content
+    (None: deleted)."""
+    stop = FORK.Event()
+    pipes: dict[str, Pipe] = {}
+    processes = []
+    for name in ("ALPHA", "AIR"):
+        ours, theirs = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=_write, args=(nodes, name, seed, stop, theirs))
+        process.start()
+        processes.append(process)
+        pipes[name] = ours
+
+    def end() -> dict[str, dict[str, str | None]]:
+        stop.set()
+        return {name: pipe.recv() for name, pipe in pipes.items()}
+
+    try:
+        yield end
+    finally:
+        stop.set()
+        for process in processes:
+            process.join(20)
+
+
+def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
+    draw = random.Random(f"{seed}{name}")
+    dimension = nodes[name].site.embedding.dimension
+    last: dict[str, str | None] = {}
+    count = 0
+    while not stop.is_set():
+        try:
+            with nodes[name].session(write=True, deadline_s=120) as connection:
+                while not stop.is_set():
+                    count += 1
+                    _step(connection, draw, f"{name.lower()}-{seed}-{count}", last, dimension)
+                    time.sleep(draw.random() * 0.02)
+        except SqlFailed as error:
+            if error.sqlstate not in ("40P01", "55P03"):  # a deadlock or a lock timeout: rolled back, and tried otherwise
+                raise
+    out.send(last)
+    out.close()
+
+
+def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str, str | None], dimension: int) -> None:
+    alive = [one for one, content in last.items() if content is not None]
+    what = draw.random()
+    if what < 0.4 or not alive:
+        with connection.transaction():
+            add(connection, f"{mark}|0", dimension, draw.randint(0, 3))
+            if draw.random() < 0.2:
+                time.sleep(0.1)  # it commits after others that began later
+        last[mark] = f"{mark}|0"
+        return
+    chosen = draw.choice(alive)
+    with connection.transaction():
+        row = connection.execute("SELECT id FROM documents WHERE content LIKE %s FOR UPDATE", (f"{chosen}|%",)).fetchone()
+        assert row, f"{chosen} is gone"
+        if what < 0.85:
+            content: str | None = f"{chosen}|{mark}"
+            rewrite(connection, int(str(row[0])), str(content), dimension, draw.randint(0, 3))
+        else:
+            content = None
+            connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))
+    last[chosen] = content
+
+
+__all__ = ["STEPS", "add", "ask", "killed", "one", "rewrite", "same", "turned", "vector", "writers"]
