@@ -147,6 +147,7 @@ def embedding(
 
 def main() -> None:
     """The console script: every error is one line on stderr and an exit code, or one JSON document with --json."""
+    from aya_lib.cli_air import air, sync
     from aya_lib.cli_knowledge import ingest, search
     from aya_lib.cli_lab import lab
     from aya_lib.cli_site import guard
@@ -155,6 +156,8 @@ def main() -> None:
     app.command(epilog="Example: aya ingest docs/ --category manuals --prune")(ingest)
     app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')(search)
     app.command(epilog="Example: aya guard --site production --node ALPHA")(guard)
+    serve.command(epilog="Example: aya serve sync --site production")(sync)
+    app.add_typer(air, name="air")
     app.add_typer(lab, name="lab")
     app.add_typer(bench, name="bench")
     app.add_typer(vectors, name="vectors")

@@ -99,7 +99,20 @@ def test_psql_and_env_reach_the_nodes(lab: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run"], ["status"], ["runs"], ["params"], ["lab"], ["lab", "up"], ["lab", "break"], ["serve"]]
+    "words",
+    [
+        [],
+        ["run"],
+        ["status"],
+        ["runs"],
+        ["params"],
+        ["lab"],
+        ["lab", "up"],
+        ["lab", "break"],
+        ["serve"],
+        ["air"],
+        ["air", "retry"],
+    ],
 )
 def test_help_is_there_for_everything(words: list[str]) -> None:
     done = aya(*words, "--help")

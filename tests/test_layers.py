@@ -24,7 +24,7 @@ STRATA = [
     ["schema", "embedding", "knowledge", "vectors", "air", "access"],
     ["monitoring", "lab"],
     ["runbook"],
-    ["cli", "cli_lab", "cli_knowledge", "cli_site", "cli_vectors", "__main__"],
+    ["cli", "cli_air", "cli_lab", "cli_knowledge", "cli_site", "cli_vectors", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

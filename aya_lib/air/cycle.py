@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from aya_lib.air import first
 from aya_lib.air import pull as pulls
 from aya_lib.air import push as pushes
 from aya_lib.air.link import Ends
@@ -31,7 +32,9 @@ class Round:
 def turn(ends: Ends, writer: Writer | None = None, at: At = lambda step: None) -> Round:
     """A whole round. Raises when the primary cannot be reached any more; what was done until then stays."""
     done = Round()
-    if ends.moved or ends.state().snapshot is None:
+    if not ends.moved and first.needed(ends):
+        first.copy(ends, at)
+    elif ends.moved or ends.state().snapshot is None:
         done.compared.append(reconcile(ends, at))
     if writer:
         try:

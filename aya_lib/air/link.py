@@ -98,10 +98,10 @@ def state(connection: Connection) -> Laptop:
     """:class:`Apart` when the database was never set up."""
     row = connection.execute("SELECT to_regclass('aya_sync.laptop') IS NOT NULL").fetchone()
     if not (row and row[0]):
-        raise Apart("the laptop's database is not set up for synchronisation", hint="Run air_setup")
+        raise Apart("the laptop's database is not set up for synchronisation", hint="Run: aya air prepare")
     found = rows(connection, __package__, "laptop_state", Laptop)
     if not found:
-        raise Apart("the laptop's table aya_sync.laptop is empty", hint="Run air_setup")
+        raise Apart("the laptop's table aya_sync.laptop is empty", hint="Run: aya air prepare")
     return found[0]
 
 
@@ -156,13 +156,13 @@ def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tu
     """The columns of documents and chunks that travel; :class:`Apart` when version, columns or types differ."""
     row = there.execute("SELECT to_regclass('aya_sync.state') IS NOT NULL").fetchone()
     if not (row and row[0]):
-        raise Apart(f"{primary} keeps no log of changes", hint="Run air_setup: it adds the log to the primary")
+        raise Apart(f"{primary} keeps no log of changes", hint="Run: aya air prepare")
     for node, connection, table in ((primary, there, "state"), (name, here, "laptop")):
         query = "SELECT schema_version FROM aya_sync.state" if table == "state" else "SELECT schema_version FROM aya_sync.laptop"
         found = connection.execute(query).fetchone()
         if not found or found[0] != SCHEMA_VERSION:
             version = found[0] if found else "none"
-            raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run air_setup")
+            raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run: aya air prepare")
     columns = []
     for table in ("documents", "chunks"):
         ours, theirs = (_columns(connection, table) for connection in (here, there))
@@ -170,7 +170,7 @@ def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tu
             if ours.get(column) != theirs.get(column):
                 there_is, here_is = (kinds.get(column, "missing") for kinds in (theirs, ours))
                 said = f"{table}.{column} is {there_is} on {primary}, {here_is} on {name}"
-                raise Apart(said, hint="Run air_setup: it makes the laptop's schema like the primary's")
+                raise Apart(said, hint="Make the laptop's table like the primary's")
         columns.append(tuple(column for column in theirs if column != "chunk_terms"))
     return columns[0], columns[1]
 

@@ -85,6 +85,10 @@ def _connect(node: Node, where: str, database: str | None, role: str | None, wri
             passfile=str(node.site.path(wish.passfile)) if wish.passfile else None,
             connect_timeout=max(1, math.ceil(limits.connect_s)),
             application_name=f"aya {node.site.name}",
+            keepalives_idle=5,  # a link that is cut says nothing: it is noticed after 5 + 3 x 2 s of silence,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,  # or 10 s without an acknowledgement
             options=options if write else options + " -c default_transaction_read_only=on",
             autocommit=True,
         )

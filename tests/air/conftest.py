@@ -20,8 +20,7 @@ def pair(place: Path) -> Iterator[Nodes]:
     try:
         labs.up(site, embedding=False)
         nodes = open_nodes(site)
-        schema.prepare_primary(nodes["ALPHA"])
-        schema.prepare_laptop(nodes["AIR"])
+        schema.prepare(nodes["ALPHA"], nodes["AIR"])
         yield nodes
     finally:
         labs.delete(site)

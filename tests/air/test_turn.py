@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from air_work import add, ask, one, rewrite, same, turned
 
-from aya_lib.errors import SqlFailed
+from aya_lib.air import schema
+from aya_lib.air.link import Apart
+from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
 
 
@@ -194,3 +198,39 @@ def test_a_log_that_was_pruned_or_a_truncated_table_is_compared(pair: Nodes) -> 
     ask(pair, "ALPHA", "TRUNCATE chunks")
     assert len(turned(pair).compared) == 1
     assert same(pair) == []
+
+
+BREAKS = ("push: sent", "push: committed there", "pull: looked", "pull: staged documents", "pull: fetched")
+OTHERS = "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE application_name = 'aya with-air'"
+
+
+@pytest.mark.parametrize("step", BREAKS)
+def test_a_connection_that_breaks_in_the_middle_costs_nothing_but_a_second_round(pair: Nodes, step: str) -> None:
+    writing(pair, "AIR", f"broken at {step}")
+    writing(pair, "ALPHA", f"meanwhile at {step}")
+    broken: list[str] = []
+
+    def cut(reached: str) -> None:
+        if reached == step and not broken:
+            broken.append(step)
+            ask(pair, "ALPHA", f"{OTHERS} AND pid <> pg_backend_pid()")
+
+    with contextlib.suppress(AyaError):
+        turned(pair, cut)
+    assert broken
+    turned(pair)
+    assert same(pair) == []
+    for content in (f"broken at {step}", f"meanwhile at {step}"):
+        assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
+
+
+def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pair: Nodes) -> None:
+    ask(pair, "ALPHA", "ALTER TABLE documents ADD COLUMN language text")
+    with pytest.raises(Apart, match=r"documents\.language is text on ALPHA, missing on AIR"):
+        turned(pair)
+    ask(pair, "ALPHA", "ALTER TABLE documents DROP COLUMN language")
+    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 2")
+    with pytest.raises(Apart, match="ALPHA has sync schema 2, this program 1"):
+        turned(pair)
+    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 1")
+    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()

@@ -1,0 +1,210 @@
+"""The sync daemon: a round at once when either side says that something changed, every minute otherwise, and again after a
+growing pause while the primary cannot be reached. One instance a site; it ends after the round it is in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import psycopg
+from filelock import FileLock, Timeout
+
+from aya_lib.air import status
+from aya_lib.air.cycle import Round, turn
+from aya_lib.air.link import DAY_S, laptop, open_ends
+from aya_lib.air.local import Writer
+from aya_lib.errors import AyaError, Locked
+from aya_lib.knowledge import where
+from aya_lib.node.node import Node, Nodes, open_nodes
+from aya_lib.node.sql import Connection
+from aya_lib.site import Site
+
+POLL_S = 60.0
+WAITING_S = 5.0  # until an encoder is asked again for chunks that are lacking
+PAUSE_S = (1.0, 60.0)  # while offline: the first and the longest pause, doubling, each times 0.5 to 1 at random
+TIDY_S = 3600.0
+KEEP = "90 days"  # of the log for a laptop that is away; later it compares everything
+LOG_BYTES, LOGS = 1_000_000, 5
+
+log = logging.getLogger("aya.sync")
+
+
+@contextmanager
+def alone(site: Site) -> Iterator[None]:
+    """Be the only one who synchronises this site; :class:`Locked` when somebody is."""
+    path = folder(site) / "air-sync.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(path), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Locked(f"another process synchronises {site.name} already", hint="See: aya air status") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def folder(site: Site) -> Path:
+    return site.root / "run"
+
+
+@dataclass
+class Ears:
+    """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes."""
+
+    open: dict[str, tuple[ExitStack, Connection, Node]] = field(default_factory=dict)
+
+    def listen(self, key: str, node: Node, channel: str) -> None:
+        if key in self.open:
+            return
+        stack = ExitStack()
+        connection = stack.enter_context(node.session(write=True, deadline_s=7 * DAY_S))
+        connection.execute(f"LISTEN {channel}".encode())
+        self.open[key] = (stack, connection, node)
+
+    def close(self, key: str) -> None:
+        if key in self.open:
+            stack, _, _ = self.open.pop(key)
+            try:
+                stack.close()
+            except AyaError as error:
+                log.debug("closing %s: %s", key, error)
+
+    def node(self, key: str) -> Node | None:
+        return self.open[key][2] if key in self.open else None
+
+    def wait(self, seconds: float, wake: int) -> None:
+        """Until somebody speaks, a connection breaks, a signal comes, or the time is over."""
+        files = {connection.fileno(): key for key, (_, connection, _) in self.open.items()}
+        ready, _, _ = select.select([*files, wake], [], [], max(0.0, seconds))
+        for one in ready:
+            if one == wake:
+                os.read(wake, 100)
+                continue
+            try:
+                for _ in self.open[files[one]][1].notifies(timeout=0):
+                    pass
+            except psycopg.Error:
+                self.close(files[one])
+
+
+@dataclass
+class Daemon:
+    """``writer``: makes chunks for what plain SQL wrote here."""
+
+    nodes: Nodes
+    name: str
+    writer: Writer
+    said: status.Said
+    ears: Ears = field(default_factory=Ears)
+    stopping: bool = False
+    pause_s: float = PAUSE_S[0]
+    tidied: float = 0.0
+
+    @property
+    def site(self) -> Site:
+        return self.nodes[self.name].site
+
+    def run(self, wake: int) -> None:
+        while not self.stopping:
+            self.ears.wait(self.once(), wake)
+
+    def once(self) -> float:
+        """One round; how long to wait for the next when nobody speaks."""
+        try:
+            self.ears.listen("here", self.nodes[self.name], "aya_queue")
+            waiting = self._chunks()
+            node = self.ears.node("there") or where.writable(self.nodes)
+            self.ears.listen("there", node, "aya_changes")
+            done = self._turn(node)
+        except (AyaError, psycopg.Error, OSError) as error:
+            return self._offline(error)
+        self.pause_s = PAUSE_S[0]
+        self._report(node, done)
+        return WAITING_S if waiting else POLL_S
+
+    def _chunks(self) -> bool:
+        """Chunks for what was written here, offline too: it is found by a search here at once."""
+        with self.nodes[self.name].session(write=True, deadline_s=600) as here:
+            try:
+                self.writer.write(here)
+            except AyaError as error:
+                self.said.waiting = str(error)
+                return True
+        self.said.waiting = ""
+        return False
+
+    def _turn(self, node: Node) -> Round:
+        with open_ends(self.nodes, self.name, node) as ends:
+            done = turn(ends)
+            if time.monotonic() - self.tidied > TIDY_S or not self.tidied:
+                ends.there.execute("SELECT aya_sync.prune(%s::interval)", (KEEP,))
+                query = "DELETE FROM write_queue WHERE synced AND created_at < now() - %s::interval"
+                ends.here.execute(query, (KEEP,))
+                self.tidied = time.monotonic()
+        return done
+
+    def _offline(self, error: Exception) -> float:
+        self.ears.close("there")
+        said = " ".join(str(error).split())
+        if self.said.online or said != self.said.last_error:
+            log.warning("not synchronised: %s", said)
+        self.said.failed(said)
+        self.said.write(status.path(self.site))
+        pause, self.pause_s = self.pause_s, min(PAUSE_S[1], self.pause_s * 2)
+        return pause * (0.5 + random.random() / 2)
+
+    def _report(self, node: Node, done: Round) -> None:
+        for number, reason in done.pushed.dead:
+            log.error("mutation %d is refused: %s", number, reason)
+        for compared in done.compared:
+            log.warning("compared with %s: %s", node.name, compared)
+        moved = (done.pushed.applied, done.pushed.conflicts, done.pulled.rows)
+        if any(moved) or not self.said.online:
+            log.info("%s: pushed %d, conflicts %d, pulled %d rows", node.name, *moved)
+        self.said.succeeded(node.name)
+        self.said.write(status.path(self.site))
+
+
+def serve(site: Site) -> None:
+    """Run until SIGTERM or SIGINT. :class:`Locked` when a daemon runs already."""
+    nodes = open_nodes(site)
+    name = laptop(site)
+    with alone(site):
+        _log(site.root / "log" / "air-sync.log")
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        daemon = Daemon(nodes, name, Writer(nodes, name), status.Said(pid=os.getpid(), started=status.now()))
+
+        def stop(number: int, frame: object) -> None:
+            daemon.stopping = True
+
+        signal.set_wakeup_fd(writing)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        log.info("started, PID %d", os.getpid())
+        try:
+            daemon.run(reading)
+        finally:
+            signal.set_wakeup_fd(-1)
+            log.info("ended")
+            status.path(site).unlink(missing_ok=True)
+
+
+def _log(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

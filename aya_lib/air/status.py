@@ -1,0 +1,121 @@
+"""What the sync daemon says of itself in a file, and what the laptop's database says beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aya_lib.air.link import Apart, laptop
+from aya_lib.facts.unseen import Missing, seen
+from aya_lib.node.node import open_nodes
+from aya_lib.node.pidfile import living
+from aya_lib.node.sql import rows
+from aya_lib.show import Table
+from aya_lib.site import Site
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def path(site: Site) -> Path:
+    return site.root / "run" / "air-sync.json"
+
+
+@dataclass
+class Said:
+    """The daemon's own file. ``rounds``: that ended well; ``waiting``: why chunks could not be made."""
+
+    pid: int
+    started: str
+    online: bool = False
+    primary: str | None = None
+    rounds: int = 0
+    last_success: str | None = None
+    last_error: str | None = None
+    waiting: str = ""
+
+    def succeeded(self, primary: str) -> None:
+        self.online, self.primary, self.last_success = True, primary, now()
+        self.rounds += 1
+
+    def failed(self, error: str) -> None:
+        self.online, self.last_error = False, error
+
+    def write(self, to: Path) -> None:
+        """Whole or not at all."""
+        beside = to.with_suffix(".new")
+        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        beside.replace(to)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Of the laptop's queue, and the age of the last round that ended with everything here, in seconds."""
+
+    queued: int
+    without_chunks: int
+    dead: int
+    conflicts: int
+    to_fetch: int
+    synced_s: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """``said`` is None when no daemon runs."""
+
+    site: str
+    said: Said | None
+    depth: Depth | Missing
+
+    def json(self) -> dict[str, object]:
+        said = asdict(self.said) if self.said else {"pid": None, "online": False}
+        depth = asdict(self.depth) if isinstance(self.depth, Depth) else {"unseen": str(self.depth)}
+        return {"schema": 1, "site": self.site, **said, **depth}
+
+    def table(self) -> Table:
+        said, depth = self.said, self.depth
+        lines: list[tuple[str, str]] = [("daemon", f"runs, PID {said.pid}, since {said.started}" if said else "does not run")]
+        if said:
+            lines.append(("primary", f"online: {said.primary}" if said.online else "offline"))
+            lines.append(("last round that ended well", said.last_success or "none yet"))
+            lines.append(("last error", said.last_error or "none"))
+            if said.waiting:
+                lines.append(("chunks wait", said.waiting))
+        if isinstance(depth, Depth):
+            lines += [
+                ("queued", str(depth.queued)),
+                ("of these without chunks yet", str(depth.without_chunks)),
+                ("refused (dead letters)", str(depth.dead)),
+                ("conflicts not seen", str(depth.conflicts)),
+                ("rows to fetch again", str(depth.to_fetch)),
+                ("last change pulled", "never" if depth.synced_s is None else f"{depth.synced_s:.0f} s ago"),
+            ]
+        else:
+            lines.append(("the laptop's database", str(depth)))
+        return Table(f"Synchronisation of {self.site}", ("", "observed"), tuple(lines))
+
+
+def look(site: Site) -> Status:
+    """File and database, as they are now. A file whose process is gone is that of a killed daemon, and counts as none."""
+    node = open_nodes(site)[laptop(site)]
+
+    def ask() -> Depth:
+        with node.session() as connection:
+            row = connection.execute("SELECT to_regclass('aya_sync.laptop') IS NOT NULL").fetchone()
+            if not (row and row[0]):
+                raise Apart(f"{node.name} is not set up for synchronisation", hint="Run: aya air prepare")
+            return rows(connection, __package__, "depth", Depth)[0]
+
+    return Status(site.name, _said(path(site)), seen(node.name, "read the queue", ask))
+
+
+def _said(file: Path) -> Said | None:
+    try:
+        said = Said(**json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return said if living(said.pid) else None

@@ -1,0 +1,96 @@
+"""``aya air`` and ``aya serve sync``: the laptop's synchronisation."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from aya_lib.cli import Json, SiteName
+
+air = typer.Typer(help="The laptop: its queue, its conflicts, its synchronisation.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@air.command(epilog="Example: aya air status --site production --json")
+def status(site: SiteName = "lab", as_json: Json = False) -> None:
+    """Does the daemon run, is it online, what waits? Exit 1 when it does not run, is offline, or something was refused."""
+    from aya_lib.air import status as said
+    from aya_lib.show import as_text
+    from aya_lib.site import load_site
+
+    found = said.look(load_site(site))
+    print(json.dumps(found.json(), indent=1) if as_json else as_text(found.table()))
+    well = found.said and found.said.online and isinstance(found.depth, said.Depth) and not found.depth.dead
+    raise typer.Exit(0 if well else 1)
+
+
+@air.command(epilog="Example: aya air prepare --site production")
+def prepare(
+    site: SiteName = "lab", dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, change nothing.")] = False
+) -> None:
+    """Add to the primary and to the laptop what the synchronisation needs. Nothing is interrupted; a second time does nothing."""
+    from aya_lib.air import schema
+    from aya_lib.air.link import laptop
+    from aya_lib.knowledge import where
+    from aya_lib.node.node import open_nodes
+    from aya_lib.show import as_text
+    from aya_lib.site import load_site
+
+    wished = load_site(site)
+    nodes = open_nodes(wished)
+    ends = where.writable(nodes), nodes[laptop(wished)]
+    print(as_text((schema.plan if dry_run else schema.prepare)(*ends).table()))
+
+
+@air.command("sync-now", epilog="Example: aya air sync-now --site production")
+def sync_now(site: SiteName = "lab") -> None:
+    """A whole round now: by the daemon when it runs, here otherwise."""
+    from aya_lib.air import now
+    from aya_lib.site import load_site
+
+    print(now.sync(load_site(site)))
+
+
+@air.command(epilog="Example: aya air conflicts --site production")
+def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
+    """The versions that lost against the primary's, kept whole; shown ones count as seen."""
+    from aya_lib.air import letters
+    from aya_lib.show import as_text
+    from aya_lib.site import load_site
+
+    found = letters.conflicts(load_site(site))
+    print(
+        json.dumps({"schema": 1, "conflicts": [vars(one) for one in found]}, indent=1)
+        if as_json
+        else as_text(letters.table(found))
+    )
+
+
+@air.command(epilog="Example: aya air retry 17")
+def retry(
+    mutation: int = typer.Argument(help="Its number in write_queue; see the log and aya air refused."), site: SiteName = "lab"
+) -> None:
+    """Send a refused mutation again, after what the primary refused has been corrected."""
+    from aya_lib.air import letters
+    from aya_lib.site import load_site
+
+    print(letters.retry(load_site(site), mutation))
+
+
+@air.command(epilog="Example: aya air refused")
+def refused(site: SiteName = "lab") -> None:
+    """The mutations that the primary refused, each with its reason."""
+    from aya_lib.air import letters
+    from aya_lib.show import as_text
+    from aya_lib.site import load_site
+
+    print(as_text(letters.dead_table(letters.dead(load_site(site)))))
+
+
+def sync(site: SiteName = "lab") -> None:
+    """The sync daemon, on the laptop itself: pushes its queue, pulls what the primary changed."""
+    from aya_lib.air.daemon import serve
+    from aya_lib.site import load_site
+
+    serve(load_site(site))

@@ -1,0 +1,101 @@
+"""The daemon as it is run: hears both sides, writes chunks for plain SQL, goes offline and comes back, ends in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from air_work import ask, one, same
+from tests_support import make
+
+from aya_lib import lab as labs
+from aya_lib.air import schema
+from aya_lib.lab import faults
+from aya_lib.node import wait
+from aya_lib.node.node import Nodes, open_nodes
+
+AYA = [sys.executable, "-m", "aya_lib"]
+
+
+@pytest.fixture(scope="module")
+def daemon(place: Path) -> Iterator[tuple[Nodes, subprocess.Popen[str]]]:
+    """A lab with an embedding service, and the daemon of its laptop."""
+    site = make(place, "air-daemon")
+    process: subprocess.Popen[str] | None = None
+    try:
+        labs.up(site)
+        nodes = open_nodes(site)
+        schema.prepare(nodes["ALPHA"], nodes["AIR"])
+        process = subprocess.Popen([*AYA, "serve", "sync", "--site", site.name], text=True, stderr=subprocess.PIPE)
+        until(lambda: status(nodes)["online"], "the daemon is online")
+        yield nodes, process
+    finally:
+        if process and process.poll() is None:
+            process.kill()
+            process.wait()
+        labs.delete(site)
+
+
+def until(look: Callable[[], Any], what: str) -> None:
+    wait.until(look, bool, node="AIR", what=what, deadline_s=30, poll_s=0.05)
+
+
+def aya(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*AYA, *words, "--site", nodes["AIR"].site.name], capture_output=True, text=True, timeout=60)
+
+
+def status(nodes: Nodes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(aya(nodes, "air", "status", "--json").stdout)
+    return found
+
+
+def test_what_changes_on_either_side_is_carried_without_waiting_for_the_poll(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    ask(nodes, "ALPHA", "INSERT INTO documents (content) VALUES ('from the primary')")
+    until(lambda: one(nodes, "AIR", "SELECT count(*) FROM documents WHERE content = 'from the primary'"), "it is here")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Plain SQL on the laptop. It has no chunks yet.')")
+    text = "SELECT count(embedding) FROM documents d JOIN chunks c ON c.document_id = d.id WHERE d.content LIKE 'Plain%'"
+    until(lambda: one(nodes, "ALPHA", text), "it is there, with chunks and embeddings")
+    until(lambda: same(nodes) == [], "both sides are equal")
+
+
+def test_a_second_daemon_is_refused_and_a_round_on_request_wakes_the_first(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    second = aya(nodes, "serve", "sync")
+    assert second.returncode == 3
+    assert "another process synchronises air-daemon already" in second.stderr
+    assert "the daemon ended a round" in aya(nodes, "air", "sync-now").stdout
+
+
+def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_is_back(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    faults.inject(nodes["AIR"].site, "alpha-down")
+    until(lambda: not status(nodes)["online"], "the daemon says that it is offline")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Written while offline.')")
+    until(lambda: status(nodes)["without_chunks"] == 0 and status(nodes)["queued"] == 1, "it can be searched here")
+    shown = aya(nodes, "air", "status")
+    assert shown.returncode == 1
+    assert "offline" in shown.stdout
+    nodes["ALPHA"].supervisor.start("postgresql")
+    until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'Written while offline.'"), "it is there")
+    until(lambda: same(nodes) == [], "both sides are equal")
+    assert aya(nodes, "air", "status").returncode == 0
+
+
+def test_it_ends_in_order_and_the_status_says_that_it_does_not_run(daemon: tuple[Nodes, subprocess.Popen[str]]) -> None:
+    nodes, process = daemon
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    shown = aya(nodes, "air", "status")
+    assert shown.returncode == 1
+    assert "does not run" in shown.stdout
+    assert "pulled 0 rows" in aya(nodes, "air", "sync-now").stdout
+    log = (nodes["AIR"].site.root / "log" / "air-sync.log").read_text()
+    assert "ended" in log
+    assert "Traceback" not in log
