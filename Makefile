@@ -40,6 +40,7 @@ bench: install ## Measure everything (vectors take an hour); keeps results in be
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/knowledge.py
 	$(BIN)/python benchmarks/failover.py
+	$(BIN)/python benchmarks/air.py
 	$(BIN)/python benchmarks/vectors.py
 
 lab-up: install ## Start the lab

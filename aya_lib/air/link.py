@@ -19,6 +19,8 @@ from aya_lib.site import Site
 SCHEMA_VERSION = 1
 DAY_S = 86400
 STEP_S = 120  # of one exchange with the primary, which may be frozen: then the connection is given up
+# A commit must be on disk when it returns, or its position would say more than a crash leaves.
+DURABLE = "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 
 class Apart(AyaError):
@@ -74,8 +76,8 @@ class Ends:
         return position is not None and not survives(position, self.cluster)
 
     def position(self) -> Position:
-        """Where the primary is now: at or after everything that was committed over this session."""
-        row = self.there.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        """Up to where the primary's WAL is on disk: at or after everything that was committed over this session."""
+        row = self.there.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
         return Position(self.cluster.system_identifier, self.cluster.timeline, str(row[0] if row else ""))
 
     @contextmanager
@@ -121,6 +123,7 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
             _follow(nodes, known, found)
             columns = _fitting(name, chosen.name, here, there)
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
+            there.execute(DURABLE)
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
             yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
 

@@ -116,6 +116,8 @@ def _settle(ends: Ends, one: Mutation, outcome: Outcome, position: Position, don
     if outcome.outcome == "applied":
         values = {**vars(one), "new_id": outcome.document_id, "new_version": outcome.document_version, **vars(position)}
         with ends.applying() as here:
+            # In a statement of its own: who writes the document right now is waited for, and its mutation then seen by the next.
+            here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (one.document_id,))
             for name in ("push_rename", "push_done"):
                 here.execute(statement(__package__, name), values)
             if one.document_id is not None and one.document_id < 0:

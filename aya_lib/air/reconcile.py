@@ -62,6 +62,9 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
             waiting = _waiting(here)
             ours = fingerprints(here)
             differing = {row for row in ours.keys() | theirs.keys() if ours.get(row) != theirs.get(row)}
+            # A push whose echo was not pulled yet: its chunks are still the local ones, and give way to the primary's together.
+            echoes = here.execute("SELECT DISTINCT document_id FROM chunks WHERE id < 0 AND document_id > 0").fetchall()
+            differing |= {("d", int(str(row[0]))) for row in echoes}
             only_here = [
                 number
                 for relation, number in differing

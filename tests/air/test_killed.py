@@ -18,7 +18,9 @@ def test_killed_at_any_step_under_writes_on_both_sides_nothing_is_lost_doubled_o
     kills += [("", draw.randint(1, 60)) for _ in kills]
     reached: list[str] = []
     with writers(pair, seed=1) as end:
-        for step, after in kills:
+        for number, (step, after) in enumerate(kills):
+            if number % 4 == 3:  # as after a failover that lost something: everything is compared, beside the writers
+                ask(pair, "AIR", "UPDATE aya_sync.laptop SET lsn = '7F/0'")
             reached.append(killed(pair, step, after))
             assert not reached[-1].startswith(("nothing", "error")), reached[-1]
         last = end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
 import pytest
 from air_work import add, ask, one, rewrite, same, turned
@@ -64,6 +65,27 @@ def test_what_is_written_here_is_searched_here_at_once_and_takes_the_primarys_id
     number = one(pair, "ALPHA", "SELECT id FROM documents WHERE content = 'written offline'")
     assert ask(pair, "AIR", "SELECT id FROM documents WHERE content = 'written offline'") == [(number,)]
     assert one(pair, "AIR", "SELECT document_id FROM aya_sync.renamed WHERE local_id = %s", local) == number
+    assert same(pair) == []
+
+
+def test_while_the_id_changes_a_document_is_there_once_at_every_moment(pair: Nodes) -> None:
+    seen: set[int] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        with pair["AIR"].session(deadline_s=60) as connection:
+            while not stop.is_set():
+                found = connection.execute("SELECT count(*) FROM documents WHERE content LIKE 'watched %'").fetchone()
+                seen.add(int(str(found[0])) if found else -1)
+
+    for number in range(20):
+        writing(pair, "AIR", f"watched {number}")
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    turned(pair)
+    stop.set()
+    watcher.join()
+    assert seen == {20}
     assert same(pair) == []
 
 

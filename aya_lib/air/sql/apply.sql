@@ -46,8 +46,17 @@ SELECT id, content, metadata, category, source, created_at, updated_at, source_u
        created_at = excluded.created_at, updated_at = excluded.updated_at, source_uri = excluded.source_uri,
        content_hash = excluded.content_hash, version = excluded.version;
 -- next
+-- Of a chunk whose text is the same only the rest: its words are not made again, an equal vector is not stored again.
+ANALYZE incoming_chunks;
+-- next
+UPDATE chunks c
+   SET document_id = i.document_id, chunk_index = i.chunk_index, metadata = i.metadata, created_at = i.created_at,
+       embedding = CASE WHEN c.embedding = i.embedding THEN c.embedding ELSE i.embedding END
+  FROM incoming_chunks i WHERE c.id = i.id AND c.chunk_text = i.chunk_text;
+-- next
 INSERT INTO chunks (id, document_id, chunk_text, embedding, chunk_index, metadata, created_at)
-SELECT id, document_id, chunk_text, embedding, chunk_index, metadata, created_at FROM incoming_chunks
+SELECT id, document_id, chunk_text, embedding, chunk_index, metadata, created_at FROM incoming_chunks i
+ WHERE NOT EXISTS (SELECT FROM chunks c WHERE c.id = i.id AND c.chunk_text = i.chunk_text)
     ON CONFLICT (id) DO UPDATE
    SET document_id = excluded.document_id, chunk_text = excluded.chunk_text, embedding = excluded.embedding,
        chunk_index = excluded.chunk_index, metadata = excluded.metadata, created_at = excluded.created_at;
