@@ -88,7 +88,8 @@ BEGIN
     PERFORM pg_notify('aya_queue', '');
 END $$;
 
-CREATE OR REPLACE FUNCTION aya_sync.document_before() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION aya_sync.document_before() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = public, pg_temp AS $$
 BEGIN
     IF aya_sync.applying() THEN
         RETURN NEW;

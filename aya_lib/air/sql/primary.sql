@@ -116,7 +116,7 @@ BEGIN
             ELSIF NOT FOUND THEN
                 outcome := 'gone';
                 RETURN;
-            ELSIF found_version <> base THEN
+            ELSIF found_version IS DISTINCT FROM base THEN
                 outcome := 'conflict';
                 document_version := found_version;
                 RETURN;
