@@ -85,7 +85,8 @@ def refused(site: SiteName = "lab") -> None:
     from aya_lib.show import as_text
     from aya_lib.site import load_site
 
-    print(as_text(letters.dead_table(letters.dead(load_site(site)))))
+    found = letters.dead(load_site(site))
+    print(as_text(letters.dead_table(found)) if found else "Nothing was refused.")
 
 
 def sync(site: SiteName = "lab") -> None:

@@ -73,6 +73,23 @@ def test_a_second_daemon_is_refused_and_a_round_on_request_wakes_the_first(daemo
     assert "the daemon ended a round" in aya(nodes, "air", "sync-now").stdout
 
 
+def test_what_was_refused_is_listed_with_its_reason_and_sent_again_on_request(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    assert aya(nodes, "air", "refused").stdout == "Nothing was refused.\n"
+    ask(nodes, "ALPHA", "ALTER TABLE documents ADD CONSTRAINT polite CHECK (content <> 'rude') NOT VALID")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('rude')")
+    until(lambda: status(nodes)["dead"], "it is refused")
+    assert 'constraint "polite"' in aya(nodes, "air", "refused").stdout
+    assert aya(nodes, "air", "status").returncode == 1
+    ask(nodes, "ALPHA", "ALTER TABLE documents DROP CONSTRAINT polite")
+    number = one(nodes, "AIR", "SELECT id FROM write_queue WHERE state = 'dead'")
+    wrong = aya(nodes, "air", "retry", str(number + 1))
+    assert (wrong.returncode, wrong.stderr) == (2, f"aya: no refused mutation {number + 1}. There are: {number}\n")
+    assert "is queued again" in aya(nodes, "air", "retry", str(number)).stdout
+    until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'rude'"), "it is there")
+    assert json.loads(aya(nodes, "air", "conflicts", "--json").stdout)["conflicts"] == []
+
+
 def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_is_back(daemon: tuple[Nodes, Any]) -> None:
     nodes, _ = daemon
     faults.inject(nodes["AIR"].site, "alpha-down")
