@@ -143,16 +143,13 @@ def _follow(nodes: Nodes, known: Laptop, found: Cluster) -> None:
     position = known.position
     if position is None or position.system_identifier != found.system_identifier or position.timeline <= found.timeline:
         return
-    others = [cluster.look(nodes[name]) for name in found_pair(nodes) if name != found.node]
+    pair = nodes[found.node].site.pair
+    others = [cluster.look(nodes[name]) for name in pair if name != found.node]
     if not all(isinstance(other, Cluster) for other in others):
         raise Apart(
             f"{found.node} is on timeline {found.timeline}, and {position.timeline} was seen: it may be an old primary",
             hint="Nothing is exchanged until the other node of the pair can be seen too. Run verify_replication",
         )
-
-
-def found_pair(nodes: Nodes) -> tuple[str, str]:
-    return next(iter(nodes.values())).site.pair
 
 
 def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:

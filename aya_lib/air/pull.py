@@ -80,7 +80,7 @@ def look(ends: Ends, known: Laptop) -> Batch:
     if old is None or known.log != log or old.xmin < pruned:
         raise Incomplete
     found = ends.there.execute(statement(__package__, "log_new"), {"old": str(old)}).fetchall()
-    if any(relation == b"*" or relation == "*" for _, relation, _ in found):
+    if any(relation == "*" for _, relation, _ in found):
         raise Incomplete
     changes = [(int(str(xid)), str(relation), int(str(number))) for xid, relation, number in found]
     taken, left = _prefix([xid for xid, _, _ in changes])

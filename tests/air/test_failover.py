@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from air_work import add, ask, one, rewrite, same, turned
 from tests_support import passed, step
 
+from aya_lib.air.link import Apart
 from aya_lib.lab import faults
 from aya_lib.node.node import Nodes
 
@@ -49,3 +51,8 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(pai
     kept = ask(pair, "AIR", "SELECT document_id, document ->> 'content' FROM aya_sync.conflicts")
     assert kept == [(lost, "seen by the laptop and lost")]
     assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", common) == "on all three"
+    pair["BETA"].supervisor.stop("postgresql")
+    pair["ALPHA"].supervisor.start("postgresql")  # the old primary, back and alone: as writable as ever
+    with pytest.raises(Apart, match="ALPHA is on timeline 1, and 2 was seen: it may be an old primary"):
+        turned(pair)
+    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'new %'") == 3
