@@ -60,11 +60,9 @@ def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
     from aya_lib.site import load_site
 
     found = letters.conflicts(load_site(site))
-    print(
-        json.dumps({"schema": 1, "conflicts": [vars(one) for one in found]}, indent=1)
-        if as_json
-        else as_text(letters.table(found))
-    )
+    document = {"schema": 1, "conflicts": [vars(one) for one in found]}
+    shown = as_text(letters.table(found)) if found else "No version lost against the primary's."
+    print(json.dumps(document, indent=1) if as_json else shown)
 
 
 @air.command(epilog="Example: aya air retry 17")

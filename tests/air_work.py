@@ -185,6 +185,3 @@ def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str
             content = None
             connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))
     last[chosen] = content
-
-
-__all__ = ["STEPS", "add", "ask", "killed", "one", "rewrite", "same", "turned", "vector", "writers"]

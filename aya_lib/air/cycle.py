@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aya_lib.air import first
 from aya_lib.air import pull as pulls
 from aya_lib.air import push as pushes
-from aya_lib.air.link import Ends
+from aya_lib.air.link import At, Ends
 from aya_lib.air.local import Writer
 from aya_lib.air.pull import Incomplete, Pulled
 from aya_lib.air.push import Pushed
 from aya_lib.air.reconcile import Compared, reconcile
 from aya_lib.errors import AyaError
-
-At = Callable[[str], None]
 
 
 @dataclass

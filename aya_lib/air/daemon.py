@@ -17,10 +17,11 @@ from pathlib import Path
 
 import psycopg
 from filelock import FileLock, Timeout
+from psycopg import sql
 
 from aya_lib.air import status
 from aya_lib.air.cycle import Round, turn
-from aya_lib.air.link import DAY_S, laptop, open_ends
+from aya_lib.air.link import DAY_S, STEP_S, laptop, open_ends, within
 from aya_lib.air.local import Writer
 from aya_lib.errors import AyaError, Locked
 from aya_lib.knowledge import where
@@ -41,7 +42,7 @@ log = logging.getLogger("aya.sync")
 @contextmanager
 def alone(site: Site) -> Iterator[None]:
     """Be the only one who synchronises this site; :class:`Locked` when somebody is."""
-    path = folder(site) / "air-sync.lock"
+    path = status.path(site).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(path), timeout=0)
     try:
@@ -54,10 +55,6 @@ def alone(site: Site) -> Iterator[None]:
         lock.release()
 
 
-def folder(site: Site) -> Path:
-    return site.root / "run"
-
-
 @dataclass
 class Ears:
     """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes."""
@@ -67,10 +64,10 @@ class Ears:
     def listen(self, key: str, node: Node, channel: str) -> None:
         if key in self.open:
             return
-        stack = ExitStack()
-        connection = stack.enter_context(node.session(write=True, deadline_s=7 * DAY_S))
-        connection.execute(f"LISTEN {channel}".encode())
-        self.open[key] = (stack, connection, node)
+        with ExitStack() as stack:
+            connection = stack.enter_context(node.session(write=True, deadline_s=7 * DAY_S))
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            self.open[key] = (stack.pop_all(), connection, node)
 
     def close(self, key: str) -> None:
         if key in self.open:
@@ -148,7 +145,8 @@ class Daemon:
         with open_ends(self.nodes, self.name, node) as ends:
             done = turn(ends)
             if time.monotonic() - self.tidied > TIDY_S or not self.tidied:
-                ends.there.execute("SELECT aya_sync.prune(%s::interval)", (KEEP,))
+                with within(ends.there, STEP_S):
+                    ends.there.execute("SELECT aya_sync.prune(%s::interval)", (KEEP,))
                 query = "DELETE FROM write_queue WHERE synced AND created_at < now() - %s::interval"
                 ends.here.execute(query, (KEEP,))
                 self.tidied = time.monotonic()

@@ -6,18 +6,17 @@ not fit as they are (a chunk whose document came later, a source_uri that is tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
 
 from aya_lib.air import pull
-from aya_lib.air.link import DAY_S, STEP_S, Ends, within
+from aya_lib.air.link import DAY_S, FETCH_S, STEP_S, At, Ends, within
 from aya_lib.air.position import Snapshot
 from aya_lib.node.sql import statement
 
 ROWS = {"documents": 2_000, "chunks": 10_000}  # of one range
-At = Callable[[str], None]
 
 
 def needed(ends: Ends) -> bool:
@@ -60,7 +59,7 @@ def _range(ends: Ends, table: str, columns: Sequence[str]) -> bool:
     known = ends.state()
     after = known.copied_documents if table == "documents" else known.copied_chunks
     name, done = sql.Identifier(table), sql.Identifier(f"copied_{table}")
-    with within(ends.there, STEP_S):
+    with within(ends.there, FETCH_S):
         ids = sql.SQL("SELECT id FROM {} WHERE id > %s ORDER BY id LIMIT %s").format(name)
         query = sql.SQL("SELECT max(id) FROM ({}) AS next").format(ids)
         row = ends.there.execute(query, (after, ROWS[table])).fetchone()
@@ -101,6 +100,3 @@ def _indexes(ends: Ends) -> None:
         if not (there and there[0]):
             with within(ends.here, DAY_S):
                 ends.here.execute(str(text).encode())
-
-
-__all__ = ["copy", "needed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from aya_lib.site import Site
 SCHEMA_VERSION = 1
 DAY_S = 86400
 STEP_S = 120  # of one exchange with the primary, which may be frozen: then the connection is given up
+FETCH_S = 1800  # of one batch of rows, or of reading every row's hash: a slow link must be able to end it
+At = Callable[[str], None]  # told the name of each step as it is reached
 # A commit must be on disk when it returns, or its position would say more than a crash leaves.
 DURABLE = "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off'"
 
@@ -116,14 +118,15 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
     with nodes[name].session(write=True, deadline_s=DAY_S) as here:
         known = state(here)
         chosen = primary or where.writable(nodes)
-        with chosen.session(write=True, deadline_s=DAY_S) as there, within(there, STEP_S):
-            found = cluster.read(chosen.name, there)
-            if found.in_recovery:
-                raise Unreachable(chosen.name, "synchronise", "it is a standby now")
-            _follow(nodes, known, found)
-            columns = _fitting(name, chosen.name, here, there)
+        with chosen.session(write=True, deadline_s=DAY_S) as there:
+            with within(there, STEP_S):
+                found = cluster.read(chosen.name, there)
+                if found.in_recovery:
+                    raise Unreachable(chosen.name, "synchronise", "it is a standby now")
+                _follow(nodes, known, found)
+                columns = _fitting(name, chosen.name, here, there)
+                there.execute(DURABLE)
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
-            there.execute(DURABLE)
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
             yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
 

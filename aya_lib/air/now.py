@@ -23,6 +23,7 @@ def sync(site: Site) -> str:
         with alone(site), open_ends(nodes, name) as ends:
             done = turn(ends, Writer(nodes, name))
             said = f"pushed {done.pushed.applied}, conflicts {done.pushed.conflicts}, refused {len(done.pushed.dead)}"
+            said += f"; chunks wait: {done.waiting}" if done.waiting else ""
             return f"{name} beside {ends.primary}: {said}, pulled {done.pulled.rows} rows"
     except Locked:
         if before is None:

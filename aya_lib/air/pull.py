@@ -3,17 +3,16 @@ time, in one transaction here together with the snapshot up to which everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from aya_lib.air.link import STEP_S, Ends, Laptop, within
+from aya_lib.air.link import FETCH_S, At, Ends, Laptop, within
 from aya_lib.air.position import Position, Snapshot, advanced
 from aya_lib.node.sql import Connection, statement
 
 AT_ONCE = 20_000  # changed rows fetched in one transaction
-At = Callable[[str], None]
 
 
 class Incomplete(Exception):
@@ -48,7 +47,7 @@ def pull(ends: Ends, at: At = lambda step: None) -> Pulled:
 
 def _one(ends: Ends, done: Pulled, at: At) -> bool:
     known = ends.state()
-    with within(ends.there, STEP_S):
+    with within(ends.there, FETCH_S):
         ends.there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             batch = look(ends, known)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from aya_lib.air.link import STEP_S, Ends, within
+from aya_lib.air.link import STEP_S, At, Ends, within
 from aya_lib.air.position import Position
 from aya_lib.node.sql import rows, statement
 
 AT_ONCE = 20  # mutations in one transaction of the primary
-At = Callable[[str], None]  # told the name of each step as it is reached
 
 
 @dataclass(frozen=True)

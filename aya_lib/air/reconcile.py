@@ -6,15 +6,13 @@ primary never heard of is kept among the conflicts before it goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from aya_lib.air import pull
-from aya_lib.air.link import DAY_S, Ends, within
+from aya_lib.air.link import FETCH_S, At, Ends, within
 from aya_lib.air.position import Position, Snapshot, survives
 from aya_lib.node.sql import Connection, rows, statement
 
-At = Callable[[str], None]
 Rows = dict[tuple[str, int], str]  # (relation, id) -> version and hash
 
 
@@ -43,7 +41,7 @@ class Compared:
 
 def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
     """Compare, and write down in one transaction what is to be done; the push and the pull do it."""
-    with within(ends.there, DAY_S):
+    with within(ends.there, FETCH_S):
         ends.there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             row = ends.there.execute(statement(__package__, "log_state")).fetchone()
@@ -54,6 +52,8 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
             lost = _lost(ends)
         finally:
             ends.there.execute("ROLLBACK")
+        # Before anything is locked here: a primary that freezes now keeps nobody on the laptop from writing.
+        position = pull.durable(ends, str(snapshot))
         at("compare: read there")
         with ends.applying() as here:
             here.execute("LOCK TABLE documents, chunks IN SHARE ROW EXCLUSIVE MODE")
@@ -77,7 +77,6 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
                 cursor.executemany(
                     "INSERT INTO aya_sync.refetch (relation, row_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", sorted(differing)
                 )
-            position = pull.durable(ends, str(snapshot))
             pull.remember(here, snapshot, log, position)
             at("compare: written here")
     at("compare: committed here")

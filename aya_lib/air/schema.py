@@ -45,7 +45,8 @@ def version(node: Node, side: Side) -> int | None:
         row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"aya_sync.{table}",)).fetchone()
         if not (row and row[0]):
             return None
-        found = connection.execute(f"SELECT schema_version FROM aya_sync.{table}".encode()).fetchone()
+        query = sql.SQL("SELECT schema_version FROM {}").format(sql.Identifier("aya_sync", table))
+        found = connection.execute(query).fetchone()
         return int(str(found[0])) if found else None
 
 

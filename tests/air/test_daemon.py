@@ -87,6 +87,7 @@ def test_what_was_refused_is_listed_with_its_reason_and_sent_again_on_request(da
     assert (wrong.returncode, wrong.stderr) == (2, f"aya: no refused mutation {number + 1}. There are: {number}\n")
     assert "is queued again" in aya(nodes, "air", "retry", str(number)).stdout
     until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'rude'"), "it is there")
+    assert aya(nodes, "air", "conflicts").stdout == "No version lost against the primary's.\n"
     assert json.loads(aya(nodes, "air", "conflicts", "--json").stdout)["conflicts"] == []
 
 

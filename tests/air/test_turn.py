@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 import pytest
 from air_work import add, ask, one, rewrite, same, turned
 
-from aya_lib.air import schema
+from aya_lib.air import link, schema
 from aya_lib.air.link import Apart
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
@@ -259,6 +260,13 @@ def test_a_connection_that_breaks_in_the_middle_costs_nothing_but_a_second_round
     assert same(pair) == []
     for content in (f"broken at {step}", f"meanwhile at {step}"):
         assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
+
+
+def test_a_round_may_take_longer_than_one_exchange_with_the_primary(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "STEP_S", 0.5)
+    writing(pair, "AIR", "in no hurry")
+    assert turned(pair, lambda step: time.sleep(1.0) if step == "push: taken" else None).pushed.applied == 1
+    assert same(pair) == []
 
 
 def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pair: Nodes) -> None:
