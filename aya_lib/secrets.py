@@ -55,6 +55,22 @@ def find(site: str, name: str) -> Secret | None:
     return Secret(value) if value else None
 
 
+def from_passfile(path: Path, fields: tuple[str, str, str, str]) -> Secret | None:
+    """The password for (host, port, database, role) in a libpq password file, by libpq's rules: the first line that fits counts,
+    ``*`` fits everything, and a file that others may read is passed over. (PostgreSQL's manual, "The Password File".)"""
+    try:
+        if path.stat().st_mode & 0o077:
+            return None
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        parts = [re.sub(r"\\(.)", r"\1", part) for part in re.findall(r"((?:[^:\\]|\\.)*)(?::|$)", line)]
+        if not line.startswith("#") and len(parts) > 4 and all(p in ("*", f) for p, f in zip(parts[:4], fields, strict=True)):
+            return Secret(parts[4])
+    return None
+
+
 def lookup(site: str, name: str) -> Secret:
     """As :func:`find`; raises :class:`SecretMissing` that names both places."""
     secret = find(site, name)

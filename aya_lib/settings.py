@@ -29,3 +29,8 @@ def notebooks() -> Path:
 def runs() -> Path:
     """Executed notebooks and run records: ``AYA_RUNS``, else ``runs/``."""
     return _place("AYA_RUNS", home() / "runs")
+
+
+def here() -> str | None:
+    """The node that this machine is, ``AYA_NODE``: its own services are then reached without ssh. The units set it."""
+    return os.environ.get("AYA_NODE") or None

@@ -36,6 +36,9 @@ class Ssh(Wish):
     user: str | None = Field(None, description="remote account; default: what ssh chooses")
     port: Port | None = Field(None, description="default: what ssh chooses")
     config: Path | None = Field(None, description="an ssh configuration file in place of ~/.ssh/config")
+    fingerprint: Annotated[str, Field(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")] | None = Field(
+        None, description="of its host key, read on the node itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+    )
 
 
 class PostgreSQL(Wish):
@@ -61,16 +64,28 @@ class EmbeddingService(Wish):
     cache_texts: Annotated[int, Field(ge=0)] = Field(10_000, description="texts whose vectors are remembered; 0: none")
 
 
+class SyncDaemon(Wish):
+    unit: str = Field("aya.sync", description="launchd label or systemd unit")
+
+
 class NodeWish(Wish):
     role: Role
-    host: str = Field(description="address under which SQL and HTTP reach the node")
+    host: str = Field(description="address under which SQL and HTTP reach the node; with tunnel: as the node itself reaches it")
     addresses: tuple[str, ...] = Field((), description="its other addresses, to tell a person where it is")
     ssh: Ssh | None = Field(None, description="how to get a shell on it; none: it is this machine")
+    tunnel: bool = Field(False, description="its services listen on its own loopback: others reach them through ssh")
     sudo: bool = Field(False, description="put 'sudo -n' before the commands that need root")
     supervisor: Literal["process", "launchd", "systemd"]
     aya: Path | None = Field(None, description="on the node: the aya command, for its units; default: as on this machine")
     postgresql: PostgreSQL
     embedding: EmbeddingService | None = None
+    sync: SyncDaemon = Field(SyncDaemon(), description="of a laptop: its sync daemon")
+
+    @model_validator(mode="after")
+    def _through(self) -> NodeWish:
+        if self.tunnel and self.ssh is None:
+            raise ValueError("tunnel: true needs ssh, for the tunnel goes through it")
+        return self
 
 
 class Database(Wish):

@@ -26,6 +26,7 @@ from aya_lib.air.local import Writer
 from aya_lib.errors import AyaError, Locked
 from aya_lib.knowledge import where
 from aya_lib.node.node import Node, Nodes, open_nodes
+from aya_lib.node.process import daemon_file
 from aya_lib.node.sql import Connection
 from aya_lib.site import Site
 
@@ -42,7 +43,7 @@ log = logging.getLogger("aya.sync")
 @contextmanager
 def alone(site: Site) -> Iterator[None]:
     """Be the only one who synchronises this site; :class:`Locked` when somebody is."""
-    path = status.path(site).with_suffix(".lock")
+    path = daemon_file(site).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(path), timeout=0)
     try:
@@ -158,7 +159,7 @@ class Daemon:
         if self.said.online or said != self.said.last_error:
             log.warning("not synchronised: %s", said)
         self.said.failed(said)
-        self.said.write(status.path(self.site))
+        self.said.write(daemon_file(self.site))
         pause, self.pause_s = self.pause_s, min(PAUSE_S[1], self.pause_s * 2)
         return pause * (0.5 + random.random() / 2)
 
@@ -171,7 +172,7 @@ class Daemon:
         if any(moved) or not self.said.online:
             log.info("%s: pushed %d, conflicts %d, pulled %d rows", node.name, *moved)
         self.said.succeeded(node.name)
-        self.said.write(status.path(self.site))
+        self.said.write(daemon_file(self.site))
 
 
 def serve(site: Site) -> None:
@@ -196,7 +197,7 @@ def serve(site: Site) -> None:
         finally:
             signal.set_wakeup_fd(-1)
             log.info("ended")
-            status.path(site).unlink(missing_ok=True)
+            daemon_file(site).unlink(missing_ok=True)
 
 
 def _log(path: Path) -> None:

@@ -11,6 +11,7 @@ from aya_lib.air.link import Apart, laptop
 from aya_lib.facts.unseen import Missing, seen
 from aya_lib.node.node import open_nodes
 from aya_lib.node.pidfile import living
+from aya_lib.node.process import daemon_file
 from aya_lib.node.sql import rows
 from aya_lib.show import Table
 from aya_lib.site import Site
@@ -18,10 +19,6 @@ from aya_lib.site import Site
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def path(site: Site) -> Path:
-    return site.root / "run" / "air-sync.json"
 
 
 @dataclass
@@ -110,7 +107,7 @@ def look(site: Site) -> Status:
                 raise Apart(f"{node.name} is not set up for synchronisation", hint="Run: aya air prepare")
             return rows(connection, __package__, "depth", Depth)[0]
 
-    return Status(site.name, _said(path(site)), seen(node.name, "read the queue", ask))
+    return Status(site.name, _said(daemon_file(site)), seen(node.name, "read the queue", ask))
 
 
 def _said(file: Path) -> Said | None:

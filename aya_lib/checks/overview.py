@@ -8,6 +8,7 @@ from aya_lib.checks.check import judge as judge_fact
 from aya_lib.facts.overview import NodeSeen, Overview
 from aya_lib.facts.replication import Receiver, Sender
 from aya_lib.facts.unseen import Down, Missing
+from aya_lib.node.supervisor import ServiceState
 from aya_lib.site import Site
 
 
@@ -105,4 +106,7 @@ def _absent(node: NodeSeen, why: str) -> Missing:
 
 
 def _other(node: NodeSeen) -> list[Check]:
-    return [cluster.answers(node), *embedding(node)]
+    """A laptop. Its services are there once air_setup has run; one that is stopped is nobody's worry here."""
+    service = node.embedding
+    stopped = service is not None and isinstance(service.process, ServiceState) and service.process.status == "stopped"
+    return [cluster.answers(node), *([] if stopped else embedding(node))]

@@ -36,11 +36,16 @@ class Client:
 
     def __init__(self, node: Node, *, timeout_s: float = 120, patience_s: float = 20) -> None:
         assert node.embedding_url
-        self.node, self.url, self.timeout_s, self.patience_s = node.name, node.embedding_url, timeout_s, patience_s
+        self.at, self.url, self.timeout_s, self.patience_s = node, node.embedding_url, timeout_s, patience_s
+
+    @property
+    def node(self) -> str:
+        return self.at.name
 
     def served(self) -> Served:
         """What it runs. :class:`Unreachable` when it is not healthy."""
-        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=min(self.timeout_s, 10))
+        limit, door = min(self.timeout_s, 10), self.at.embedding_door
+        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=limit, door=door)
         if status != 200:
             raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
         return Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
@@ -71,7 +76,8 @@ class Client:
         url, give_up = f"{self.url}{path}", time.monotonic() + self.patience_s
         while True:
             try:
-                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body)
+                door = self.at.embedding_door
+                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body, door=door)
                 error = Unreachable(self.node, f"POST {url}", f"status {status}: {said.get('detail')}")
             except Unreachable as unreachable:
                 status, said, error = 503, {}, unreachable

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aya_lib.errors import SiteError
 from aya_lib.facts import cluster, standing
 from aya_lib.facts.cluster import Cluster, Files
 from aya_lib.facts.standing import Standing
 from aya_lib.facts.unseen import Missing, Unseen
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node, Nodes, on_the_spot
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ def look(nodes: Nodes, name: str) -> Guarded:
     peer = next((other for other in here.site.pair if other != name), None) if name in here.site.pair else None
     ask = peer is not None and isinstance(files, Files) and not files.standby_signal and files.fenced is None
     return Guarded(name, files, known, peer, cluster.look(nodes[str(peer)]) if ask else None)
-
-
-def on_the_spot(node: Node) -> Node:
-    """The same node, reached as this machine."""
-    return replace(node, wish=node.wish.model_copy(update={"ssh": None}))
 
 
 def _standing(node: Node) -> Standing | Unseen:

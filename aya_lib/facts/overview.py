@@ -148,6 +148,8 @@ def _embedding(service: Embedding | None) -> Cell:
         return ""
     if service.runs == "primary" and isinstance(service.health, Down):
         return "not wanted here now"
+    if service.runs == "laptop" and isinstance(service.process, ServiceState) and service.process.status == "stopped":
+        return "stopped"
     if isinstance(service.health, Health):
         return Badge("passed" if service.health.status == "healthy" else "warning", service.health.status)
     return Badge(_tone(service.health), _word(service.health))

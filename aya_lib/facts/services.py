@@ -34,7 +34,7 @@ class Embedding:
     process: ServiceState | Missing
     listener: Listener | Missing | None
     health: Health | Missing
-    runs: str = "always"  # or only while the node is the primary
+    runs: str = "always"  # or only while the node is the primary, or laptop: once it is set up
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
         lost or look_process(node, "embedding"),
         lost or look_listener(node, port),
         look_health(node, node.embedding_url),
-        node.wish.embedding.runs,
+        "laptop" if node.wish.role == "laptop" else node.wish.embedding.runs,
     )
 
 
 def look_health(node: Node, url: str) -> Health | Missing:
     def ask() -> Health:
-        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=node.site.deadlines.http_s)
+        limit = node.site.deadlines.http_s
+        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, door=node.embedding_door)
         return Health(status, str(said.get("status")), said.get("model"), said.get("dimension"), said.get("error"))
 
     return seen(node.name, f"GET {url}/health", ask)
@@ -97,7 +98,8 @@ def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector 
     def ask() -> Vector:
         started = time.perf_counter()
         body = {"text": text}
-        status, said = http.ask(node.name, "POST", tried, timeout_s=node.site.deadlines.http_s, body=body)
+        limit = node.site.deadlines.http_s
+        status, said = http.ask(node.name, "POST", tried, timeout_s=limit, body=body, door=node.embedding_door)
         milliseconds = (time.perf_counter() - started) * 1000
         if status != 200 or "embedding" not in said:
             raise Unreachable(node.name, f"POST {tried}", f"status {status}: {said.get('detail', said)}")

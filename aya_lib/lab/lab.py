@@ -62,10 +62,11 @@ def down(site: Site) -> None:
     for process in _processes(site):
         thaw(process.pid)
     for name in reversed(list(nodes)):
-        if nodes[name].wish.embedding:
-            nodes[name].supervisor.stop("embedding")
+        keeps = nodes[name].supervisor
+        for service in [service for service in keeps.units if service != "postgresql"]:
+            keeps.stop(service)
         if nodes[name].data_directory.exists():
-            nodes[name].supervisor.stop("postgresql")
+            keeps.stop("postgresql")
     for process in _processes(site):
         end(process.pid, site.name, site.deadlines.command_s)
     left = _processes(site)

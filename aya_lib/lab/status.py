@@ -15,7 +15,7 @@ from aya_lib.site import Site
 class Line:
     node: str
     service: str
-    port: int
+    port: int | None
     state: ServiceState
 
 
@@ -32,7 +32,7 @@ class LabStatus(Shown):
                 Badge("passed" if line.state.status == "running" else "failed", line.state.status),
                 line.node,
                 line.service,
-                f"127.0.0.1:{line.port}",
+                f"127.0.0.1:{line.port}" if line.port else "",
                 str(line.state.pid or ""),
                 line.state.detail,
             )
@@ -47,6 +47,10 @@ def status(site: Site) -> LabStatus:
     lines = []
     for name, node in open_nodes(site).items():
         lines.append(Line(name, "postgresql", node.wish.postgresql.port, node.supervisor.state("postgresql")))
-        if node.wish.embedding:
-            lines.append(Line(name, "embedding", node.wish.embedding.port, node.supervisor.state("embedding")))
+        for service in [service for service in node.supervisor.units if service != "postgresql"]:
+            state = node.supervisor.state(service)
+            if node.wish.role == "laptop" and state.status == "stopped":
+                continue  # it is there once air_setup has run
+            port = node.wish.embedding.port if service == "embedding" and node.wish.embedding else None
+            lines.append(Line(name, service, port, state))
     return LabStatus(site, tuple(lines))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +14,29 @@ from aya_lib.node.deadline import Watch
 from aya_lib.node.sql import NotListening
 
 
-def ask(node: str, method: str, url: str, *, timeout_s: float, body: object = None) -> tuple[int, dict[str, Any]]:
-    """The HTTP status and the JSON object that came back. No proxy, no redirect.
+class Door(http.client.HTTPConnection):
+    """HTTP through a Unix socket, such as the end of a tunnel."""
+
+    def __init__(self, path: Path, host: str, timeout: float) -> None:
+        super().__init__(host, timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+def ask(
+    node: str, method: str, url: str, *, timeout_s: float, body: object = None, door: Path | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The HTTP status and the JSON object that came back. No proxy, no redirect. ``door``: a socket that leads to the service.
 
     Raises :class:`NotListening`, :class:`DeadlinePassed`, :class:`Unreachable` (reset, or no JSON object).
     """
     parts, tried = urlsplit(url), f"{method} {url}"
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout_s)
+    host, port = parts.hostname or "", parts.port or 80
+    connection = Door(door, host, timeout_s) if door else http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.connect()
     except ConnectionRefusedError:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import psutil
 from filelock import FileLock, Timeout
 
 from aya_lib import settings
@@ -115,18 +116,16 @@ class Keepalive:
         """See that the node's keeper runs, when there is something to keep."""
         if not self.services() or self.keeper().status in ("running", "frozen"):
             return
-        process = pidfile.spawn(self.command, self.log)
-        try:
-            wait.until(
-                self.keeper,
-                lambda keeper: keeper.status == "running",
-                node=self.here.name,
-                what=f"its keeper runs (log: {self.log})",
-                deadline_s=self.here.site.deadlines.start_s,
-            )
-        finally:
-            process.poll()  # a second one ends at once, and is reaped
-            process.returncode = 0  # it is meant to outlive us: nothing waits for its end
+        process = pidfile.spawn(self.here, self.command, self.log)
+        wait.until(
+            self.keeper,
+            lambda keeper: keeper.status == "running",
+            node=self.here.name,
+            what=f"its keeper runs (log: {self.log})",
+            deadline_s=self.here.site.deadlines.start_s,
+        )
+        with suppress(psutil.Error):
+            process.wait(0)  # a second one ends at once, and is reaped
 
     @property
     def _name(self) -> str:

@@ -6,10 +6,11 @@ import os
 import pwd
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from aya_lib import settings
 from aya_lib.node import sql
 from aya_lib.node.shell import Local, Output, Shell, unprivileged
 from aya_lib.node.supervisor import Supervisor
@@ -35,6 +36,8 @@ class Node:
         units = {"postgresql": self.wish.postgresql.unit}
         if self.wish.embedding:
             units["embedding"] = self.wish.embedding.unit
+        if self.wish.role == "laptop":
+            units["sync"] = self.wish.sync.unit
         if self.wish.supervisor != "process":
             units["status"] = "aya.status.timer" if self.wish.supervisor == "systemd" else "aya.status"
         if self.wish.supervisor == "launchd":
@@ -68,6 +71,17 @@ class Node:
         """Base URL of the node's embedding service; None when the site wishes none here."""
         return f"http://{self.wish.embedding.host}:{self.wish.embedding.port}" if self.wish.embedding else None
 
+    @property
+    def embedding_door(self) -> Path | None:
+        """:meth:`door` to the node's embedding service."""
+        return self.door(self.wish.embedding.port) if self.wish.embedding else None
+
+    def door(self, port: int) -> Path | None:
+        """The socket here through which a tunnelled node's own loopback port is reached; None: it is reached by its address."""
+        from aya_lib.node.ssh import Ssh
+
+        return self.shell.forward(port) if self.wish.tunnel and isinstance(self.shell, Ssh) else None
+
     def session(
         self,
         *,
@@ -95,5 +109,11 @@ Nodes = Mapping[str, Node]
 
 
 def open_nodes(site: Site) -> dict[str, Node]:
-    """The site's nodes by name, in the site's order."""
-    return {name: Node(name, wish, site) for name, wish in site.nodes.items()}
+    """The site's nodes by name, in the site's order. The one that this machine is (``AYA_NODE``) is reached without ssh."""
+    nodes = {name: Node(name, wish, site) for name, wish in site.nodes.items()}
+    return {name: on_the_spot(node) if name == settings.here() else node for name, node in nodes.items()}
+
+
+def on_the_spot(node: Node) -> Node:
+    """The same node, reached as this machine."""
+    return replace(node, wish=node.wish.model_copy(update={"ssh": None, "tunnel": False}))

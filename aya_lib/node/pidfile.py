@@ -12,11 +12,15 @@ import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from aya_lib import settings
 from aya_lib.node.supervisor import ServiceState
+
+if TYPE_CHECKING:
+    from aya_lib.node.node import Node
 
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 
@@ -76,14 +80,20 @@ def alive(process: psutil.Process) -> ServiceState:
     return ServiceState("frozen" if frozen else "running", process.pid, since, "stopped by a signal" if frozen else "")
 
 
-def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that is to outlive us: in a session of its own, its output in a log, with our sites."""
+def spawn(node: Node, command: Sequence[str], log: Path) -> psutil.Process:
+    """Start a program of ``node`` that is to outlive us: in a session of its own, its output in a log, with our sites. On a node
+    with ssh it is started there; the process table is shared (see :mod:`aya_lib.node.process`)."""
+    from aya_lib.node.ssh import Ssh
+
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "AYA_PARAMETERS": str(settings.parameters())}
+    places = {"AYA_PARAMETERS": str(settings.parameters()), "AYA_NODE": node.name}
+    if isinstance(node.shell, Ssh):
+        return psutil.Process(node.shell.spawn(command, log, places))
+    words: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "cwd": "/", "env": {**os.environ, **places}}
     with log.open("ab") as out:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/", env=environment
-        )
+        process = subprocess.Popen(command, stdout=out, stderr=out, **words)
+    process.returncode = 0  # it is meant to outlive us: nothing waits for its end
+    return psutil.Process(process.pid)
 
 
 def thaw(pid: int) -> None:

@@ -1,12 +1,13 @@
 """The supervisor of a lab: plain processes with PID files that are never trusted blindly.
 
 PostgreSQL is started and stopped by its own pg_ctl. A service that is enabled is started again by the node's keeper when it
-died; see :mod:`aya_lib.node.keepalive`.
+died; see :mod:`aya_lib.node.keepalive`. A node with ``ssh`` is a host in a network namespace of this machine: what is started
+on it is started through its own sshd, and seen in the process table that it shares with us.
 """
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,25 +21,34 @@ from aya_lib import settings
 from aya_lib.errors import AyaError, CommandFailed, UsageError
 from aya_lib.node import pidfile, shell, wait
 from aya_lib.node.keepalive import Keepalive
-from aya_lib.node.listeners import local_listener
+from aya_lib.node.listeners import local_listener, remote_listener
 from aya_lib.node.supervisor import Action, Listener, ServiceState
+from aya_lib.site import Site
 
 if TYPE_CHECKING:
     from aya_lib.node.node import Node
 
 
+def daemon_file(site: Site) -> Path:
+    """What the sync daemon says of itself, as JSON; it is gone when the daemon ended in order."""
+    return site.root / "run" / "sync-daemon.json"
+
+
 @dataclass(frozen=True)
 class Processes:
-    """``postgresql`` and ``embedding`` of one node of this machine."""
+    """``postgresql``, ``embedding`` and ``sync`` of one node of this machine."""
 
     here: Node
     units: Mapping[str, str]
 
     def state(self, service: str) -> ServiceState:
-        return self._postgres() if service == "postgresql" else self._embedding()
+        if service == "postgresql":
+            return self._postgres()
+        path = self.pid_file(service)
+        return pidfile.state(path, self.command(service)) if path.exists() else self._unclaimed(service)
 
     def listener(self, port: int) -> Listener | None:
-        return local_listener(self.here.shell, port)
+        return remote_listener(self.here.shell, port) if self.here.wish.ssh else local_listener(self.here.shell, port)
 
     def describe(self, action: Action, service: str) -> str:
         if action in ("enable", "disable"):
@@ -46,8 +56,9 @@ class Processes:
             return f"{'echo on >' if action == 'enable' else 'rm -f'} {mark}"
         if service == "postgresql":
             return f"pg_ctl {action} -D {self.here.data_directory}"
-        serve = f"aya serve embedding --site {self.here.site.name} --node {self.here.name}"
-        stop = f"kill -TERM $(jq .pid {self.pid_file})"
+        serve = f"aya serve {service} --site {self.here.site.name}"
+        serve += "" if service == "sync" else f" --node {self.here.name}"
+        stop = f"kill -TERM $(jq .pid {self.pid_file(service)})"
         return {"start": serve, "stop": stop, "restart": f"{stop}; {serve}"}[action]
 
     def start(self, service: str) -> None:
@@ -62,7 +73,7 @@ class Processes:
         if service == "postgresql":
             self._start_postgres()
         else:
-            self._start_embedding()
+            self._start_plain(service)
 
     def stop(self, service: str) -> None:
         with self.keep.acting(service, "stopped"):
@@ -78,7 +89,7 @@ class Processes:
             self._pg_ctl("stop", "-m", "fast")
         else:
             pidfile.end(state.pid, self.here.name, self.here.site.deadlines.command_s)
-            self.pid_file.unlink(missing_ok=True)
+            self.pid_file(service).unlink(missing_ok=True)
 
     @cached_property
     def keep(self) -> Keepalive:
@@ -98,19 +109,18 @@ class Processes:
         self.stop(service)
         self.start(service)
 
-    @property
-    def pid_file(self) -> Path:
-        return self.here.site.root / "run" / f"{self.here.name.lower()}-embedding.pid"
+    def pid_file(self, service: str) -> Path:
+        return self.here.site.root / "run" / f"{self.here.name.lower()}-{service}.pid"
 
-    @property
-    def log(self) -> Path:
-        return self.here.site.root / "log" / f"{self.here.name.lower()}-embedding.log"
+    def log(self, service: str) -> Path:
+        return self.here.site.root / "log" / f"{self.here.name.lower()}-{service}.log"
 
-    @property
-    def command(self) -> list[str]:
-        """The argument list of the node's embedding service."""
-        site = settings.parameters() / self.here.site.name / "site.yaml"
-        return [sys.executable, "-m", "aya_lib.embedding", "--site", str(site), "--node", self.here.name]
+    def command(self, service: str) -> list[str]:
+        """The argument list of a service other than PostgreSQL."""
+        site = str(settings.parameters() / self.here.site.name / "site.yaml")
+        if service == "sync":
+            return [sys.executable, "-m", "aya_lib", "serve", "sync", "--site", site]
+        return [sys.executable, "-m", "aya_lib.embedding", "--site", site, "--node", self.here.name]
 
     def _postgres(self) -> ServiceState:
         text = shell.read(self.here.shell, self.here.data_directory / "postmaster.pid", account=self.here.account)
@@ -131,13 +141,9 @@ class Processes:
             stale = self.here.data_directory / "postmaster.pid"
             self.here.shell.run(["rm", "-f", str(stale)], account=self.here.account).checked()
         try:
-            self._pg_ctl("start", "-s", "-l", str(self._postgres_log))
+            self._pg_ctl("start", "-s", "-l", str(self.log("postgresql")))
         except CommandFailed as error:
-            raise CommandFailed(self.here.name, error.argv, error.status, self._last_words(self._postgres_log)) from None
-
-    @property
-    def _postgres_log(self) -> Path:
-        return self.here.site.root / "log" / f"{self.here.name.lower()}-postgresql.log"
+            raise CommandFailed(self.here.name, error.argv, error.status, self._last_words("postgresql")) from None
 
     def _pg_ctl(self, *arguments: str) -> None:
         seconds = self.here.site.deadlines.start_s
@@ -145,42 +151,56 @@ class Processes:
         command = ("pg_ctl", arguments[0], "-D", directory, "-w", "-t", str(int(seconds)), *arguments[1:])
         self.here.postgresql(*command, timeout_s=seconds + 5).checked()
 
-    def _embedding(self) -> ServiceState:
-        return pidfile.state(self.pid_file, self.command) if self.pid_file.exists() else self._unclaimed()
+    def _port(self, service: str) -> int | None:
+        """The TCP port that the service listens on; None: it listens on none."""
+        return self.here.wish.embedding.port if service == "embedding" and self.here.wish.embedding else None
 
-    def _unclaimed(self) -> ServiceState:
+    def _unclaimed(self, service: str) -> ServiceState:
         """Without a PID file: a process with exactly our command on our port is ours, spawned by a run that was killed."""
-        holder = self.listener(self.here.wish.embedding.port) if self.here.wish.embedding else None
+        port = self._port(service)
+        holder = self.listener(port) if port else None
         process = pidfile.living(holder.pid) if holder and holder.pid else None
-        if process is None or not pidfile.alike(pidfile.cmdline(process), self.command):
+        if process is None or not pidfile.alike(pidfile.cmdline(process), self.command(service)):
             return ServiceState("stopped")
-        pidfile.claim(self.pid_file, process, pidfile.cmdline(process))
+        pidfile.claim(self.pid_file(service), process, pidfile.cmdline(process))
         return pidfile.alive(process)
 
-    def _start_embedding(self) -> None:
-        if self.here.wish.embedding is None:
+    def _start_plain(self, service: str) -> None:
+        if service == "embedding" and self.here.wish.embedding is None:
             raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
-        port = self.here.wish.embedding.port
-        holder = self.listener(port)
+        port = self._port(service)
+        holder = self.listener(port) if port else None
         if holder:
             held = f"port {port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
-        process = pidfile.spawn(self.command, self.log)
-        pidfile.claim(self.pid_file, psutil.Process(process.pid), self.command)
-        self._wait_until_it_listens(process, port)
-        process.returncode = 0  # it is meant to outlive us: nothing waits for its end
+        process = pidfile.spawn(self.here, self.command(service), self.log(service))
+        pidfile.claim(self.pid_file(service), process, self.command(service))
+        self._wait_until_it_serves(service, process, port)
 
-    def _wait_until_it_listens(self, process: subprocess.Popen[bytes], port: int) -> None:
-        wait.until(
-            lambda: process.poll() is not None or self.listener(port) is not None,
-            lambda done: done,
+    def _wait_until_it_serves(self, service: str, process: psutil.Process, port: int | None) -> None:
+        """A service with a port listens; the sync daemon has said that it is there."""
+
+        def serves() -> bool:
+            return self.listener(port) is not None if port else _says(self.here.site, process.pid)
+
+        found = wait.until(
+            lambda: "ended" if pidfile.living(process.pid) is None else "serves" if serves() else "",
+            bool,
             node=self.here.name,
-            what=f"the embedding service listens on port {port}",
+            what=f"{service} listens on port {port}" if port else f"{service} runs",
             deadline_s=self.here.site.deadlines.start_s,
         )
-        if process.poll() is not None:
-            self.pid_file.unlink(missing_ok=True)
-            raise CommandFailed(self.here.name, self.command, process.returncode, self._last_words(self.log))
+        if found == "ended":
+            self.pid_file(service).unlink(missing_ok=True)
+            raise AyaError(f"{self.here.name}: {service} ended at once: {self._last_words(service)}", hint=str(self.log(service)))
 
-    def _last_words(self, log: Path) -> str:
+    def _last_words(self, service: str) -> str:
+        log = self.log(service)
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]) if log.exists() else "no log"
+
+
+def _says(site: Site, pid: int) -> bool:
+    try:
+        return bool(json.loads(daemon_file(site).read_text(encoding="utf-8"))["pid"] == pid)
+    except (FileNotFoundError, ValueError, KeyError):
+        return False

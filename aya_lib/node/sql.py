@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, LiteralString, TypeVar
 
 import psycopg
@@ -74,10 +75,11 @@ def _connect(node: Node, where: str, database: str | None, role: str | None, wri
     limits, wish = node.site.deadlines, node.site.database
     options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
     role = role or wish.owner
-    password = secrets.find(node.site.name, f"{role} password") if wish.passfile is None and _no_passfile() else None
     try:
+        door = node.door(node.wish.postgresql.port)
+        password = _password(node, database or wish.name, role)
         return psycopg.connect(
-            host=node.wish.host,
+            host=str(door.parent) if door else node.wish.host,
             port=node.wish.postgresql.port,
             dbname=database or wish.name,
             user=role,
@@ -103,6 +105,8 @@ def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
         return NotListening(node.name, where, "connection refused")
     if any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting")):
         return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
+    if node.wish.tunnel and "closed the connection" in message and node.supervisor.listener(node.wish.postgresql.port) is None:
+        return NotListening(node.name, where, "nobody listens there")
     if "password" in message:
         name = f"{role} password"
         return Unreachable(
@@ -114,8 +118,17 @@ def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
     return Unreachable(node.name, where, secrets.mask(message))
 
 
-def _no_passfile() -> bool:
-    return not os.environ.get("PGPASSFILE") and not os.path.exists(os.path.expanduser("~/.pgpass"))
+def _password(node: Node, database: str, role: str) -> secrets.Secret | None:
+    """None: libpq finds it in the password file by itself. It cannot for a tunnel, where the host's name is a socket's; the
+    line in the file is then that of the name by which ssh reaches the node."""
+    wished = node.site.database.passfile
+    path = node.site.path(wished) if wished else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
+    if wished is None and not path.exists():
+        return secrets.find(node.site.name, f"{role} password")
+    if node.wish.tunnel and node.wish.ssh:
+        fields = (node.wish.ssh.host, str(node.wish.postgresql.port), database, role)
+        return secrets.from_passfile(path, fields) or secrets.find(node.site.name, f"{role} password")
+    return None
 
 
 def _message(error: psycopg.Error) -> str:

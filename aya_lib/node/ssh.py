@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +77,7 @@ class Ssh:
             "ControlMaster": "auto",
             "ControlPath": str(_sockets() / f"%C-{self._configuration}"),
             "ControlPersist": str(PERSIST_S),
+            "StreamLocalBindUnlink": "yes",  # a socket whose connection is gone does not stand in the way
         }
         words = ["ssh", *(["-F", str(self.wish.config)] if self.wish.config else [])]
         words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
@@ -86,7 +87,33 @@ class Ssh:
     @property
     def _configuration(self) -> str:
         """Another configuration is another connection, also to the same host: it may trust other keys."""
-        return hashlib.sha256(str(self.wish.config).encode()).hexdigest()[:8]
+        return _short(str(self.wish.config))
+
+    @property
+    def _destination(self) -> str:
+        return _short(f"{self.wish.config} {self.wish.user} {self.wish.host} {self.wish.port}")
+
+    def forward(self, port: int) -> Path:
+        """A Unix socket here behind which the node's own loopback ``port`` is, named as libpq looks for it: ``.s.PGSQL.<port>``.
+
+        It belongs to the shared connection, whose end takes it away; asked for twice it is the same. Only this account may
+        enter it. :class:`Unreachable` as :meth:`run`.
+        """
+        path = _sockets() / self._destination / f".s.PGSQL.{port}"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        words = [*self.command, "-O", "forward", "-L", f"{path}:127.0.0.1:{port}", "--", self.wish.host]
+        if Local(self.node).run(words).status != 0:  # no connection that could be shared yet
+            self.run(["true"], timeout_s=2 * CONNECT_S)
+            output = Local(self.node).run(words)
+            if output.status != 0:
+                raise self._failure(output.stderr)
+        return path
+
+    def spawn(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
+        """Start a program on the node that outlives us, in a session of its own; its PID there."""
+        words = [*(f"{name}={value}" for name, value in environment.items()), *command]
+        script = 'log=$1; shift; cd /; setsid nohup env "$@" </dev/null >>"$log" 2>&1 & echo $!'
+        return int(self.run(["sh", "-c", script, "sh", str(log), *words]).checked().stdout)
 
     def close(self) -> None:
         """End the shared connection, if there is one."""
@@ -101,6 +128,10 @@ class Ssh:
                 return Unreachable(self.node, tried, reason, hint=hint.format(self.wish.host))
         last = [line for line in stderr.splitlines() if line.strip()]
         return Unreachable(self.node, tried, last[-1] if last else "ssh ended without a word")
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _sockets() -> Path:

@@ -23,6 +23,7 @@ SYSTEMD = Path("/etc/systemd/system")
 LAUNCHD = Path("/Library/LaunchDaemons")
 STATUS_EVERY_S = 300
 RETRY_S = 10  # between two starts of a PostgreSQL that does not stay up, or that the guard refuses
+WANTED = [("WantedBy", "multi-user.target")]
 STOP_S = 300  # for the checkpoint of an orderly stop
 
 
@@ -70,6 +71,10 @@ class Home:
     @property
     def serve(self) -> list[str]:
         return [self.aya, "serve", "embedding", "--site", self.site.name, "--node", self.name]
+
+    @property
+    def sync(self) -> list[str]:
+        return [self.aya, "serve", "sync", "--site", self.site.name]
 
     @property
     def status(self) -> list[str]:
@@ -131,15 +136,19 @@ def _systemd(home: Home) -> tuple[Unit, ...]:
                     ("Restart", "on-failure"),
                     ("RestartSec", str(RETRY_S)),
                 ],
-                Install=[("WantedBy", "multi-user.target")],
+                Install=WANTED,
             ),
         )
     ]
     if wish.embedding:
         service = [("Type", "exec"), *_as(home), ("ExecStart", _line(home.serve)), ("Restart", "always"), ("RestartSec", "2")]
         unit = [("Description", f"Embedding service on {where}"), ("After", "network.target"), ("StartLimitIntervalSec", "0")]
-        text = _ini(Unit=unit, Service=service, Install=[("WantedBy", "multi-user.target")])
+        text = _ini(Unit=unit, Service=service, Install=WANTED)
         found.append(Unit("embedding", _service_file(wish.embedding.unit), text))
+    if wish.role == "laptop":
+        service = [("Type", "exec"), *_as(home), ("ExecStart", _line(home.sync)), ("Restart", "always"), ("RestartSec", "5")]
+        unit = [("Description", f"Sync daemon on {where}"), ("After", "network.target"), ("StartLimitIntervalSec", "0")]
+        found.append(Unit("sync", _service_file(wish.sync.unit), _ini(Unit=unit, Service=service, Install=WANTED)))
     look = [("Type", "oneshot"), *_as(home), ("ExecStart", _line(home.status))]
     title = ("Description", f"Status of site {home.site.name}, seen from {home.name}")
     often = [("OnBootSec", "60"), ("OnUnitActiveSec", str(STATUS_EVERY_S)), ("AccuracySec", "1s")]
@@ -150,7 +159,8 @@ def _systemd(home: Home) -> tuple[Unit, ...]:
 
 
 def _as(home: Home) -> list[tuple[str, str]]:
-    return [("User", home.account), ("EnvironmentFile", f"-{_percent(str(home.environment))}"), ("NoNewPrivileges", "yes")]
+    secrets = ("EnvironmentFile", f"-{_percent(str(home.environment))}")
+    return [("User", home.account), ("Environment", _word(f"AYA_NODE={home.name}")), secrets, ("NoNewPrivileges", "yes")]
 
 
 def _ini(**sections: list[tuple[str, str]]) -> str:
@@ -190,6 +200,9 @@ def _launchd(home: Home) -> tuple[Unit, ...]:
     if wish.embedding:
         script = f"exec {shlex.join(home.serve)}\n"
         found.append(_plist(home, "embedding", wish.embedding.unit, script, {"RunAtLoad": True, "KeepAlive": True}))
+    if wish.role == "laptop":
+        script = f"exec {shlex.join(home.sync)}\n"
+        found.append(_plist(home, "sync", wish.sync.unit, script, {"RunAtLoad": True, "KeepAlive": True}))
     script = f"exec {shlex.join(home.status)}\n"
     found.append(_plist(home, "status", "aya.status", script, {"RunAtLoad": True, "StartInterval": STATUS_EVERY_S}))
     return tuple(found)
@@ -201,7 +214,8 @@ def _plist(home: Home, service: str, label: str, script: str, more: dict[str, An
         "Label": label,
         "ProgramArguments": ["/bin/sh", "-c", f"if [ -r {secrets} ]; then set -a; . {secrets}; set +a; fi\n{script}"],
         "UserName": home.account,
-        "EnvironmentVariables": {"LC_ALL": "C"},  # without a locale PostgreSQL refuses to start on macOS
+        # Without a locale PostgreSQL refuses to start on macOS. The node reaches its own services without ssh.
+        "EnvironmentVariables": {"LC_ALL": "C", "AYA_NODE": home.name},
         "StandardOutPath": f"/var/log/{label}.log",
         "StandardErrorPath": f"/var/log/{label}.log",
         **more,

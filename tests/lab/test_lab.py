@@ -222,4 +222,4 @@ def test_two_labs_that_are_down_never_wish_the_same_port(place: Path) -> None:
         for port in (node.postgresql.port, node.embedding.port if node.embedding else None)
         if port
     ]
-    assert len(ports) == len(set(ports)) == 10
+    assert len(ports) == len(set(ports)) == 12

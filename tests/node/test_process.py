@@ -28,9 +28,9 @@ def alpha(bare: Site) -> Node:
 @pytest.fixture
 def supervisor(alpha: Node) -> Iterator[Processes]:
     assert isinstance(alpha.supervisor, Processes)
-    alpha.supervisor.pid_file.parent.mkdir(exist_ok=True)
+    alpha.supervisor.pid_file("embedding").parent.mkdir(exist_ok=True)
     yield alpha.supervisor
-    alpha.supervisor.pid_file.unlink(missing_ok=True)
+    alpha.supervisor.pid_file("embedding").unlink(missing_ok=True)
 
 
 def test_a_running_server_is_told_with_its_pid(alpha: Node) -> None:
@@ -42,13 +42,14 @@ def test_a_running_server_is_told_with_its_pid(alpha: Node) -> None:
 
 @pytest.mark.parametrize("content", ["", "not json", "{}", '{"pid": "x"}'])
 def test_a_pid_file_that_cannot_be_read_is_stale(supervisor: Processes, content: str) -> None:
-    supervisor.pid_file.write_text(content)
+    supervisor.pid_file("embedding").write_text(content)
     assert supervisor.state("embedding").status == "stale"
 
 
 def test_a_pid_file_of_another_process_is_stale_and_that_process_is_never_signalled(supervisor: Processes) -> None:
     started = psutil.Process(os.getpid()).create_time()
-    supervisor.pid_file.write_text(json.dumps({"pid": os.getpid(), "started": started, "command": supervisor.command}))
+    claimed = {"pid": os.getpid(), "started": started, "command": supervisor.command("embedding")}
+    supervisor.pid_file("embedding").write_text(json.dumps(claimed))
     state = supervisor.state("embedding")
     assert (state.status, state.pid) == ("stale", None)
     supervisor.stop("embedding")  # would end this very test if it believed the file
