@@ -52,6 +52,42 @@ def sync_now(site: SiteName = "lab") -> None:
     print(now.sync(load_site(site)))
 
 
+@air.command(epilog="Example: aya air pause --minutes 90")
+def pause(
+    minutes: Annotated[float, typer.Option(min=1, max=100_000, help="How long; it ends by itself.")] = 60, site: SiteName = "lab"
+) -> None:
+    """Leave the primary alone for a while: a slow or dear network. What is written meanwhile waits in the queue."""
+    from aya_lib.air import now
+    from aya_lib.site import load_site
+
+    print(now.pause(load_site(site), minutes))
+
+
+@air.command(epilog="Example: aya air resume")
+def resume(site: SiteName = "lab") -> None:
+    """Synchronise again, at once."""
+    from aya_lib.air import now
+    from aya_lib.site import load_site
+
+    print(now.pause(load_site(site), 0))
+
+
+@air.command(epilog="Example: aya air ready --site production")
+def ready(site: SiteName = "lab", as_json: Json = False) -> None:
+    """On the laptop: are program, site file and model there, and can the primary be reached? Exit 1 when something lacks."""
+    from aya_lib.air import ready as said
+    from aya_lib.site import load_site
+
+    found = said.report(load_site(site))
+    lines = [
+        f"aya {found.version}, site {found.site}",
+        f"model: {found.model_error or 'there'}",
+        f"primary: {found.primary_error or found.primary}",
+    ]
+    print(said.as_json(found) if as_json else "\n".join(lines))
+    raise typer.Exit(0 if as_json or not (found.model_error or found.primary_error) else 1)
+
+
 @air.command(epilog="Example: aya air conflicts --site production")
 def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
     """The versions that lost against the primary's, kept whole; shown ones count as seen."""

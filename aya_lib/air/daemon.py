@@ -122,6 +122,8 @@ class Daemon:
         try:
             self.ears.listen("here", self.nodes[self.name], "aya_queue")
             waiting = self._chunks()
+            if pause := self._paused():
+                return min(WAITING_S if waiting else POLL_S, pause)
             node = self.ears.node("there") or where.writable(self.nodes)
             self.ears.listen("there", node, "aya_changes")
             done = self._turn(node)
@@ -141,6 +143,19 @@ class Daemon:
                 return True
         self.said.waiting = ""
         return False
+
+    def _paused(self) -> float:
+        """Seconds for which the primary is to be left alone; 0: it is not."""
+        with self.nodes[self.name].session() as here:
+            query = "SELECT paused_until::text, extract(epoch FROM paused_until - clock_timestamp()) FROM aya_sync.laptop"
+            until, left = here.execute(query).fetchone() or (None, None)
+        seconds = max(0.0, float(str(left or 0)))
+        self.said.paused_until = str(until) if seconds else None
+        if seconds:
+            self.ears.close("there")
+            self.said.online = False
+            self.said.write(daemon_file(self.site))
+        return seconds
 
     def _turn(self, node: Node) -> Round:
         with open_ends(self.nodes, self.name, node) as ends:
@@ -192,6 +207,8 @@ def serve(site: Site) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         log.info("started, PID %d", os.getpid())
+        daemon_file(site).parent.mkdir(parents=True, exist_ok=True)
+        daemon.said.write(daemon_file(site))
         try:
             daemon.run(reading)
         finally:

@@ -146,6 +146,11 @@ def leave(nodes: Nodes, before: Autostart, after: Autostart, *, keep: bool) -> P
     return Plan("What is left as it was found", tuple(steps), unwind=False)
 
 
+def leave_one(nodes: Nodes, before: NodeSeen | None, after: Autostart, *, keep: bool) -> Plan:
+    """:func:`leave`, of one node."""
+    return leave(nodes, Autostart({before.name: before} if before else {}), after, keep=keep or before is None)
+
+
 def _was_on(before: Autostart, node: str, service: str) -> bool:
     found = before.nodes[node].service(service)
     return found is not None and found.enabled is True

@@ -27,7 +27,7 @@ def done(site: Site, seen: Autostart, action: str) -> list[Check]:
 
 def installed(site: Site, seen: Autostart) -> list[Check]:
     """Every service that is wished starts by itself; the files are the site's; nobody else reads the secrets."""
-    return [check for node in seen.nodes.values() for check in _installed(site, node)]
+    return [check for node in seen.nodes.values() for check in installed_on(site, node)]
 
 
 def removed(site: Site, seen: Autostart) -> list[Check]:
@@ -65,7 +65,8 @@ def _gate(site: Site, node: NodeSeen) -> Iterable[Check]:
     yield judge(f"{node.name} unit files", "readable", node.files, lambda files: Judged("passed", f"{len(files)} looked for"))
 
 
-def _installed(site: Site, node: NodeSeen) -> Iterable[Check]:
+def installed_on(site: Site, node: NodeSeen) -> Iterable[Check]:
+    """:func:`installed`, of one node."""
     for one in node.services:
         yield _starts(node, one)
     if node.keeper is not None:

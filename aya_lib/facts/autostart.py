@@ -102,6 +102,12 @@ def look(nodes: Nodes, node: str = "") -> Autostart:
         return Autostart(dict(zip(chosen, pool.map(look_node, chosen.values()), strict=True)))
 
 
+def only(seen: NodeSeen | None, service: str, wanted: bool = True) -> tuple[Kept, ...]:
+    """:meth:`Autostart.kept`, of one service of one node."""
+    found = Autostart({seen.name: seen}).kept(wanted) if seen else ()
+    return tuple(one for one in found if one.service == service)
+
+
 def at(node: str) -> Callable[[Nodes], Autostart]:
     """:func:`look` at one node, for waiting."""
     return lambda nodes: look(nodes, node)
@@ -169,7 +175,7 @@ def _answer(node: Node, name: str) -> str | Missing | None:
         health = services.look_health(node, node.embedding_url)
         return health.status if isinstance(health, Health) else health
     if name != "postgresql":
-        return None
+        return "runs" if name == "sync" else None
     found = cluster.look(node)
     if not isinstance(found, Cluster) or not found.in_recovery:
         return found.role if isinstance(found, Cluster) else found

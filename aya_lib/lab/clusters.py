@@ -6,14 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from aya_lib import schema
 from aya_lib.lab import access
 from aya_lib.node.node import Node
 from aya_lib.node.shell import become, unprivileged
-from aya_lib.secrets import write_private
+from aya_lib.schema import roles
+from aya_lib.secrets import Secret, write_private
 
 # Small, and honest: fsync and full_page_writes stay on. The standby reports every second, so that a silent link shows
 # early; little WAL is kept, so that a slot can be lost within seconds when a test wants that.
@@ -127,16 +127,10 @@ def follow(node: Node, primary: Node, directory: Path) -> None:
 
 def populate(node: Node, *, replicated: bool) -> None:
     """Roles, database and schema on a running server; with ``replicated`` also the standby's slot. Twice is harmless."""
-    site, wish = node.site, node.site.database
-    secrets = access.passwords(site)
+    site = node.site
+    secrets = {role: Secret(password) for role, password in access.passwords(site).items()}
     with node.session(database="postgres", write=True) as connection:
-        for role, options in ((wish.application_role, "LOGIN"), (wish.replication_role, "LOGIN REPLICATION")):
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
-                create = f"CREATE ROLE {{}} {options} PASSWORD {{}}"
-                verifier = connection.pgconn.encrypt_password(secrets[role].encode(), role.encode(), b"scram-sha-256")
-                connection.execute(sql.SQL(create).format(sql.Identifier(role), sql.Literal(verifier.decode())))
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (wish.name,)).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wish.name)))
+        roles.create(connection, site, secrets, replication=True)
         slots = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s"
         if replicated and not connection.execute(slots, (site.replication.slot,)).fetchone():
             connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (site.replication.slot,))

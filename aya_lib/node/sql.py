@@ -77,13 +77,13 @@ def _connect(node: Node, where: str, database: str | None, role: str | None, wri
     role = role or wish.owner
     try:
         door = node.door(node.wish.postgresql.port)
-        password = _password(node, database or wish.name, role)
+        known = _password(node, role, database or wish.name)
         return psycopg.connect(
             host=str(door.parent) if door else node.wish.host,
             port=node.wish.postgresql.port,
             dbname=database or wish.name,
             user=role,
-            password=password.reveal() if password else None,
+            password=known.reveal() if known else None,
             passfile=str(node.site.path(wish.passfile)) if wish.passfile else None,
             connect_timeout=max(1, math.ceil(limits.connect_s)),
             application_name=f"aya {node.site.name}",
@@ -118,17 +118,23 @@ def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
     return Unreachable(node.name, where, secrets.mask(message))
 
 
-def _password(node: Node, database: str, role: str) -> secrets.Secret | None:
-    """None: libpq finds it in the password file by itself. It cannot for a tunnel, where the host's name is a socket's; the
-    line in the file is then that of the name by which ssh reaches the node."""
+def password(node: Node, role: str, database: str) -> secrets.Secret | None:
+    """A role's password on a node, as it is known here: from the password file, else from the environment or the keyring. In the
+    file a tunnelled node stands under the name by which ssh reaches it."""
+    host = node.wish.ssh.host if node.wish.tunnel and node.wish.ssh else node.wish.host
+    found = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
+    return found or secrets.find(node.site.name, f"{role} password")
+
+
+def _password(node: Node, role: str, database: str) -> secrets.Secret | None:
+    """None: libpq finds it in the password file by itself. It cannot for a tunnel, where the host's name is that of a socket."""
+    there = node.site.database.passfile is not None or _passfile(node).exists()
+    return None if there and not node.wish.tunnel else password(node, role, database)
+
+
+def _passfile(node: Node) -> Path:
     wished = node.site.database.passfile
-    path = node.site.path(wished) if wished else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
-    if wished is None and not path.exists():
-        return secrets.find(node.site.name, f"{role} password")
-    if node.wish.tunnel and node.wish.ssh:
-        fields = (node.wish.ssh.host, str(node.wish.postgresql.port), database, role)
-        return secrets.from_passfile(path, fields) or secrets.find(node.site.name, f"{role} password")
-    return None
+    return node.site.path(wished) if wished else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
 
 
 def _message(error: psycopg.Error) -> str:
