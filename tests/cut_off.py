@@ -74,7 +74,7 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
     labs.down(site)
     number = os.getpid() % 200
     found = Hosts(site, f"aya-{os.getpid()}", f"ayav{os.getpid() % 100000}", f"10.213.{number}.1", f"10.213.{number}.2")
-    with _namespace(found), _sshd(found, place / f"{name}-ssh") as port:
+    with namespace(found), sshd(found, place / f"{name}-ssh") as port:
         moved = Hosts(_move(found, place / f"{name}-ssh", port), found.namespace, found.link, found.here, found.there)
         nodes = open_nodes(moved.site)
         try:
@@ -93,7 +93,7 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
 
 
 @contextmanager
-def _namespace(found: Hosts) -> Iterator[None]:
+def namespace(found: Hosts) -> Iterator[None]:
     peer = found.link + "p"
     inside = ["ip", "netns", "exec", found.namespace]
     try:
@@ -115,7 +115,7 @@ def _namespace(found: Hosts) -> Iterator[None]:
 
 
 @contextmanager
-def _sshd(found: Hosts, folder: Path) -> Iterator[int]:
+def sshd(found: Hosts, folder: Path) -> Iterator[int]:
     folder.mkdir()
     port = 2222  # of a host of its own
     for name in ("host", "client"):

@@ -13,37 +13,43 @@ from aya_lib.secrets import Secret, variable
 INITDB_S = 120
 SETTINGS = "listen_addresses = 'localhost'\npassword_encryption = 'scram-sha-256'\ntimezone = 'UTC'\n"
 RULES = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
-# As the cluster's account: beside the place, whole or not at all. The password comes on standard input and is in no file.
-INITDB = """
-set -e
-data=$1 locale=$2 port=$3 owner=$4; shift 4
-new=$data.incomplete
-rm -rf -- "$new"
-"$@" -D "$new" -U "$owner" -A scram-sha-256 --pwfile=/dev/stdin -E UTF8 --locale="$locale" --data-checksums
-printf "%sport = %s\\n" "$SETTINGS" "$port" >"$new/aya.conf"
-printf "\\ninclude 'aya.conf'\\n" >>"$new/postgresql.conf"
-printf "%s" "$RULES" >"$new/pg_hba.conf"
-mv -- "$new" "$data"
-"""
 
 
 @dataclass(frozen=True)
 class MakeCluster:
-    """initdb into a new data directory. What a killed attempt left beside it is removed first."""
+    """initdb beside the data directory's place, and renamed into it. What a killed attempt left there is removed first. The
+    password goes by standard input, and is in no file and no argument list."""
 
     def command(self, node: Node) -> str:
         return f"initdb -D {node.data_directory} -A scram-sha-256 --data-checksums; listen_addresses = 'localhost'"
 
     def perform(self, node: Node) -> None:
-        site, data = node.site, node.data_directory
-        password = known(node, site.database.owner)
-        root = ["sudo", "-n"] if node.wish.sudo else []
+        data, owner = node.data_directory, node.site.database.owner
+        password, new = known(node, owner), str(data.with_name(f"{data.name}.incomplete"))
+
+        def run(*words: str, stdin: str | None = None) -> str:
+            output = node.shell.run(words, timeout_s=INITDB_S, stdin=stdin, account=node.account)
+            return output.checked().stdout.strip()
+
         give = 'mkdir -p -- "$1" && if [ -n "$2" ]; then chown "$2" "$1"; fi'
+        root = ["sudo", "-n"] if node.wish.sudo else []
         node.shell.run([*root, "sh", "-c", give, "sh", str(data.parent), node.account or ""]).checked()
-        locale = "C" if node.shell.run(["uname"]).checked().stdout.strip() == "Darwin" else "C.UTF-8"
-        words = [str(data), locale, str(node.wish.postgresql.port), site.database.owner, *node.command("initdb")]
-        command = ["env", f"SETTINGS={SETTINGS}", f"RULES={RULES}", "sh", "-c", INITDB, "sh", *words]
-        node.shell.run(command, timeout_s=INITDB_S, stdin=password.reveal() + "\n", account=node.account).checked()
+        run("rm", "-rf", "--", new)
+        locale = "C" if run("uname") == "Darwin" else "C.UTF-8"
+        options = ["-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", f"--locale={locale}", "--data-checksums"]
+        # cat: the account may not open again a standard input that is ours
+        run(
+            "sh",
+            "-c",
+            'cat | "$@"',
+            "sh",
+            *node.command("initdb", "-D", new, "-U", owner, *options),
+            stdin=password.reveal() + "\n",
+        )
+        run("tee", f"{new}/aya.conf", stdin=f"{SETTINGS}port = {node.wish.postgresql.port}\n")
+        run("tee", "-a", f"{new}/postgresql.conf", stdin="\ninclude 'aya.conf'\n")
+        run("tee", f"{new}/pg_hba.conf", stdin=RULES)
+        run("mv", "--", new, str(data))
 
 
 @dataclass(frozen=True)

@@ -58,12 +58,12 @@ class Ssh:
             words = ["sudo", "-n", "-u", account, "--", *words]
         remote = f"echo {REACHED} >&2; {shlex.join(words)}"
         output = Local(self.node).run([*self.command, "--", self.wish.host, remote], timeout_s=timeout_s, stdin=stdin)
-        reached, _, stderr = output.stderr.rpartition(f"{REACHED}\n")
+        reached, marker, stderr = output.stderr.rpartition(f"{REACHED}\n")
         if output.status == OWN_FAILURE and not (reached or REACHED in output.stderr):
             raise self._failure(output.stderr)
         if output.status == 127:
             raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml, or install it")
-        return Output(self.node, tuple(argv), output.status, output.stdout, stderr or output.stderr, output.seconds)
+        return Output(self.node, tuple(argv), output.status, output.stdout, stderr if marker else output.stderr, output.seconds)
 
     @cached_property
     def command(self) -> list[str]:

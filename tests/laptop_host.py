@@ -1,0 +1,84 @@
+"""AIR as a host of its own in a network namespace: a real sshd, nothing installed on it yet, and a link that can be cut."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from cut_off import Hosts, namespace, sshd
+from tests_support import make
+
+from aya_lib import lab as labs
+from aya_lib import settings
+from aya_lib.node.node import open_nodes
+from aya_lib.node.pidfile import end
+from aya_lib.node.shell import unprivileged
+from aya_lib.site import Site, load_site, read_yaml
+
+PORT = 2222  # of cut_off.sshd
+
+
+@contextmanager
+def away(place: Path, name: str) -> Iterator[Hosts]:
+    """A pair here, and a laptop that has no cluster yet on the other side of a link. Its host key is not known here; the site
+    names its fingerprint. Everything is removed at the end."""
+    site = make(place, name)
+    labs.up(site, embedding=False)
+    labs.down(site)
+    shutil.rmtree(site.root / "air" / "data")
+    number, folder = os.getpid() % 200, place / f"{name}-ssh"
+    found = Hosts(site, f"aya-air-{os.getpid()}", f"ayaw{os.getpid() % 100000}", f"10.214.{number}.1", f"10.214.{number}.2")
+    with namespace(found), sshd(found, folder) as port:
+        moved = Hosts(_move(found, folder, port), found.namespace, found.link, found.here, found.there)
+        nodes = open_nodes(moved.site)
+        try:
+            for node in ("ALPHA", "BETA"):
+                nodes[node].supervisor.start("postgresql")
+            yield moved
+        finally:
+            moved.heal()
+            keeps = nodes["AIR"].supervisor
+            for service in ("sync", "embedding", "postgresql"):
+                keeps.disable(service)
+            running = [(name, service) for service in ("sync", "embedding", "postgresql") for name in ("AIR", "BETA", "ALPHA")]
+            for name_, service in running:
+                if service in nodes[name_].supervisor.units and (pid := nodes[name_].supervisor.state(service).pid):
+                    end(pid, name_, 20)
+            nodes["AIR"].shell.close()  # type: ignore[attr-defined]
+            shutil.rmtree(moved.site.root)
+
+
+def _move(found: Hosts, folder: Path, port: int) -> Site:
+    """ALPHA listens on the link too, and AIR is reached by ssh, through which its services are reached."""
+    site = found.site
+    data = site.root / "alpha" / "data"
+    conf = (data / "lab.conf").read_text().replace("listen_addresses = '127.0.0.1'", "listen_addresses = '*'")
+    (data / "lab.conf").write_text(conf)
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all 10.214.0.0/16 scram-sha-256\n")
+    passfile = site.root / "secrets" / "pgpass"
+    passfile.write_text(re.sub(r"^127\.0\.0\.1:", "*:", passfile.read_text(), flags=re.MULTILINE))
+    (folder / "known_hosts").unlink()
+    config = folder / "config"
+    config.write_text(
+        f"Host air\n  HostName {found.there}\n  Port {port}\n  User {getpass.getuser()}\n  IdentityFile {folder / 'client'}\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known_hosts'}\n  GlobalKnownHostsFile {os.devnull}\n"
+    )
+    said = subprocess.run(["ssh-keygen", "-lf", folder / "host.pub"], capture_output=True, text=True, check=True).stdout
+    path = settings.parameters() / site.name / "site.yaml"
+    content = read_yaml(path)
+    content["nodes"]["ALPHA"]["host"] = found.here
+    content["nodes"]["AIR"] |= {
+        "tunnel": True,
+        "ssh": {"host": "air", "config": str(config), "fingerprint": said.split()[1]},
+    }
+    content["nodes"]["AIR"]["postgresql"]["account"] = unprivileged()
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load_site(site.name)
