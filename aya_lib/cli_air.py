@@ -25,24 +25,6 @@ def status(site: SiteName = "lab", as_json: Json = False) -> None:
     raise typer.Exit(0 if well else 1)
 
 
-@air.command(epilog="Example: aya air prepare --site production")
-def prepare(
-    site: SiteName = "lab", dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, change nothing.")] = False
-) -> None:
-    """Add to the primary and to the laptop what the synchronisation needs. Nothing is interrupted; a second time does nothing."""
-    from aya_lib.air import schema
-    from aya_lib.air.link import laptop
-    from aya_lib.knowledge import where
-    from aya_lib.node.node import open_nodes
-    from aya_lib.show import as_text
-    from aya_lib.site import load_site
-
-    wished = load_site(site)
-    nodes = open_nodes(wished)
-    ends = where.writable(nodes), nodes[laptop(wished)]
-    print(as_text((schema.plan if dry_run else schema.prepare)(*ends).table()))
-
-
 @air.command("sync-now", epilog="Example: aya air sync-now --site production")
 def sync_now(site: SiteName = "lab") -> None:
     """A whole round now: by the daemon when it runs, here otherwise."""

@@ -69,7 +69,7 @@ def done(site: Site, seen: Setup) -> list[Check]:
 
 
 def _reached(seen: Setup) -> Check:
-    name, said = f"{seen.node} runs commands", seen.account or "no account"
+    name, said = f"{seen.node} runs commands", "yes" if seen.account else "no account"
     if seen.lost:
         return Check(name, "unknown", "an account for its services", f"could not be seen: {seen.lost}", unseen=seen.lost)
     return Check(name, "passed" if seen.account else "failed", "an account for its services", said, "Set postgresql.account")

@@ -25,6 +25,7 @@ from aya_lib.site import Site, read_yaml
 
 KEPT = ("tags",)
 SHOWN = "/var/lib/aya"  # in place of the scratch folder of a refresh
+LAPTOP = ("air_setup", "air_sync_check")  # they add tables, and a daemon that goes on: last of all, one after the other
 ROLES = ("failover", "rejoin", "switchback")  # they change who is the primary: one after the other, after all others
 
 
@@ -43,9 +44,11 @@ def main() -> None:
 
 
 def ordered(names: Sequence[str] = ()) -> list[str]:
-    """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`ROLES` brings the others."""
+    """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`ROLES` or :data:`LAPTOP`
+    brings the others of its group."""
     found = list(names) or sorted(path.stem for path in settings.notebooks().glob("*.ipynb"))
-    return [name for name in found if name not in ROLES] + [name for name in ROLES if set(found) & set(ROLES)]
+    grouped = [name for group in (ROLES, LAPTOP) for name in group if set(found) & set(group)]
+    return [name for name in found if name not in (*ROLES, *LAPTOP)] + grouped
 
 
 def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:
