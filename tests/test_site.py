@@ -35,7 +35,8 @@ def test_the_shipped_sites_are_valid(name: str) -> None:
 
 def test_production_is_the_inventory() -> None:
     site = load_site(str(SHIPPED / "production" / "site.yaml"))
-    assert [node.host for node in site.nodes.values()] == ["192.168.0.80", "192.168.0.20", "100.103.127.52"]
+    assert [node.host for node in site.nodes.values()] == ["192.168.0.80", "192.168.0.20", "127.0.0.1"]
+    assert [node.ssh.host for node in site.nodes.values() if node.ssh and node.tunnel] == ["100.103.127.52"]
     assert site.embedding.dimension == 768
     assert site.replication.slot == "beta_slot"
 
