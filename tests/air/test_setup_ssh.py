@@ -11,7 +11,7 @@ import pytest
 import yaml
 from air_work import ask, one, same
 from cut_off import Hosts, lacking
-from laptop_host import away
+from laptop_host import PORT, away
 from tests_support import Stepped, passed, step
 
 from aya_lib import settings
@@ -61,6 +61,23 @@ def test_a_key_with_another_fingerprint_is_never_accepted(air: Hosts) -> None:
     assert refused.check("AIR host key")["status"] == "failed"
     assert "SHA256:AAAA" in refused.check("AIR host key")["expected"]
     assert (refused.exit_code, refused.done, known(air)) == (1, [], [])
+
+
+def test_a_host_that_was_known_by_another_key_is_refused(air: Hosts) -> None:
+    ssh = air.site.nodes["AIR"].ssh
+    assert ssh
+    assert ssh.config
+    folder = ssh.config.parent
+    other = (folder / "client.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"[{air.there}]:{PORT} {' '.join(other)}\n")
+    try:
+        refused = run(air)
+        assert refused.check("AIR host key")["status"] == "passed"
+        assert refused.check("AIR in known_hosts")["status"] == "failed"
+        assert "ssh-keygen -R" in refused.check("AIR in known_hosts")["hint"]
+        assert (refused.done, len(known(air))) == ([], 1)
+    finally:
+        (folder / "known_hosts").unlink()
 
 
 def test_a_dry_run_accepts_no_key_either(air: Hosts) -> None:

@@ -69,6 +69,20 @@ def test_systemd_accepts_the_units_whatever_the_path(lab_site: Site, tmp_path: P
 
 
 @needs_systemd
+def test_systemd_accepts_the_daemon_of_a_laptop(lab_site: Site, tmp_path: Path) -> None:
+    air = lab_site.nodes["AIR"].model_copy(update={"supervisor": "systemd"})
+    site = lab_site.model_copy(update={"nodes": {**lab_site.nodes, "AIR": air}})
+    found = {unit.service: unit for unit in units(site, "AIR", "root")}
+    assert "serve sync --site lab" in found["sync"].text
+    assert "Environment=AYA_NODE=AIR" in found["sync"].text
+    paths = [tmp_path / unit.path.name for unit in found.values()]
+    for path, unit in zip(paths, found.values(), strict=True):
+        path.write_text(unit.text)
+    done = verify([path for path in paths if "sync" in path.name or "embedding" in path.name])
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
 @pytest.mark.parametrize(
     ("was", "becomes"),
     [("Type=exec", "Type=exek"), ("ExecStart=/", "ExecStart=/no/such"), ("[Service]", "[Servant]"), ("Restart=", "Restrat=")],
