@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
+
+import psutil
 
 from aya_lib.air import reconcile
 from aya_lib.air.cycle import Round, turn
@@ -22,8 +25,10 @@ from aya_lib.node.sql import Connection
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
 STEPS = (
+    "push: looked",
     "push: taken",
     "push: sent",
+    "push: signed",
     "push: committed there",
     "push: acknowledged here",
     "pull: looked",
@@ -79,6 +84,17 @@ def rewrite(connection: Connection, number: int, content: str, dimension: int, p
         )
 
 
+def writing(nodes: Nodes, name: str, content: str, parts: int = 2) -> int:
+    """A document with chunks on a node; its id."""
+    with nodes[name].session(write=True) as connection:
+        return add(connection, content, nodes[name].site.embedding.dimension, parts)
+
+
+def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
+    with nodes[name].session(write=True) as connection, connection.transaction():
+        rewrite(connection, number, content, nodes[name].site.embedding.dimension)
+
+
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
     """Rows that differ between the primary and AIR: (relation, id), there, here. Empty: equal, and nothing local is left."""
     with nodes[primary].session() as there, nodes["AIR"].session() as here:
@@ -92,7 +108,7 @@ def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], st
 
 def killed(nodes: Nodes, step: str, after: int) -> str:
     """A round in a process of its own that is killed when it reaches ``step`` (or any, when '') for the ``after``-th time; the
-    step's name, or '' when it ended before."""
+    step's name, or '' when it ended before. For a step that is named there are more rounds: writers may have been too slow."""
     ours, theirs = FORK.Pipe(duplex=False)
 
     def child() -> None:
@@ -106,7 +122,8 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            turned(nodes, at)
+            for _ in range(10 if step else 1):
+                turned(nodes, at)
             theirs.send("")
         except AyaError as error:
             theirs.send(f"error: {error}")
@@ -117,6 +134,44 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
     said = str(ours.recv()) if ours.poll(60) else "nothing"
     process.join(30)
     return said
+
+
+def many(nodes: Nodes, mark: str, count: int = 12_000) -> None:
+    """More on the primary than the buffers of a connection hold."""
+    query = """
+        WITH made AS (INSERT INTO documents (content) VALUES (%s) RETURNING id)
+        INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
+        SELECT id, 'part ' || n, %s::vector, n FROM made, generate_series(1, %s) n"""
+    with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
+        alpha.execute("DROP INDEX IF EXISTS idx_chunks_embedding")
+        alpha.execute(query, (mark, vector(nodes["AIR"].site.embedding.dimension, 1), count))
+
+
+@contextmanager
+def copying(nodes: Nodes, act: Callable[[psutil.Process], bool]) -> Iterator[Callable[[], int]]:
+    """While the primary sends rows of a large COPY, act on its process until that says it is enough; call for how often."""
+    stop = threading.Event()
+    acted: list[int] = []
+
+    def watch() -> None:
+        with nodes["ALPHA"].session(deadline_s=60) as alpha:
+            while not stop.is_set():
+                row = alpha.execute("SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100").fetchone()
+                if row:
+                    acted.append(int(str(row[0])))
+                    if act(psutil.Process(acted[-1])):
+                        return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: len(acted)
+    finally:
+        stop.set()
+        watcher.join()
+        for pid in set(acted):
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).resume()
 
 
 @contextmanager

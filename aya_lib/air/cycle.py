@@ -12,7 +12,7 @@ from aya_lib.air.local import Writer
 from aya_lib.air.pull import Incomplete, Pulled
 from aya_lib.air.push import Pushed
 from aya_lib.air.reconcile import Compared, reconcile
-from aya_lib.errors import AyaError
+from aya_lib.errors import AyaError, SqlFailed
 
 
 @dataclass
@@ -27,11 +27,13 @@ class Round:
 
 
 def turn(ends: Ends, writer: Writer | None = None, at: At = lambda step: None) -> Round:
-    """A whole round. Raises when the primary cannot be reached any more; what was done until then stays."""
+    """A whole round. Raises when the primary cannot be reached any more, what was done until then stays; and at its end when a
+    mutation could not be taken and is tried again."""
     done = Round()
-    if not ends.moved and first.needed(ends):
+    moved = ends.moved
+    if not moved and first.needed(ends):
         first.copy(ends, at)
-    elif ends.moved or ends.state().snapshot is None:
+    elif moved or ends.state().snapshot is None:
         done.compared.append(reconcile(ends, at))
     if writer:
         try:
@@ -39,11 +41,14 @@ def turn(ends: Ends, writer: Writer | None = None, at: At = lambda step: None) -
         except AyaError as error:
             done.waiting = str(error)
         at("chunks written")
-    done.pushed = pushes.push(ends, at)
     try:
+        pushes.push(ends, done.pushed, at)
         done.pulled = pulls.pull(ends, at)
     except Incomplete:
         done.compared.append(reconcile(ends, at))
-        pushes.push(ends, at)
+        pushes.push(ends, done.pushed, at)
         done.pulled = pulls.pull(ends, at)
+    if done.pushed.failed:
+        said = "; ".join(f"mutation {number}: {reason}" for number, reason in done.pushed.failed)
+        raise SqlFailed(ends.primary, f"not taken, and tried again: {said}")
     return done

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from aya_lib.air import pull
-from aya_lib.air.link import DAY_S, FETCH_S, STEP_S, At, Ends, within
+from aya_lib.air.link import FETCH_S, STEP_S, At, Ends, within
 from aya_lib.air.position import Snapshot
 from aya_lib.node.sql import statement
 
@@ -48,9 +48,9 @@ def _begin(ends: Ends) -> None:
         row = ends.there.execute(statement(__package__, "log_state")).fetchone()
         assert row
         snapshot, log = Snapshot.parse(str(row[0])), int(str(row[1]))
-        position = pull.durable(ends, str(snapshot))
+        mark = pull.durable(ends, str(snapshot))
     with ends.here.transaction():
-        pull.remember(ends.here, snapshot, log, position)
+        pull.remember(ends.here, snapshot, log, mark)
         ends.here.execute("UPDATE aya_sync.laptop SET phase = 'copying'")
 
 
@@ -59,7 +59,7 @@ def _range(ends: Ends, table: str, columns: Sequence[str]) -> bool:
     known = ends.state()
     after = known.copied_documents if table == "documents" else known.copied_chunks
     name, done = sql.Identifier(table), sql.Identifier(f"copied_{table}")
-    with within(ends.there, FETCH_S):
+    with within(ends.there, FETCH_S) as watch:
         ids = sql.SQL("SELECT id FROM {} WHERE id > %s ORDER BY id LIMIT %s").format(name)
         query = sql.SQL("SELECT max(id) FROM ({}) AS next").format(ids)
         row = ends.there.execute(query, (after, ROWS[table])).fetchone()
@@ -67,12 +67,12 @@ def _range(ends: Ends, table: str, columns: Sequence[str]) -> bool:
         if last is None:
             return False
         which = sql.SQL("SELECT {} FROM {} WHERE id > {} AND id <= {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, columns)), name, sql.Literal(after), sql.Literal(last)
+            pull.listed(columns), name, sql.Literal(after), sql.Literal(last)
         )
         progress = sql.SQL("UPDATE aya_sync.laptop SET {} = %s").format(done)
         try:
             with ends.applying() as here:
-                pull.transfer(ends, which, table, columns)
+                pull.transfer(ends, which, table, columns, watch)
                 here.execute(progress, (last,))
         except psycopg.errors.IntegrityError:
             owner = "id" if table == "documents" else "document_id"
@@ -98,5 +98,4 @@ def _indexes(ends: Ends) -> None:
     for name, text in wanted:
         there = ends.here.execute("SELECT to_regclass(%s) IS NOT NULL", (str(name),)).fetchone()
         if not (there and there[0]):
-            with within(ends.here, DAY_S):
-                ends.here.execute(str(text).encode())
+            ends.here.execute(str(text).encode())

@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
 
 from aya_lib.air.position import Position, Snapshot, survives
-from aya_lib.errors import AyaError, Unreachable, UsageError
+from aya_lib.errors import AyaError, DeadlinePassed, Unreachable, UsageError
 from aya_lib.facts import cluster
 from aya_lib.facts.cluster import Cluster
 from aya_lib.knowledge import where
 from aya_lib.node.deadline import Watch
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection, rows
+from aya_lib.node.sql import Connection, rows, statement
 from aya_lib.site import Site
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DAY_S = 86400
-STEP_S = 120  # of one exchange with the primary, which may be frozen: then the connection is given up
-FETCH_S = 1800  # of one batch of rows, or of reading every row's hash: a slow link must be able to end it
+MADE = " generated"  # of a column's type: it does not travel
+# The primary may be frozen, and a frozen server keeps no timeout: the connection is given up after so long
+STEP_S = 120  # without the answer to a statement,
+FETCH_S = 60  # or without a row of those that are on their way, however long all of them take.
+SLOWEST = 20_000  # bytes/s: what is sent in one statement has so much more time
 At = Callable[[str], None]  # told the name of each step as it is reached
 # A commit must be on disk when it returns, or its position would say more than a crash leaves.
 DURABLE = "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off'"
+# A session of a laptop that is gone keeps its locks on the primary, by default for two hours.
+GONE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
+IDLE_S = 30  # inside a transaction there, where nothing is waited for but what the laptop reads of itself
+# Both sides write a value as the same text, whatever their configurations say.
+ALIKE = "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
 
 
 class Apart(AyaError):
@@ -31,11 +42,13 @@ class Apart(AyaError):
 
 @dataclass(frozen=True)
 class Laptop:
-    """What the laptop's database says of itself. ``snapshot``: everything that it shows of the primary is here."""
+    """What the laptop's database says of itself. ``snapshot``: everything that it shows of the primary is here; ``round``: the
+    number of its last write on the primary whose commit it knows; 0: none."""
 
     client: str
     schema_version: int
     phase: str
+    round: int
     snapshot: str | None
     log: int | None
     system_identifier: str | None
@@ -73,9 +86,27 @@ class Ends:
 
     @property
     def moved(self) -> bool:
-        """Whether the primary is not the one that the laptop knew: it lacks what the laptop has seen, or is another system."""
-        position = self.state().position
-        return position is not None and not survives(position, self.cluster)
+        """Whether the primary is not the one that the laptop knew: it lacks what the laptop has seen, or is another system.
+
+        A server that was put back to a copy of its files goes on on its timeline, past the position that was seen: only the
+        number of the laptop's last write tells. When the laptop never knew of that commit, the number that it knew then does.
+        """
+        known = self.state()
+        if known.position is not None and not survives(known.position, self.cluster):
+            return True
+        with within(self.there, STEP_S):
+            query = "SELECT round, known FROM aya_sync.clients WHERE client = %s"
+            row = self.there.execute(query, (known.client,)).fetchone()
+        return known.round != 0 and known.round not in (row or ())
+
+    def sign(self, applied: str | None = None) -> int:
+        """Leave the number of a write on the primary, in the transaction that is open there. The laptop must store it no later
+        than what was written. ``applied``: a snapshot up to which the log is no longer needed."""
+        known = self.state()
+        values = {"client": known.client, "name": self.laptop, "applied": applied, "round": known.round}
+        row = self.there.execute(statement(__package__, "client_seen"), values).fetchone()
+        assert row
+        return int(str(row[0]))
 
     def position(self) -> Position:
         """Up to where the primary's WAL is on disk: at or after everything that was committed over this session."""
@@ -102,11 +133,18 @@ def state(connection: Connection) -> Laptop:
     """:class:`Apart` when the database was never set up."""
     row = connection.execute("SELECT to_regclass('aya_sync.laptop') IS NOT NULL").fetchone()
     if not (row and row[0]):
-        raise Apart("the laptop's database is not set up for synchronisation", hint="Run: aya air prepare")
-    found = rows(connection, __package__, "laptop_state", Laptop)
-    if not found:
-        raise Apart("the laptop's table aya_sync.laptop is empty", hint="Run: aya air prepare")
-    return found[0]
+        raise Apart("the laptop's database is not set up for synchronisation", hint="Run: aya run air_setup")
+    _current("the laptop", connection, "laptop")
+    return rows(connection, __package__, "laptop_state", Laptop)[0]
+
+
+def _current(node: str, connection: Connection, table: Literal["laptop", "state"]) -> None:
+    """:class:`Apart` when a side's schema is of another version than this program."""
+    query = "SELECT schema_version FROM aya_sync.state" if table == "state" else "SELECT schema_version FROM aya_sync.laptop"
+    row = connection.execute(query).fetchone()
+    if not row or row[0] != SCHEMA_VERSION:
+        version = row[0] if row else "none"
+        raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run: aya run air_setup")
 
 
 @contextmanager
@@ -126,17 +164,26 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
                 _follow(nodes, known, found)
                 columns = _fitting(name, chosen.name, here, there)
                 there.execute(DURABLE)
+                there.execute(GONE)
+                there.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{IDLE_S}s",))
+            for connection in (here, there):
+                connection.execute(ALIKE)
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
             yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
 
 
 @contextmanager
-def within(connection: Connection, seconds: float) -> Iterator[None]:
-    """Cut the connection when the block takes longer: a frozen server keeps no timeout."""
-    watch = Watch(connection.fileno(), seconds)
+def within(there: Connection, seconds: float) -> Iterator[Watch]:
+    """Cut the primary's connection when the block takes longer, or goes on for so long after it was renewed; what then fails is
+    :class:`DeadlinePassed`. A frozen server keeps no timeout."""
+    watch = Watch(there.fileno(), seconds)
     try:
-        yield
+        yield watch
+    except psycopg.OperationalError:
+        if watch.fired:
+            raise DeadlinePassed("the primary", "SQL", f"nothing came for {seconds:g} s") from None
+        raise
     finally:
         watch.end()
 
@@ -159,13 +206,8 @@ def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tu
     """The columns of documents and chunks that travel; :class:`Apart` when version, columns or types differ."""
     row = there.execute("SELECT to_regclass('aya_sync.state') IS NOT NULL").fetchone()
     if not (row and row[0]):
-        raise Apart(f"{primary} keeps no log of changes", hint="Run: aya air prepare")
-    for node, connection, table in ((primary, there, "state"), (name, here, "laptop")):
-        query = "SELECT schema_version FROM aya_sync.state" if table == "state" else "SELECT schema_version FROM aya_sync.laptop"
-        found = connection.execute(query).fetchone()
-        if not found or found[0] != SCHEMA_VERSION:
-            version = found[0] if found else "none"
-            raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run: aya air prepare")
+        raise Apart(f"{primary} keeps no log of changes", hint="Run: aya run air_setup")
+    _current(primary, there, "state")
     columns = []
     for table in ("documents", "chunks"):
         ours, theirs = (_columns(connection, table) for connection in (here, there))
@@ -174,12 +216,12 @@ def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tu
                 there_is, here_is = (kinds.get(column, "missing") for kinds in (theirs, ours))
                 said = f"{table}.{column} is {there_is} on {primary}, {here_is} on {name}"
                 raise Apart(said, hint="Make the laptop's table like the primary's")
-        columns.append(tuple(column for column in theirs if column != "chunk_terms"))
+        columns.append(tuple(column for column, kind in theirs.items() if column != "chunk_terms" and MADE not in kind))
     return columns[0], columns[1]
 
 
 def _columns(connection: Connection, table: str) -> dict[str, str]:
     query = """
-        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+        SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attgenerated <> '' THEN %s ELSE '' END FROM pg_attribute
          WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
-    return {str(name): str(kind) for name, kind in connection.execute(query, (f"public.{table}",)).fetchall()}
+    return {str(name): str(kind) for name, kind in connection.execute(query, (MADE, f"public.{table}")).fetchall()}

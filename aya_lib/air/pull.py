@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
+from psycopg.abc import Query
 
-from aya_lib.air.link import FETCH_S, At, Ends, Laptop, within
+from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, within
 from aya_lib.air.position import Position, Snapshot, advanced
+from aya_lib.node.deadline import Watch
 from aya_lib.node.sql import Connection, statement
 
 AT_ONCE = 20_000  # changed rows fetched in one transaction
@@ -31,6 +33,14 @@ class Batch:
     chunks: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """The number of a write of the laptop on the primary, and where the primary was after it."""
+
+    round: int
+    position: Position
+
+
 @dataclass
 class Pulled:
     rows: int = 0
@@ -47,20 +57,21 @@ def pull(ends: Ends, at: At = lambda step: None) -> Pulled:
 
 def _one(ends: Ends, done: Pulled, at: At) -> bool:
     known = ends.state()
-    with within(ends.there, FETCH_S):
+    with within(ends.there, FETCH_S) as watch:
         ends.there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
-            batch = look(ends, known)
+            batch = look(ends, known, watch)
             if not batch.documents and not batch.chunks:
                 return False
             at("pull: looked")
             with ends.applying():
-                _stage(ends, batch, at)
+                _stage(ends, batch, watch, at)
                 ends.there.execute("COMMIT")
-                position = durable(ends, str(known.snapshot))
+                mark = durable(ends, str(known.snapshot))
+                watch.end()  # the rest is the laptop's own work
                 at("pull: fetched")
-                done.passed_over += _apply(ends.here, batch)
-                remember(ends.here, batch.new, batch.log, position)
+                done.passed_over += _apply(ends, batch)
+                remember(ends.here, batch.new, batch.log, mark)
                 at("pull: applied")
             at("pull: committed here")
         finally:
@@ -70,7 +81,7 @@ def _one(ends: Ends, done: Pulled, at: At) -> bool:
     return batch.more
 
 
-def look(ends: Ends, known: Laptop) -> Batch:
+def look(ends: Ends, known: Laptop, watch: Watch) -> Batch:
     """Which rows changed since; in a transaction of the primary that sees one snapshot."""
     row = ends.there.execute(statement(__package__, "log_state")).fetchone()
     assert row
@@ -78,7 +89,7 @@ def look(ends: Ends, known: Laptop) -> Batch:
     old = known.cursor
     if old is None or known.log != log or old.xmin < pruned:
         raise Incomplete
-    found = ends.there.execute(statement(__package__, "log_new"), {"old": str(old)}).fetchall()
+    found = arriving(ends.there, statement(__package__, "log_new"), watch, old=str(old))
     if any(relation == "*" for _, relation, _ in found):
         raise Incomplete
     changes = [(int(str(xid)), str(relation), int(str(number))) for xid, relation, number in found]
@@ -106,7 +117,17 @@ def _prefix(xids: Sequence[int]) -> tuple[set[int], set[int]]:
     return taken, set(xids) - taken
 
 
-def _stage(ends: Ends, batch: Batch, at: At) -> None:
+def arriving(there: Connection, query: Query, watch: Watch | None = None, **values: object) -> list[tuple[object, ...]]:
+    """The rows of a query, one by one, so that a long answer is seen to go on."""
+    found = []
+    for row in there.cursor().stream(query, values):
+        found.append(row)
+        if watch:
+            watch.renew()
+    return found
+
+
+def _stage(ends: Ends, batch: Batch, watch: Watch, at: At) -> None:
     """The rows as they are now into temporary tables, byte for byte as the primary sends them."""
     ends.here.execute(statement(__package__, "stage_tables"))
     for relation, ids in (("d", batch.documents), ("c", batch.chunks)):
@@ -119,16 +140,15 @@ def _stage(ends: Ends, batch: Batch, at: At) -> None:
     }
     for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
         which = statement(__package__, f"fetch_{table}{'_partly' if batch.more and table == 'documents' else ''}")
-        query = sql.SQL(which).format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), **values)
-        transfer(ends, query, f"incoming_{table}", columns)
+        query = sql.SQL(which).format(columns=listed(columns), **values)
+        transfer(ends, query, f"incoming_{table}", columns, watch)
         at(f"pull: staged {table}")
 
 
-def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str]) -> None:
-    """Rows of a query of the primary into a table of the laptop, by binary COPY, not parsed on the way."""
-    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
+def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str], watch: Watch) -> None:
+    """Rows of a query of the primary into a table of the laptop, by binary COPY, not parsed on the way. Each renews the
+    deadline."""
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), listed(columns))
     out = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     with (
         ends.there.cursor() as source,
@@ -138,25 +158,44 @@ def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str]
     ):
         for block in reading:
             writing.write(block)
+            watch.renew()
+        watch.renew(more_s=DAY_S)  # the end of the COPY here is the laptop's own work
+    watch.renew()
 
 
-def durable(ends: Ends, applied: str) -> Position:
+def durable(ends: Ends, applied: str) -> Mark:
     """Make what was seen outlive a crash of the primary: a commit after it, whose WAL is flushed with all before it. Without
     this, transaction ids that a crash takes back would be used again below the snapshot. Says also what may be pruned."""
-    client = ends.state().client
-    ends.there.execute(statement(__package__, "client_seen"), {"client": client, "name": ends.laptop, "applied": applied})
-    return ends.position()
+    number = ends.sign(applied)
+    return Mark(number, ends.position())
 
 
-def _apply(here: Connection, batch: Batch) -> int:
+def _apply(ends: Ends, batch: Batch) -> int:
     """Put the staged rows in place, but for documents that wait to be pushed or are just being written; how many those are."""
+    parts = {
+        "documents": listed(ends.documents),
+        "chunks": listed(ends.chunks),
+        "set_documents": assigned(ends.documents, "excluded", "id"),
+        "set_chunks": assigned(ends.chunks, "excluded", "id"),
+        "set_rest": assigned(ends.chunks, "i", "id", "chunk_text", "embedding"),
+    }
     for text in statement(__package__, "apply").split("-- next"):
-        here.execute(text.encode())
-    row = here.execute("SELECT count(*) FROM skipped").fetchone()
+        ends.here.execute(sql.SQL(text).format(**parts))
+    row = ends.here.execute("SELECT count(*) FROM skipped").fetchone()
     return int(str(row[0])) if row else 0
 
 
-def remember(here: Connection, snapshot: Snapshot, log: int, position: Position) -> None:
+def listed(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def assigned(columns: Sequence[str], source: str, *but: str) -> sql.Composed:
+    """``a = source.a, b = source.b`` for the columns, but for some."""
+    one = sql.SQL("{} = {}")
+    return sql.SQL(", ").join(one.format(sql.Identifier(c), sql.Identifier(source, c)) for c in columns if c not in but)
+
+
+def remember(here: Connection, snapshot: Snapshot, log: int, mark: Mark) -> None:
     """The new watermark, in the caller's transaction."""
-    values = {"snapshot": str(snapshot), "log": log, **vars(position)}
+    values = {"snapshot": str(snapshot), "log": log, "round": mark.round, **vars(mark.position)}
     here.execute(statement(__package__, "remember"), values)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from psycopg.types.json import Jsonb
+import psycopg
 
-from aya_lib.air.link import STEP_S, At, Ends, within
+from aya_lib.air.link import SLOWEST, STEP_S, At, Ends, within
 from aya_lib.air.position import Position
+from aya_lib.air.pull import Incomplete
 from aya_lib.node.sql import rows, statement
 
-AT_ONCE = 20  # mutations in one transaction of the primary
+AT_ONCE = 20  # mutations in one transaction of the primary,
+AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,18 @@ class Mutation:
     kind: str | None
     has_content: bool
     size: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What of a mutation may have changed since it was looked at."""
+
+    id: int
+    operation: str | None
+    document_id: int | None
+    base_version: int | None
+    chunks_changed: bool
 
 
 @dataclass(frozen=True)
@@ -40,25 +53,67 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Payload:
+    """What is sent, as JSON that is not read on the way, or numbers would lose digits. ``chunks``: None when they stay."""
+
+    document: str
+    chunks: str | None
+
+    @property
+    def size(self) -> int:
+        return len(self.document) + len(self.chunks or "")
+
+
 @dataclass
 class Pushed:
-    """Counts of one push; ``dead``: (queue id, reason)."""
+    """Counts of one push; ``dead``: (queue id, reason) of those refused, ``failed``: of those that are tried again."""
 
     applied: int = 0
     conflicts: int = 0
     dead: list[tuple[int, str]] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
 
 
-def push(ends: Ends, at: At = lambda step: None) -> Pushed:
-    """Send what waits until nothing more can be sent. May be killed anywhere: what arrived is recorded there with the write."""
-    done = Pushed()
+def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
+    """Send what waits until nothing more can be sent. May be killed anywhere: what arrived is recorded there with the write.
+
+    :class:`Incomplete` when the primary gave a document an id that another has here: it is not the one that was known.
+    """
+    done.failed = []
     while True:
-        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE)
+        but = [number for number, _ in done.failed]
+        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=but)
         if not waiting:
-            return done
+            return
+        at("push: looked")
         for one in [one for one in waiting if unfit(ends, one)]:
             _dead(ends, one, unfit(ends, one), done)
-        _exchange(ends, [one for one in waiting if not unfit(ends, one)], done, at)
+        fit = [one for one in waiting if not unfit(ends, one)]
+        try:
+            _exchange(ends, fit, done, at)
+        except psycopg.Error as error:
+            if not _of_one(ends, error):
+                raise
+            for one in fit:
+                _alone(ends, one, done, at)
+
+
+def _alone(ends: Ends, one: Mutation, done: Pushed, at: At) -> None:
+    """One of those that failed together: the primary's fault may be the fault of one."""
+    try:
+        _exchange(ends, [one], done, at)
+    except psycopg.Error as error:
+        if not _of_one(ends, error):
+            raise
+        done.failed.append((one.id, " ".join((error.diag.message_primary or str(error)).split())))
+
+
+def _of_one(ends: Ends, error: psycopg.Error) -> bool:
+    """Whether an error may be of one mutation: locked, no room for it, an internal error; and not of the connection, or here."""
+    there = ends.there.pgconn.status == psycopg.pq.ConnStatus.OK and error.diag.sqlstate is not None
+    mine = ends.here.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+    return there and not mine and str(error.diag.sqlstate)[:2] in ("40", "53", "54", "55", "XX")
 
 
 def unfit(ends: Ends, one: Mutation) -> str:
@@ -70,39 +125,60 @@ def unfit(ends: Ends, one: Mutation) -> str:
         return f"operation '{one.operation}' is unknown; allowed are 'INSERT', 'UPDATE', 'DELETE'"
     if one.document_id is None and one.operation != "INSERT":
         return f"{one.operation} without document_id: change the row of documents itself, and the queue follows"
+    if one.operation == "INSERT" and (one.document_id or -1) > 0 and not one.attempts:
+        return f"INSERT with document_id {one.document_id}: ids above zero are given by the primary"
     if one.kind != "object":
         return f"data is {one.kind or 'missing'}; allowed is a JSON object with the columns of documents"
     if not one.has_content and one.operation != "DELETE":
         return "data.content is missing or not a text"
-    if one.size > limit * 1e6:
+    if one.size > limit * 1e6 and one.operation != "DELETE":
         return f"the document has {one.size / 1e6:.1f} MB; allowed are {limit:g} MB (knowledge.max_file_mb)"
     return ""
 
 
 def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> None:
+    now = {one.id: one for one in rows(ends.here, __package__, "push_taken", Taken, ids=[one.id for one in mutations])}
+    mutations = [replace(one, **vars(now[one.id])) for one in mutations if one.id in now]
     if not mutations:
         return
-    ids = [one.id for one in mutations]
-    ends.here.execute("UPDATE write_queue SET attempts = attempts + 1 WHERE id = ANY (%s) AND NOT synced", (ids,))
     at("push: taken")
-    payloads = {row[0]: row[1:] for row in ends.here.execute(statement(__package__, "push_payload"), {"ids": ids}).fetchall()}
     client = ends.state().client
-    with within(ends.there, STEP_S):
-        outcomes = []
+    outcomes: list[tuple[Mutation, Outcome]] = []
+    number = None
+    with within(ends.there, STEP_S) as watch:
         with ends.there.transaction():
+            sent = 0
             for one in mutations:
-                outcomes.append(_send(ends, client, one, payloads[one.id]))
+                payload = _payload(ends, one)
+                sent += payload.size
+                watch.renew(more_s=payload.size / SLOWEST)
+                outcomes.append((one, _send(ends, client, one, payload)))
                 at("push: sent")
+                if sent > AT_ONCE_BYTES:
+                    break
+            watch.renew()
+            if any(outcome.outcome == "applied" for _, outcome in outcomes):
+                number = ends.sign()
+            at("push: signed")
         position = ends.position()
     at("push: committed there")
-    for one, outcome in zip(mutations, outcomes, strict=True):
-        _settle(ends, one, outcome, position, done)
+    if number is not None:  # before it says that anything has arrived: a primary that loses this must be seen to
+        ends.here.execute("UPDATE aya_sync.laptop SET round = %s", (number,))
+    for one, outcome in outcomes:
+        try:
+            _settle(ends, one, outcome, position, done)
+        except Incomplete:
+            ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
+            raise
         at("push: acknowledged here")
 
 
-def _send(ends: Ends, client: str, one: Mutation, payload: tuple[Any, ...]) -> Outcome:
-    document, chunks = payload
-    values = {**vars(one), "client": client, "document": Jsonb(document), "chunks": None if chunks is None else Jsonb(chunks)}
+def _payload(ends: Ends, one: Mutation) -> Payload:
+    return rows(ends.here, __package__, "push_payload", Payload, id=one.id)[0]
+
+
+def _send(ends: Ends, client: str, one: Mutation, payload: Payload) -> Outcome:
+    values = {**vars(one), **vars(payload), "client": client}
     return rows(ends.there, __package__, "push_send", Outcome, **values)[0]
 
 
@@ -116,6 +192,9 @@ def _settle(ends: Ends, one: Mutation, outcome: Outcome, position: Position, don
         with ends.applying() as here:
             # In a statement of its own: who writes the document right now is waited for, and its mutation then seen by the next.
             here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (one.document_id,))
+            taken = "SELECT FROM documents WHERE id = %s AND id IS DISTINCT FROM %s"
+            if here.execute(taken, (outcome.document_id, one.document_id)).fetchone() is not None:
+                raise Incomplete
             for name in ("push_rename", "push_done"):
                 here.execute(statement(__package__, name), values)
             if one.document_id is not None and one.document_id < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 
 
 class Watch:
@@ -15,12 +16,22 @@ class Watch:
 
     def __init__(self, descriptor: int, deadline_s: float) -> None:
         self.fired = False
+        self._deadline_s = deadline_s
+        self._due = time.monotonic() + deadline_s
+        self._ended = threading.Event()
         self._socket = socket.socket(fileno=os.dup(descriptor))
-        self._timer = threading.Timer(deadline_s, self._fire)
-        self._timer.daemon = True
-        self._timer.start()
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+        self._thread.start()
 
-    def _fire(self) -> None:
+    def renew(self, more_s: float = 0.0) -> None:
+        """The deadline begins anew, ``more_s`` later than usual for something large; after such a one the next is kept up to
+        ``deadline_s`` late. Cheap: it may be called for every row."""
+        self._due = time.monotonic() + self._deadline_s + more_s
+
+    def _wait(self) -> None:
+        while (left := self._due - time.monotonic()) > 0:
+            if self._ended.wait(min(left, self._deadline_s)):
+                return
         self.fired = True
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -28,6 +39,7 @@ class Watch:
             self.fired = False
 
     def end(self) -> None:
-        self._timer.cancel()
-        self._timer.join()
+        """Twice is harmless."""
+        self._ended.set()
+        self._thread.join()
         self._socket.close()

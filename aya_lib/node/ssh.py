@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,8 +117,9 @@ class Ssh:
         return int(self.run(["sh", "-c", script, "sh", str(log), *words]).checked().stdout)
 
     def close(self) -> None:
-        """End the shared connection, if there is one."""
+        """End the shared connection, if there is one, and take its sockets away."""
         Local(self.node).run([*self.command, "-O", "exit", "--", self.wish.host])
+        shutil.rmtree(_sockets() / self._destination, ignore_errors=True)
 
     def _failure(self, stderr: str) -> Unreachable:
         tried = f"ssh {self.wish.host}"

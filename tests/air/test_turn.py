@@ -7,22 +7,12 @@ import threading
 import time
 
 import pytest
-from air_work import add, ask, one, rewrite, same, turned
+from air_work import add, ask, one, rewrite, rewriting, same, turned, writing
 
 from aya_lib.air import link, schema
 from aya_lib.air.link import Apart
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
-
-
-def writing(nodes: Nodes, name: str, content: str, parts: int = 2) -> int:
-    with nodes[name].session(write=True) as connection:
-        return add(connection, content, nodes[name].site.embedding.dimension, parts)
-
-
-def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
-    with nodes[name].session(write=True) as connection, connection.transaction():
-        rewrite(connection, number, content, nodes[name].site.embedding.dimension)
 
 
 @pytest.fixture(autouse=True)
@@ -157,53 +147,6 @@ def test_a_pull_leaves_alone_what_waits_here(pair: Nodes) -> None:
     assert same(pair) == []
 
 
-def test_a_refused_mutation_waits_with_its_reason_and_holds_back_its_own_document_only(pair: Nodes) -> None:
-    ask(pair, "ALPHA", "ALTER TABLE documents ADD CONSTRAINT polite CHECK (content <> 'rude') NOT VALID")
-    refused = writing(pair, "AIR", "rude")
-    ask(pair, "AIR", "UPDATE write_queue SET attempts = 1 WHERE document_id = %s", refused)
-    ask(pair, "AIR", "UPDATE documents SET category = 'later' WHERE id = %s", refused)
-    writing(pair, "AIR", "polite enough")
-    done = turned(pair)
-    assert done.pushed.applied == 1
-    assert [reason for _, reason in done.pushed.dead] == ['new row for relation "documents" violates check constraint "polite"']
-    states = ask(pair, "AIR", "SELECT state FROM write_queue WHERE document_id = %s ORDER BY id", refused)
-    assert states == [("dead",), ("queued",)]
-    assert turned(pair).pushed.applied == 0
-    ask(pair, "ALPHA", "ALTER TABLE documents DROP CONSTRAINT polite")
-    ask(pair, "AIR", "UPDATE write_queue SET state = 'queued' WHERE document_id = %s", refused)
-    assert turned(pair).pushed.applied == 2
-    assert one(pair, "ALPHA", "SELECT category FROM documents WHERE content = 'rude'") == "later"
-    assert same(pair) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        (("INSERT", "chunks", "{}"), "table 'chunks' is not synchronised; allowed is 'documents'"),
-        (("MERGE", "documents", "{}"), "operation 'MERGE' is unknown"),
-        (("UPDATE", "documents", '{"content": "x"}'), "UPDATE without document_id"),
-        (("INSERT", "documents", "[1]"), "data is array; allowed is a JSON object"),
-        (("INSERT", "documents", '{"content": 5}'), "data.content is missing or not a text"),
-    ],
-)
-def test_a_row_of_the_queue_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple[str, ...], said: str) -> None:
-    ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data) VALUES (%s, %s, %s)", *values)
-    turned(pair)
-    ((state, reason),) = ask(pair, "AIR", "SELECT state, reason FROM write_queue WHERE NOT synced")
-    assert state == "dead"
-    assert said in reason
-    ask(pair, "AIR", "DELETE FROM write_queue WHERE NOT synced")
-
-
-def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
-    text = """INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', '{"content": "by hand"}')"""
-    ask(pair, "AIR", text)
-    turned(pair)
-    turned(pair)
-    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'by hand'") == 1
-    assert same(pair) == []
-
-
 def test_the_same_mutation_again_does_nothing(pair: Nodes) -> None:
     number = writing(pair, "AIR", "sent twice")
     turned(pair)
@@ -274,8 +217,24 @@ def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pa
     with pytest.raises(Apart, match=r"documents\.language is text on ALPHA, missing on AIR"):
         turned(pair)
     ask(pair, "ALPHA", "ALTER TABLE documents DROP COLUMN language")
-    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 2")
-    with pytest.raises(Apart, match="ALPHA has sync schema 2, this program 1"):
+    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 99")
+    with pytest.raises(Apart, match=f"ALPHA has sync schema 99, this program {link.SCHEMA_VERSION}"):
         turned(pair)
-    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 1")
+    ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = %s", link.SCHEMA_VERSION)
     assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+
+
+def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> None:
+    ask(pair, "ALPHA", "ALTER TABLE aya_sync.clients DROP COLUMN round")
+    ask(pair, "AIR", "ALTER TABLE aya_sync.laptop DROP COLUMN round, DROP COLUMN paused_until")
+    for name, table in (("ALPHA", "state"), ("AIR", "laptop")):
+        ask(pair, name, f"UPDATE aya_sync.{table} SET schema_version = 1")
+    with pytest.raises(Apart, match=f"has sync schema 1, this program {link.SCHEMA_VERSION}. Run: aya run air_setup"):
+        turned(pair)
+    writing(pair, "AIR", "waits for the new version")
+    assert len(schema.prepare(pair["ALPHA"], pair["AIR"]).changes) == 2
+    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+    done = turned(pair)
+    assert (done.pushed.applied, done.compared) == (1, [])
+    assert one(pair, "AIR", "SELECT paused_until IS NULL FROM aya_sync.laptop")
+    assert same(pair) == []

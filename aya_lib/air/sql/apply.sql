@@ -39,27 +39,19 @@ DELETE FROM chunks c USING incoming_documents i
 UPDATE documents d SET source_uri = NULL FROM incoming_documents i
  WHERE d.id = i.id AND d.source_uri IS DISTINCT FROM i.source_uri AND d.source_uri IS NOT NULL;
 -- next
-INSERT INTO documents (id, content, metadata, category, source, created_at, updated_at, source_uri, content_hash, version)
-SELECT id, content, metadata, category, source, created_at, updated_at, source_uri, content_hash, version FROM incoming_documents
-    ON CONFLICT (id) DO UPDATE
-   SET content = excluded.content, metadata = excluded.metadata, category = excluded.category, source = excluded.source,
-       created_at = excluded.created_at, updated_at = excluded.updated_at, source_uri = excluded.source_uri,
-       content_hash = excluded.content_hash, version = excluded.version;
+INSERT INTO documents ({documents}) SELECT {documents} FROM incoming_documents
+    ON CONFLICT (id) DO UPDATE SET {set_documents};
 -- next
 -- Of a chunk whose text is the same only the rest: its words are not made again, an equal vector is not stored again.
 ANALYZE incoming_chunks;
 -- next
 UPDATE chunks c
-   SET document_id = i.document_id, chunk_index = i.chunk_index, metadata = i.metadata, created_at = i.created_at,
-       embedding = CASE WHEN c.embedding = i.embedding THEN c.embedding ELSE i.embedding END
+   SET {set_rest}, embedding = CASE WHEN c.embedding = i.embedding THEN c.embedding ELSE i.embedding END
   FROM incoming_chunks i WHERE c.id = i.id AND c.chunk_text = i.chunk_text;
 -- next
-INSERT INTO chunks (id, document_id, chunk_text, embedding, chunk_index, metadata, created_at)
-SELECT id, document_id, chunk_text, embedding, chunk_index, metadata, created_at FROM incoming_chunks i
+INSERT INTO chunks ({chunks}) SELECT {chunks} FROM incoming_chunks i
  WHERE NOT EXISTS (SELECT FROM chunks c WHERE c.id = i.id AND c.chunk_text = i.chunk_text)
-    ON CONFLICT (id) DO UPDATE
-   SET document_id = excluded.document_id, chunk_text = excluded.chunk_text, embedding = excluded.embedding,
-       chunk_index = excluded.chunk_index, metadata = excluded.metadata, created_at = excluded.created_at;
+    ON CONFLICT (id) DO UPDATE SET {set_chunks};
 -- next
 DELETE FROM aya_sync.refetch r USING named n WHERE r.relation = n.relation AND r.row_id = n.row_id;
 -- next

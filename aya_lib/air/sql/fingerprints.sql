@@ -1,9 +1,9 @@
 -- Of a document: version, when it was made, its text, and the rest; of a chunk one hash.
 SELECT 'd' AS relation, id,
        concat_ws(' ', version, coalesce(extract(epoch FROM created_at)::text, '-'), md5(content),
-                 md5(ROW (metadata, category, source, updated_at, source_uri, content_hash)::text)) AS hash
+                 md5(ROW ({document})::text)) AS hash
   FROM documents WHERE id > 0
 UNION ALL
 SELECT 'c', id,
-       md5(ROW (document_id, chunk_text, chunk_index, metadata, created_at, md5(vector_send(embedding)))::text)
+       md5(ROW ({chunk}, md5(vector_send(embedding)))::text)
   FROM chunks WHERE id > 0

@@ -17,6 +17,11 @@ CREATE TABLE IF NOT EXISTS aya_sync.laptop (
     synced_at timestamptz
 );
 
+-- Until then the daemon leaves the primary alone: a person asked for it, or the set-up tries what is written offline.
+ALTER TABLE aya_sync.laptop ADD COLUMN IF NOT EXISTS paused_until timestamptz;
+-- The number of this laptop's last write on the primary: one that does not know it was put back to a copy of its files.
+ALTER TABLE aya_sync.laptop ADD COLUMN IF NOT EXISTS round bigint NOT NULL DEFAULT 0;
+
 -- Rows to be fetched although the log does not name them: found different by a comparison, or passed over while queued here.
 CREATE TABLE IF NOT EXISTS aya_sync.refetch (relation "char" NOT NULL, row_id integer NOT NULL, PRIMARY KEY (relation, row_id));
 

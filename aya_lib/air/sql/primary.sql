@@ -23,6 +23,12 @@ CREATE TABLE IF NOT EXISTS aya_sync.clients (
     applied pg_snapshot,
     seen_at timestamptz NOT NULL DEFAULT now()
 );
+-- round: a number drawn for each write of that laptop; known: the last that it knew then. One that remembers neither has seen what
+-- this server lost. reached: the snapshot of that write; what changed after it, the laptop may know otherwise.
+ALTER TABLE aya_sync.clients
+    ADD COLUMN IF NOT EXISTS round bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS known bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS reached pg_snapshot;
 
 -- One row for each write of a laptop, in the same transaction as the write: the same mutation again does nothing.
 CREATE TABLE IF NOT EXISTS aya_sync.mutations (
@@ -81,15 +87,25 @@ CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD
 CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON chunks
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
 
+-- given: a value is stored in it, and not computed.
+CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (name text, given boolean) LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+    SELECT attname::text, attgenerated = '' FROM pg_attribute
+     WHERE attrelid = of_table AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+$$;
+
 -- One write of a laptop: a document with all its chunks, or its end. outcome: applied, conflict (document_id: the one that
--- stands in the way), gone (it was deleted here), refused. chunks null: they stay as they are.
+-- stands in the way), gone (it was deleted here), refused. chunks null: they stay as they are. Every column that is sent is
+-- written, also one that was added later; one that is not there is refused.
 CREATE OR REPLACE FUNCTION aya_sync.push(
     client_id uuid, mutation_id uuid, operation text, id integer, base bigint, document jsonb, parts jsonb,
     OUT outcome text, OUT document_id integer, OUT document_version bigint, OUT reason text
 ) LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     found_version bigint;
-    put documents;
+    unknown text;
+    names text;
+    part_names text;
 BEGIN
     SELECT 'applied', m.document_id, m.version INTO outcome, document_id, document_version
       FROM aya_sync.mutations m WHERE m.client = client_id AND m.mutation = mutation_id;
@@ -97,17 +113,23 @@ BEGIN
         RETURN;
     END IF;
     BEGIN -- a savepoint: what is refused leaves no trace, and the others of this transaction stay
-        put := jsonb_populate_record(NULL::documents, document);
+        SELECT string_agg(key, ', ' ORDER BY key) INTO unknown FROM jsonb_object_keys(document) AS keys (key)
+         WHERE NOT EXISTS (SELECT FROM aya_sync.columns('documents') c WHERE c.name = key);
+        IF unknown IS NOT NULL AND operation <> 'DELETE' THEN
+            RAISE EXCEPTION 'documents has no column %', unknown USING ERRCODE = 'undefined_column';
+        END IF;
+        SELECT string_agg(quote_ident(c.name), ', ') INTO names FROM aya_sync.columns('documents') c
+         WHERE c.given AND c.name NOT IN ('id', 'version') AND document ? c.name;
         IF operation = 'INSERT' THEN
-            SELECT d.id, d.version INTO document_id, document_version FROM documents d WHERE d.source_uri = put.source_uri;
+            SELECT d.id, d.version INTO document_id, document_version FROM documents d
+             WHERE d.source_uri = document ->> 'source_uri';
             IF FOUND THEN
                 outcome := 'conflict';
                 RETURN;
             END IF;
-            INSERT INTO documents (content, metadata, category, source, created_at, updated_at, source_uri, content_hash)
-            VALUES (put.content, put.metadata, put.category, put.source, coalesce(put.created_at, now()),
-                    coalesce(put.updated_at, now()), put.source_uri, put.content_hash)
-            RETURNING documents.id, documents.version INTO document_id, document_version;
+            EXECUTE format('INSERT INTO documents (%1$s) SELECT %1$s FROM jsonb_populate_record(NULL::documents, $1)'
+                           ' RETURNING id, version', names)
+               INTO document_id, document_version USING document;
         ELSE
             document_id := id;
             SELECT d.version INTO found_version FROM documents d WHERE d.id = push.id FOR UPDATE;
@@ -124,19 +146,20 @@ BEGIN
                 DELETE FROM documents d WHERE d.id = push.id;
                 document_version := base;
             ELSE
-                UPDATE documents d
-                   SET content = put.content, metadata = put.metadata, category = put.category, source = put.source,
-                       created_at = put.created_at, updated_at = put.updated_at, source_uri = put.source_uri,
-                       content_hash = put.content_hash
-                 WHERE d.id = push.id
-                RETURNING d.version INTO document_version;
+                EXECUTE format('UPDATE documents SET (%1$s) = (SELECT %1$s FROM jsonb_populate_record(NULL::documents, $1))'
+                               ' WHERE id = $2 RETURNING version', names)
+                   INTO document_version USING document, push.id;
             END IF;
         END IF;
         IF parts IS NOT NULL AND operation <> 'DELETE' THEN
             DELETE FROM chunks c WHERE c.document_id = push.document_id;
-            INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata, created_at)
-            SELECT push.document_id, p.chunk_text, p.embedding, p.chunk_index, p.metadata, coalesce(p.created_at, now())
-              FROM jsonb_populate_recordset(NULL::chunks, parts) WITH ORDINALITY p ORDER BY p.ordinality;
+            SELECT string_agg(quote_ident(c.name), ', ') INTO part_names FROM aya_sync.columns('chunks') c
+             WHERE c.given AND c.name NOT IN ('id', 'document_id', 'chunk_terms') AND parts -> 0 ? c.name;
+            IF part_names IS NOT NULL THEN
+                EXECUTE format('INSERT INTO chunks (document_id, %1$s) SELECT $2, %1$s'
+                               ' FROM jsonb_populate_recordset(NULL::chunks, $1) WITH ORDINALITY ORDER BY ordinality', part_names)
+                  USING parts, push.document_id;
+            END IF;
         END IF;
         INSERT INTO aya_sync.mutations (client, mutation, document_id, version)
         VALUES (client_id, mutation_id, push.document_id, document_version);

@@ -1,0 +1,86 @@
+"""A primary that freezes: given up when nothing comes for so long, however long all of it takes."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+import pytest
+from air_work import ask, copying, many, one, same, turned, writing
+
+from aya_lib.air import pull, push
+from aya_lib.air.cycle import turn
+from aya_lib.air.link import open_ends
+from aya_lib.errors import DeadlinePassed
+from aya_lib.node.node import Nodes
+
+
+def frozen_at(nodes: Nodes, step: str, frozen: list[psutil.Process]) -> None:
+    """A round whose primary's process is stopped at a step."""
+    with open_ends(nodes, "AIR") as ends:
+
+        def freeze(reached: str) -> None:
+            if reached == step:
+                frozen.append(psutil.Process(ends.there.info.backend_pid))
+                frozen[0].suspend()
+
+        turn(ends, None, freeze)
+
+
+def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_is_lost(
+    pair: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "FETCH_S", 1)
+    many(pair, "frozen in a copy")
+
+    def freeze(process: psutil.Process) -> bool:
+        process.suspend()
+        return True
+
+    with copying(pair, freeze) as acted:
+        with pytest.raises(DeadlinePassed, match="the primary is unreachable: SQL: nothing came for 1 s"):
+            turned(pair)
+        assert acted() == 1
+        assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE chunk_index = 12000") == 0
+    turned(pair)
+    assert same(pair) == []
+    ask(pair, "ALPHA", "DELETE FROM documents WHERE content = 'frozen in a copy'")
+
+
+def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "FETCH_S", 1)
+    many(pair, "sent slowly")
+
+    falls = iter(range(6))
+
+    def falter(process: psutil.Process) -> bool:
+        process.suspend()
+        time.sleep(0.25)
+        process.resume()
+        return next(falls) == 5
+
+    with copying(pair, falter) as acted:
+        assert turned(pair).pulled.rows >= 12_001
+        assert acted() == 6  # it took longer: 1.5 s
+    assert same(pair) == []
+    ask(pair, "ALPHA", "DELETE FROM documents WHERE content = 'sent slowly'")
+
+
+@pytest.mark.parametrize("step", ["push: taken", "push: sent", "pull: looked", "pull: staged documents", "pull: staged chunks"])
+def test_a_primary_that_freezes_at_a_step_is_given_up_and_the_next_round_ends(
+    pair: Nodes, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(pull, "FETCH_S", 1)
+    monkeypatch.setattr(push, "STEP_S", 1)
+    writing(pair, "AIR", f"frozen at {step}")
+    writing(pair, "ALPHA", f"not seen at {step}")
+    frozen: list[psutil.Process] = []
+    try:
+        with pytest.raises(DeadlinePassed, match="nothing came for 1 s"):
+            frozen_at(pair, step, frozen)
+    finally:
+        frozen[0].resume()
+    turned(pair)
+    assert same(pair) == []
+    for content in (f"frozen at {step}", f"not seen at {step}"):
+        assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1

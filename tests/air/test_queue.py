@@ -1,0 +1,233 @@
+"""Rows of the queue that cannot be sent: each says why in one line and stays, and other documents go on."""
+
+from __future__ import annotations
+
+import pytest
+from air_work import ask, one, same, turned, writing
+
+from aya_lib.air.link import Apart
+from aya_lib.errors import SqlFailed
+from aya_lib.node.node import Nodes
+
+
+@pytest.fixture(autouse=True)
+def equal(pair: Nodes) -> None:
+    """Every test begins with two equal sides and an empty queue."""
+    ask(pair, "AIR", "DELETE FROM write_queue WHERE NOT synced")
+    turned(pair)
+    assert same(pair) == []
+
+
+def test_a_refused_mutation_waits_with_its_reason_and_holds_back_its_own_document_only(pair: Nodes) -> None:
+    ask(pair, "ALPHA", "ALTER TABLE documents ADD CONSTRAINT polite CHECK (content <> 'rude') NOT VALID")
+    refused = writing(pair, "AIR", "rude")
+    ask(pair, "AIR", "UPDATE write_queue SET attempts = 1 WHERE document_id = %s", refused)
+    ask(pair, "AIR", "UPDATE documents SET category = 'later' WHERE id = %s", refused)
+    writing(pair, "AIR", "polite enough")
+    done = turned(pair)
+    assert done.pushed.applied == 1
+    assert [reason for _, reason in done.pushed.dead] == ['new row for relation "documents" violates check constraint "polite"']
+    states = ask(pair, "AIR", "SELECT state FROM write_queue WHERE document_id = %s ORDER BY id", refused)
+    assert states == [("dead",), ("queued",)]
+    assert turned(pair).pushed.applied == 0
+    ask(pair, "ALPHA", "ALTER TABLE documents DROP CONSTRAINT polite")
+    ask(pair, "AIR", "UPDATE write_queue SET state = 'queued' WHERE document_id = %s", refused)
+    assert turned(pair).pushed.applied == 2
+    assert one(pair, "ALPHA", "SELECT category FROM documents WHERE content = 'rude'") == "later"
+    assert same(pair) == []
+
+
+GOOD = '{"content": "x"}'
+BAD = [
+    (("INSERT", "chunks", GOOD, None), "table 'chunks' is not synchronised; allowed is 'documents'"),
+    (("INSERT", None, GOOD, None), "table 'None' is not synchronised; allowed is 'documents'"),
+    (("MERGE", "documents", GOOD, None), "operation 'MERGE' is unknown; allowed are 'INSERT', 'UPDATE', 'DELETE'"),
+    (
+        ("UPDATE", "documents", GOOD, None),
+        "UPDATE without document_id: change the row of documents itself, and the queue follows",
+    ),
+    (("INSERT", "documents", GOOD, 1), "INSERT with document_id 1: ids above zero are given by the primary"),
+    (("INSERT", "documents", None, None), "data is missing; allowed is a JSON object with the columns of documents"),
+    (("INSERT", "documents", "[1]", None), "data is array; allowed is a JSON object with the columns of documents"),
+    (("INSERT", "documents", "{}", None), "data.content is missing or not a text"),
+    (("INSERT", "documents", '{"content": 5}', None), "data.content is missing or not a text"),
+    (("INSERT", "documents", '{"content": null}', None), "data.content is missing or not a text"),
+    (("INSERT", "documents", '{"content": "x", "colour": 1, "area": 2}', None), "documents has no column area, colour"),
+    (
+        ("INSERT", "documents", f'{{"content": "x", "category": "{"c" * 51}"}}', None),
+        "value too long for type character varying(50)",
+    ),
+    (
+        ("INSERT", "documents", '{"content": "x", "created_at": "yesterday or so"}', None),
+        'invalid input syntax for type timestamp: "yesterday or so"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "said"), BAD, ids=[said for _, said in BAD])
+def test_a_row_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple[object, ...], said: str) -> None:
+    ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, %s, %s, %s)", *values)
+    writing(pair, "AIR", f"after: {said}")
+    before = ask(pair, "AIR", "SELECT id, data FROM write_queue WHERE NOT synced ORDER BY id")[0]
+    done = turned(pair)
+    assert (done.pushed.applied, done.pushed.dead) == (1, [(before[0], said)])
+    assert ask(pair, "AIR", "SELECT id, data, state, reason FROM write_queue WHERE NOT synced") == [(*before, "dead", said)]
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'x'") == 0
+    assert same(pair) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (r'{"content": "a\u0000b"}', "unsupported Unicode escape sequence"),
+        (r'{"content": "\ud800"}', "invalid input syntax for type json"),
+        ('{"content": ', "invalid input syntax for type json"),
+    ],
+)
+def test_what_is_no_text_or_no_json_does_not_enter_the_queue(pair: Nodes, data: str, said: str) -> None:
+    with pytest.raises(SqlFailed, match=said):
+        ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', %s)", data)
+
+
+def test_a_document_that_is_too_large_stays_and_can_be_deleted(pair: Nodes) -> None:
+    large = "INSERT INTO documents (content) VALUES (repeat('x', 21000000)) RETURNING id"
+    local = one(pair, "AIR", large)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert [said for _, said in turned(pair).pushed.dead] == [
+        "the document has 21.0 MB; allowed are 20 MB (knowledge.max_file_mb)"
+    ]
+    assert one(pair, "AIR", "SELECT length(content) FROM documents WHERE id = %s", local) == 21_000_000
+    ask(pair, "AIR", "UPDATE documents SET content = 'shorter' WHERE id = %s", local)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false, state = 'queued' WHERE NOT synced")
+    turned(pair)
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'shorter'") == 1
+    there = one(pair, "ALPHA", large)
+    turned(pair)
+    ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", there)
+    assert turned(pair).pushed.applied == 1
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE id = %s", there) == 0
+    assert same(pair) == []
+
+
+def test_a_document_that_is_not_there_is_deleted_without_a_word_and_its_change_is_kept(pair: Nodes) -> None:
+    queue = "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, 'documents', %s, 999999)"
+    ask(pair, "AIR", queue, "DELETE", GOOD)
+    assert turned(pair).pushed.applied == 1
+    ask(pair, "AIR", queue, "UPDATE", GOOD)
+    assert turned(pair).pushed.conflicts == 1
+    kept = ask(pair, "AIR", "SELECT kind, document FROM aya_sync.conflicts WHERE document_id = 999999")
+    assert kept == [("deleted on the primary, changed here", {"content": "x"})]
+    assert same(pair) == []
+
+
+def test_a_vector_of_another_dimension_is_refused_here_and_a_column_of_another_type_on_both_sides(pair: Nodes) -> None:
+    dimension = pair["AIR"].site.embedding.dimension
+    ask(pair, "AIR", "DROP INDEX idx_chunks_embedding")
+    number = writing(pair, "AIR", "of another dimension")
+    insert = "INSERT INTO chunks (document_id, chunk_text, embedding) VALUES (%s, 'x', '[1,2,3]')"
+    with pytest.raises(SqlFailed, match=f"expected {dimension} dimensions, not 3"):
+        ask(pair, "AIR", insert, number)
+    ask(pair, "AIR", "ALTER TABLE chunks ALTER COLUMN embedding TYPE vector")
+    ask(pair, "AIR", insert, number)
+    said = rf"chunks\.embedding is vector\({dimension}\) on ALPHA, vector on AIR\. Make the laptop's table like the primary's"
+    with pytest.raises(Apart, match=said):
+        turned(pair)
+    assert one(pair, "AIR", "SELECT state FROM write_queue WHERE NOT synced") == "queued"
+    ask(pair, "AIR", "DELETE FROM chunks WHERE vector_dims(embedding) = 3")
+    ask(pair, "AIR", f"ALTER TABLE chunks ALTER COLUMN embedding TYPE vector({dimension})")
+    assert turned(pair).pushed.applied == 1
+    assert same(pair) == []
+
+
+def test_numbers_keep_their_digits(pair: Nodes) -> None:
+    exact = '{"a": 1.10, "b": 12345678901234567890.123456789}'
+    ask(pair, "AIR", "INSERT INTO documents (content, metadata) VALUES ('exact', %s)", exact)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert turned(pair).pushed.applied == 1
+    assert one(pair, "ALPHA", "SELECT metadata::text FROM documents WHERE content = 'exact'") == exact
+    assert same(pair) == []
+
+
+def test_columns_that_were_added_on_both_sides_are_carried_both_ways(pair: Nodes) -> None:
+    for name in ("ALPHA", "AIR"):
+        ask(pair, name, "ALTER TABLE documents ADD COLUMN \"Language\" text DEFAULT 'none', ADD COLUMN area point")
+        ask(pair, name, "ALTER TABLE documents ADD COLUMN size int GENERATED ALWAYS AS (length(content)) STORED")
+        ask(pair, name, "ALTER TABLE chunks ADD COLUMN page int")
+    try:
+        for name in ("ALPHA", "AIR"):
+            number = writing(pair, name, f"on {name}")
+            ask(pair, name, 'UPDATE documents SET "Language" = %s WHERE id = %s', f"of {name}", number)
+            ask(pair, name, "UPDATE chunks SET page = 7 + chunk_index WHERE document_id = %s", number)
+        turned(pair)
+        for name in ("ALPHA", "AIR"):
+            number = one(pair, name, "SELECT id FROM documents WHERE \"Language\" = 'of ALPHA'")
+            ask(pair, name, 'UPDATE documents SET area = point(1, 2) WHERE "Language" = %s', f"of {name}")
+            assert ask(pair, name, "SELECT page FROM chunks WHERE document_id = %s ORDER BY id", number) == [(7,), (8,)]
+        assert turned(pair).pushed.applied == 1
+        for name in ("ALPHA", "AIR"):
+            found = ask(
+                pair, name, 'SELECT content, "Language", area::text, size FROM documents WHERE area IS NOT NULL ORDER BY 1'
+            )
+            assert found == [("on AIR", "of AIR", "(1,2)", 6), ("on ALPHA", "of ALPHA", "(1,2)", 8)]
+        assert same(pair) == []
+        ask(pair, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; UPDATE chunks SET page = 0 WHERE page = 8; COMMIT")
+        assert len(same(pair)) == 2
+        ask(pair, "AIR", "UPDATE aya_sync.laptop SET snapshot = NULL")
+        assert len(turned(pair).compared) == 1
+        assert same(pair) == []
+    finally:
+        for name in ("ALPHA", "AIR"):
+            ask(pair, name, 'ALTER TABLE documents DROP COLUMN "Language", DROP COLUMN area, DROP COLUMN size')
+            ask(pair, name, "ALTER TABLE chunks DROP COLUMN page")
+
+
+def test_an_internal_error_about_one_document_keeps_no_other_back_and_is_said_at_the_end_of_every_round(pair: Nodes) -> None:
+    function = """CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'a page is broken' USING ERRCODE = 'XX001'; END$$"""
+    ask(pair, "ALPHA", function)
+    ask(
+        pair,
+        "ALPHA",
+        "CREATE TRIGGER broken BEFORE INSERT ON documents FOR EACH ROW WHEN (NEW.content = 'bad') EXECUTE FUNCTION broken()",
+    )
+    try:
+        writing(pair, "AIR", "before the bad one")
+        writing(pair, "AIR", "bad")
+        writing(pair, "AIR", "behind the bad one")
+        pulled = writing(pair, "ALPHA", "pulled all the same")
+        with pytest.raises(SqlFailed, match=r"^ALPHA: not taken, and tried again: mutation \d+: a page is broken$"):
+            turned(pair)
+        assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% the bad one'") == 2
+        assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE id = %s", pulled) == 1
+    finally:
+        ask(pair, "ALPHA", "DROP FUNCTION broken CASCADE")
+    assert turned(pair).pushed.applied == 1
+    assert same(pair) == []
+
+
+def test_what_changes_between_the_look_and_the_sending_is_sent_as_it_is_then(pair: Nodes) -> None:
+    number = writing(pair, "ALPHA", "to be deleted at the last moment")
+    turned(pair)
+    ask(pair, "AIR", "UPDATE documents SET category = 'changed' WHERE id = %s", number)
+    brief = writing(pair, "AIR", "gone at the last moment")
+    unfinished = writing(pair, "AIR", "its chunks are lacking at the last moment")
+
+    def change(step: str) -> None:
+        if step == "push: looked" and one(pair, "AIR", "SELECT count(*) FROM documents WHERE id = %s", number):
+            ask(pair, "AIR", "DELETE FROM documents WHERE id IN (%s, %s)", number, brief)
+            ask(pair, "AIR", "UPDATE documents SET content = content || '!' WHERE id = %s", unfinished)
+
+    assert turned(pair, change).pushed.applied == 1
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% at the last moment%'") == 0
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert turned(pair).pushed.applied == 1
+    assert same(pair) == []
+
+
+def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
+    text = """INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', '{"content": "by hand"}')"""
+    ask(pair, "AIR", text)
+    turned(pair)
+    turned(pair)
+    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'by hand'") == 1
+    assert same(pair) == []

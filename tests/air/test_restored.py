@@ -1,0 +1,285 @@
+"""The primary is put back to an earlier state: a copy of its files, which goes on on the same timeline, or a point in time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from air_work import add, ask, killed, one, rewrite, same, turned
+
+from aya_lib.air import schema
+from aya_lib.air.link import open_ends
+from aya_lib.air.position import survives
+from aya_lib.node import wait
+from aya_lib.node.node import Nodes
+
+LOST = 20  # documents that the laptop pulled and the primary lost: as many transactions
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(pair: Nodes) -> None:
+    """The standby is not of interest here: it would follow the server that was put back."""
+    pair["BETA"].supervisor.stop("postgresql")
+    with pair["ALPHA"].session(write=True) as alpha:
+        alpha.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+
+@contextmanager
+def stopped(nodes: Nodes) -> Iterator[Path]:
+    """The primary's files while it does not run."""
+    nodes["ALPHA"].supervisor.stop("postgresql")
+    yield nodes["ALPHA"].data_directory
+    nodes["ALPHA"].supervisor.start("postgresql")
+
+
+def copied(nodes: Nodes, name: str) -> Path:
+    with stopped(nodes) as data:
+        copy = data.with_name(name)
+        subprocess.run(["cp", "-a", data, copy], check=True)
+    return copy
+
+
+def put_back(data: Path, copy: Path) -> None:
+    shutil.rmtree(data)
+    subprocess.run(["cp", "-a", copy, data], check=True)
+
+
+def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
+    """What the laptop pulls, and what it pushes, after the copy was made."""
+    dimension = nodes["AIR"].site.embedding.dimension
+    with nodes["ALPHA"].session(write=True, deadline_s=30) as alpha:
+        for number in range(LOST):
+            add(alpha, f"{mark}: seen and lost {number}", dimension)
+    turned(nodes)
+    with nodes["AIR"].session(write=True) as air:
+        add(air, f"{mark}: pushed and lost", dimension)
+        rewrite(air, edited, f"{mark}: edited and lost", dimension)
+    assert turned(nodes).pushed.applied == 2
+    assert same(nodes) == []
+
+
+def other_rows(nodes: Nodes, mark: str, count: int = 10) -> list[int]:
+    """Rows in transactions whose ids the laptop has seen already, then more WAL than was lost; the rows' ids."""
+    with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
+        found = [add(alpha, f"{mark}: new {number}", nodes["AIR"].site.embedding.dimension) for number in range(count)]
+        behind = "SELECT pg_current_wal_flush_lsn() <= %s::pg_lsn"
+        known = one(nodes, "AIR", "SELECT lsn::text FROM aya_sync.laptop")
+        while alpha.execute(behind, (known,)).fetchone() == (True,):
+            alpha.execute("SELECT pg_logical_emit_message(true, 'aya', repeat('x', 200000))")
+    return found
+
+
+def contents(nodes: Nodes, mark: str) -> list[str]:
+    return sorted(row[0] for row in ask(nodes, "ALPHA", "SELECT content FROM documents WHERE content LIKE %s", f"{mark}:%"))
+
+
+def document(nodes: Nodes, content: str) -> int:
+    with nodes["ALPHA"].session(write=True) as alpha:
+        return add(alpha, content, nodes["AIR"].site.embedding.dimension)
+
+
+def position_survives(nodes: Nodes) -> bool:
+    """What system, timeline and LSN say."""
+    with open_ends(nodes, "AIR") as ends:
+        position = ends.state().position
+        assert position
+        return survives(position, ends.cluster)
+
+
+def nothing_is_lost(nodes: Nodes, mark: str, new: int) -> None:
+    wished = [f"{mark}: new {number}" for number in range(new)] + [f"{mark}: pushed and lost", f"{mark}: edited and lost"]
+    assert contents(nodes, mark) == sorted(wished)
+    assert same(nodes) == []
+    kept = ask(
+        nodes, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts WHERE document ->> 'content' LIKE %s", f"{mark}:%"
+    )
+    assert sorted(row[0] for row in kept) == sorted(f"{mark}: seen and lost {number}" for number in range(LOST))
+    assert ask(nodes, "AIR", "SELECT state FROM write_queue WHERE NOT synced") == []
+
+
+def recovered(nodes: Nodes, copy: Path, lsn: str) -> None:
+    """The primary at ``lsn``, from a base backup and the WAL after it, on a timeline of its own."""
+    with stopped(nodes) as data:
+        lost = data.with_name(f"lost-{copy.name}")
+        data.rename(lost)
+        subprocess.run(["cp", "-a", copy, data], check=True)
+        (data / "recovery.signal").touch()
+        with (data / "lab.conf").open("a") as file:
+            file.write(f"restore_command = 'cp {lost}/pg_wal/%f %p'\nrecovery_target_lsn = '{lsn}'\n")
+            file.write("recovery_target_action = 'promote'\n")
+    wait.until(
+        lambda: one(nodes, "ALPHA", "SELECT NOT pg_is_in_recovery()"), bool, node="ALPHA", what="it is promoted", deadline_s=20
+    )
+
+
+def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(pair: Nodes) -> None:
+    edited = document(pair, "before the copy")
+    turned(pair)
+    copy = copied(pair, "copy")
+    seen_and_lost(pair, edited, "files")
+    with stopped(pair) as data:
+        put_back(data, copy)
+    new = other_rows(pair, "files")
+    assert set(new) & {row[0] for row in ask(pair, "AIR", "SELECT id FROM documents WHERE content LIKE 'files: seen%'")}
+    assert position_survives(pair)
+    done = turned(pair)
+    assert [compared.again for compared in done.compared] == [2]
+    assert turned(pair).compared == []
+    nothing_is_lost(pair, "files", len(new))
+
+
+def test_a_recovery_to_a_point_in_time(pair: Nodes) -> None:
+    copy = copied(pair, "base")
+    edited = document(pair, "after the base backup")
+    turned(pair)
+    target = one(pair, "ALPHA", "SELECT pg_current_wal_flush_lsn()::text")
+    seen_and_lost(pair, edited, "point")
+    recovered(pair, copy, target)
+    assert one(pair, "ALPHA", "SELECT content FROM documents WHERE id = %s", edited) == "after the base backup"
+    new = other_rows(pair, "point")
+    assert not position_survives(pair)
+    assert [compared.again for compared in turned(pair).compared] == [2]
+    assert turned(pair).compared == []
+    nothing_is_lost(pair, "point", len(new))
+
+
+def test_the_same_copy_again_and_a_comparison_that_is_killed(pair: Nodes) -> None:
+    edited = document(pair, "before the copy that is used twice")
+    turned(pair)
+    copy = copied(pair, "twice")
+    for mark, sent in (("once", 2), ("again", 4)):  # the second time what was sent again is lost again
+        seen_and_lost(pair, edited, mark)
+        with stopped(pair) as data:
+            put_back(data, copy)
+        for _ in range(2):
+            assert killed(pair, "compare: read there", 1) == "compare: read there"
+        new = other_rows(pair, mark)
+        assert position_survives(pair)
+        assert [compared.again for compared in turned(pair).compared] == [sent]
+        nothing_is_lost(pair, mark, len(new))
+    assert contents(pair, "once") == ["once: pushed and lost"]
+
+
+def test_a_push_alone_that_is_lost_is_seen_to_be(pair: Nodes) -> None:
+    turned(pair)
+    copy = copied(pair, "push")
+    sent = "INSERT INTO documents (content) VALUES ('acknowledged, and nothing pulled since')"
+    ask(pair, "AIR", sent)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert killed(pair, "push: acknowledged here", 1) == "push: acknowledged here"
+    assert ask(pair, "AIR", "SELECT 1 FROM write_queue WHERE NOT synced") == []
+    with stopped(pair) as data:
+        put_back(data, copy)
+    other_rows(pair, "push")
+    assert [compared.again for compared in turned(pair).compared] == [1]
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'acknowledged, and nothing%'") == 1
+    assert same(pair) == []
+
+
+def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(pair: Nodes) -> None:
+    turned(pair)
+    older = copied(pair, "older")
+    document(pair, "on the later files, seen")
+    for _ in range(3):
+        assert killed(pair, "pull: fetched", 1) == "pull: fetched"  # written there, and the laptop knows nothing of it
+    document(pair, "on the later files, not seen")
+    later = copied(pair, "later")
+    with stopped(pair) as data:
+        put_back(data, older)
+    for number in range(LOST):
+        document(pair, f"on the older files {number}")
+    turned(pair)
+    assert same(pair) == []
+    with stopped(pair) as data:
+        put_back(data, later)
+    other_rows(pair, "later", 0)
+    assert len(turned(pair).compared) == 1
+    assert same(pair) == []
+    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'on the later files%'") == 2
+    assert one(pair, "AIR", "SELECT count(*) FROM aya_sync.conflicts WHERE document ->> 'content' LIKE 'on the older%'") == LOST
+
+
+def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_lost_ones(pair: Nodes) -> None:
+    both = document(pair, "changed here and on the restored side")
+    turned(pair)
+    copy = copied(pair, "offline")
+    before = one(pair, "AIR", "SELECT coalesce(max(id), 0) FROM aya_sync.conflicts")
+    rewritten = "UPDATE documents SET content = %s WHERE id = %s"
+    ask(pair, "ALPHA", rewritten, "a version that is lost", both)
+    lost = [document(pair, f"lost {number}") for number in range(4)]
+    turned(pair)
+    ask(pair, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
+    for number in (both, lost[1], lost[2]):
+        ask(pair, "AIR", rewritten, f"changed offline {number}", number)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    made = [ask(pair, "AIR", "INSERT INTO documents (content) VALUES (%s)", f"made offline {number}") for number in range(4)]
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    with stopped(pair) as data:
+        put_back(data, copy)
+    ask(pair, "ALPHA", rewritten, "as the restored side has it", both)
+    taken = [document(pair, f"another {number}") for number in range(2)]
+    assert taken == lost[:2]
+    other_rows(pair, "ids", 0)
+    assert len(turned(pair).compared) == 1
+    turned(pair)
+    assert same(pair) == []
+    there = ask(pair, "ALPHA", "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", [both, *taken])
+    assert there == [("as the restored side has it",), ("another 0",), ("another 1",)]
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'made offline %'") == len(made)
+    kept = ask(pair, "AIR", "SELECT kind, document ->> 'content' FROM aya_sync.conflicts WHERE id > %s ORDER BY 2", before)
+    another, only = "the primary has another document under its id", "only here: the primary does not know it"
+    assert kept == [
+        ("changed on both sides", f"changed offline {both}"),
+        (another, f"changed offline {lost[1]}"),
+        (only, f"changed offline {lost[2]}"),
+        (another, "lost 0"),
+    ]
+
+
+def test_an_id_that_another_document_has_here_is_met_by_a_comparison(pair: Nodes) -> None:
+    turned(pair)
+    taken = one(pair, "ALPHA", "SELECT nextval('documents_id_seq')") + 1
+    with pair["AIR"].session(write=True) as air, air.transaction():
+        air.execute("SET LOCAL aya.applying = 'on'")
+        air.execute("INSERT INTO documents (id, content) VALUES (%s, 'nobody knows why this is here')", (taken,))
+    ask(pair, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert len(turned(pair).compared) == 1
+    assert one(pair, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
+    assert same(pair) == []
+    assert (
+        one(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts ORDER BY id DESC")
+        == "nobody knows why this is here"
+    )
+
+
+def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(pair: Nodes) -> None:
+    writing = "INSERT INTO documents (content) VALUES ('sent before the schema was lost')"
+    ask(pair, "AIR", writing)
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert turned(pair).pushed.applied == 1
+    ask(pair, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
+    schema.prepare(pair["ALPHA"], pair["AIR"])
+    assert [compared.again for compared in turned(pair).compared] == [0]
+    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
+    assert same(pair) == []
+
+
+def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idle_one_writes_nothing_there(pair: Nodes) -> None:
+    known = "SELECT xmin::text, round FROM aya_sync.clients"
+    document(pair, "before the kill")
+    assert killed(pair, "pull: fetched", 1) == "pull: fetched"
+    ask(pair, "AIR", "INSERT INTO documents (content) VALUES ('pushed before the kill')")
+    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert killed(pair, "push: committed there", 1) == "push: committed there"
+    assert one(pair, "AIR", "SELECT round FROM aya_sync.laptop") != one(pair, "ALPHA", "SELECT round FROM aya_sync.clients")
+    assert turned(pair).compared == []
+    assert same(pair) == []
+    before = ask(pair, "ALPHA", known)
+    assert one(pair, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
+    turned(pair)
+    assert ask(pair, "ALPHA", known) == before
