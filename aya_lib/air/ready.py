@@ -22,6 +22,12 @@ from aya_lib.node.shell import Output
 from aya_lib.node.units import Home
 from aya_lib.site import Site
 
+RUN = """
+environment=$1 program=$2; shift 2
+command -v "$program" >/dev/null || { echo "$program is not there: name the node's aya in site.yaml" >&2; exit 3; }
+if [ -r "$environment" ]; then set -a; . "$environment"; set +a; fi
+exec env "$@"
+"""
 REACH_S = 60  # the primary may be away, each node costs its deadline; and Python starts
 
 
@@ -77,8 +83,7 @@ def run(node: Node, words: Sequence[str], timeout_s: float = REACH_S) -> Output:
     home = Home(node.site, node.name, node.account or "")
     program = [str(node.wish.aya)] if node.wish.aya else [sys.executable, "-m", "aya_lib"]
     places = [f"AYA_NODE={node.name}"] if node.wish.ssh and node.wish.aya else _as_here(node)
-    script = 'if [ -r "$1" ]; then set -a; . "$1"; set +a; fi; shift; exec env "$@"'
-    command = ["sh", "-c", script, "sh", str(home.environment), *places, *program, *words, "--site", _name(node)]
+    command = ["sh", "-c", RUN, "sh", str(home.environment), program[0], *places, *program, *words, "--site", _name(node)]
     return node.shell.run(command, timeout_s=timeout_s, account=_account(node))
 
 

@@ -65,7 +65,7 @@ def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
         port,
         lost or look_process(node, "embedding"),
         lost or look_listener(node, port),
-        look_health(node, node.embedding_url),
+        lost if lost and node.wish.tunnel else look_health(node, node.embedding_url),
         "laptop" if node.wish.role == "laptop" else node.wish.embedding.runs,
     )
 

@@ -137,8 +137,12 @@ def test_what_the_laptop_lacks_it_says_itself(nodes: Nodes) -> None:
     right = path.read_text()
     content = read_yaml(path)
     content["embedding"] |= {"model": "/no/such/model", "sha256": {}}
+    content["nodes"]["AIR"]["aya"] = "/no/such/aya"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
+        refused = run(nodes)
+        assert "/no/such/aya is not there: name the node's aya in site.yaml" in refused.check("AIR aya")["observed"]
+        assert refused.done == []
         said = aya(nodes, "air", "ready")
         assert (said.returncode, "/no/such/model" in said.stdout) == (1, True)
     finally:
