@@ -1,11 +1,11 @@
 """The laptop's synchronisation in figures, each beside what it is compared with, in one run.
 
-    python benchmarks/air.py [copy] [catchup] [visible] [kills] [--kills N]
+    python benchmarks/air.py [copy] [catchup] [visible] [compared] [kills] [--kills N]
 
 copy: the first copy of 30,000 chunks x 768 beside `COPY ... TO STDOUT | COPY ... FROM STDIN` into a database with the same
 tables. catchup: 10,000 changed rows beside PostgreSQL's own logical replication. visible: from a commit to its row on the
-laptop, and what the daemon takes while nothing happens. kills: rounds killed at every step while both sides write. About 6
-minutes on two cores; results are merged into air.json.
+laptop, and what the daemon takes while nothing happens. compared: what air_sync_check reads. kills: rounds killed at every
+step while both sides write. About 6 minutes on two cores; results are merged into air.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from psycopg import sql
 from aya_lib import lab as labs
 from aya_lib import schema as schemas
 from aya_lib import settings
-from aya_lib.air import schema
+from aya_lib.air import compare, schema
 from aya_lib.lab import access
 from aya_lib.lab.new import new
 from aya_lib.node import wait
@@ -47,7 +47,7 @@ from air_work import STEPS, ask, killed, one, same, turned, writers  # as the te
 
 RESULTS = Path(__file__).with_suffix(".json")
 CHUNKS, DIMENSION, PARTS = 30_000, 768, 10
-CHANGED, TURNS = 10_000, 5
+CHANGED, TURNS, RUNS = 10_000, 5, 3
 COMMITS, IDLE_S = 200, 60.0
 
 
@@ -234,6 +234,21 @@ def visible(nodes: Nodes) -> dict[str, Any]:
     }
 
 
+def compared(nodes: Nodes) -> dict[str, Any]:
+    """What air_sync_check reads: every row's hash on both sides, one sum for a thousand ids over the line."""
+    turned(nodes)
+    found = [compare.look(nodes) for _ in range(RUNS)]
+    first = found[0]
+    assert isinstance(first, compare.Comparison), first
+    assert first.differences == ()
+    seconds = sorted(one.seconds for one in found if isinstance(one, compare.Comparison))
+    return {
+        "rows": sum(there for there, _ in first.counts.values()),
+        "ranges": first.ranges,
+        "seconds": [round(one, 2) for one in seconds],
+    }
+
+
 def kills(nodes: Nodes, count: int) -> dict[str, Any]:
     """Rounds killed at a step by name or at random, under writes on both sides; then both sides are compared."""
     draw = random.Random(7)
@@ -270,7 +285,7 @@ def keep(out: Path, name: str, value: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parts = ["copy", "catchup", "visible", "kills"]
+    parts = ["copy", "catchup", "visible", "compared", "kills"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=" ".join(parts))
     parser.add_argument("--kills", type=int, default=400)
@@ -278,7 +293,7 @@ def main() -> None:
     given = parser.parse_args()
     wanted = given.parts or parts
     with tempfile.TemporaryDirectory(prefix="aya-bench-") as folder, lab(Path(folder)) as nodes:
-        for name, part in (("copy", copy), ("catchup", catchup), ("visible", visible)):
+        for name, part in (("copy", copy), ("catchup", catchup), ("visible", visible), ("compared", compared)):
             if name in wanted:
                 keep(given.out, name, part(nodes))
         if "kills" in wanted:

@@ -111,6 +111,33 @@ def test_a_program_that_ends_with_255_is_not_a_failure_of_ssh(shell: Ssh) -> Non
     assert (done.status, done.stderr) == (255, "mine\n")
 
 
+def test_a_program_that_fails_without_a_word_is_given_none(shell: Ssh) -> None:
+    done = shell.run(["sh", "-c", "exit 1"])
+    assert (done.status, done.stderr) == (1, "")
+
+
+def test_a_service_on_the_loopback_there_is_reached_through_a_socket_here(shell: Ssh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+        path = shell.forward(port)
+        assert shell.forward(port) == path
+        with socket.socket(socket.AF_UNIX) as here:
+            here.connect(str(path))
+            accepted, _ = there.accept()
+            with accepted:
+                accepted.sendall(b"through")
+                assert here.recv(7) == b"through"
+    assert (path.parent.stat().st_mode & 0o777, path.name) == (0o700, f".s.PGSQL.{port}")
+
+
+def test_when_the_shared_connection_is_gone_the_socket_is_made_anew(shell: Ssh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        path = shell.forward(there.getsockname()[1])
+        shell.close()
+        assert not path.exists()
+        assert shell.forward(there.getsockname()[1]).exists()
+
+
 def test_a_missing_program_is_said_to_be_missing(shell: Ssh) -> None:
     with pytest.raises(MissingProgram, match="BETA: no program frobnicate"):
         shell.run(["frobnicate"])
