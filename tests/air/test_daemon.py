@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from air_work import ask, one, same
-from tests_support import make
+from tests_support import make, passed, step
 
 from aya_lib import lab as labs
 from aya_lib.air import schema
@@ -104,6 +104,28 @@ def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_
     until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'Written while offline.'"), "it is there")
     until(lambda: same(nodes) == [], "both sides are equal")
     assert aya(nodes, "air", "status").returncode == 0
+
+
+def test_it_follows_a_failover_while_both_sides_are_written(daemon: tuple[Nodes, Any]) -> None:
+    nodes, process = daemon
+    site = nodes["AIR"].site
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        written += 1
+        ask(nodes, "AIR", f"INSERT INTO documents (content) VALUES ('over the failover {written}')")
+
+    write()
+    passed(step("failover", site=site.name, reason="a test"))
+    write()
+    ask(nodes, "BETA", "INSERT INTO documents (content) VALUES ('made by the new primary')")
+    until(lambda: status(nodes)["primary"] == "BETA" and status(nodes)["online"], "it speaks with the new primary")
+    write()
+    query = "SELECT count(DISTINCT d.id), count(*) FROM documents d JOIN chunks c ON c.document_id = d.id WHERE d.content LIKE %s"
+    until(lambda: ask(nodes, "BETA", query, "over the failover %") == [(written, written)], "each is there once, with its chunk")
+    until(lambda: same(nodes, "BETA") == [], "both sides are equal")
+    assert process.poll() is None
 
 
 def test_it_ends_in_order_and_the_status_says_that_it_does_not_run(daemon: tuple[Nodes, subprocess.Popen[str]]) -> None:
