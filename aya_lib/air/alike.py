@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aya_lib.air import now
-from aya_lib.air.compare import Comparison, Index
+from aya_lib.air.compare import Comparison
+from aya_lib.air.first import Index
 from aya_lib.air.status import Depth, Status
 from aya_lib.changes.change import Change, Plan, change
 from aya_lib.checks.check import Check, Judged, holds, judge

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from aya_lib.air.first import Index, vector_indexes
 from aya_lib.air.link import ALIKE, Laptop, laptop, state
 from aya_lib.air.position import Snapshot, survives
 from aya_lib.air.reconcile import hashes
@@ -48,14 +49,6 @@ class Difference:
         if self.there is None:
             return f"{name} is only here"
         return f"{name} differs ({self.there} there, {self.here} here)" if self.relation == "d" else f"{name} differs"
-
-
-@dataclass(frozen=True)
-class Index:
-    """A vector index of the primary, and the statement that makes it."""
-
-    name: str
-    made: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,5 +207,5 @@ def _version(relation: str, hashed: str | None) -> str | None:
 
 def _indexes(here: Connection, there: Connection) -> tuple[Index, ...]:
     """Vector indexes of the primary that the laptop has not, or not valid."""
-    ours, theirs = ({one.name: one for one in rows(side, __package__, "compare_indexes", Index)} for side in (here, there))
+    ours, theirs = ({one.name: one for one in vector_indexes(side)} for side in (here, there))
     return tuple(one for name, one in sorted(theirs.items()) if name not in ours)

@@ -7,6 +7,7 @@ not fit as they are (a chunk whose document came later, a source_uri that is tak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -14,9 +15,22 @@ from psycopg import sql
 from aya_lib.air import pull
 from aya_lib.air.link import FETCH_S, STEP_S, At, Ends, within
 from aya_lib.air.position import Snapshot
-from aya_lib.node.sql import statement
+from aya_lib.node.sql import Connection, rows, statement
 
 ROWS = {"documents": 2_000, "chunks": 10_000}  # of one range
+
+
+@dataclass(frozen=True)
+class Index:
+    """A vector index, and the statement that makes it."""
+
+    name: str
+    made: str
+
+
+def vector_indexes(connection: Connection) -> list[Index]:
+    """Those of the chunks that can be used."""
+    return rows(connection, __package__, "vector_indexes", Index)
 
 
 def needed(ends: Ends) -> bool:
@@ -89,13 +103,9 @@ def _range(ends: Ends, table: str, columns: Sequence[str]) -> bool:
 
 def _indexes(ends: Ends) -> None:
     """The vector indexes of the primary, built after the rows: IVFFlat takes its centroids from those that are there."""
-    query = """
-        SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-          JOIN pg_am m ON m.oid = c.relam
-         WHERE i.indrelid = 'chunks'::regclass AND m.amname IN ('ivfflat', 'hnsw') AND i.indisvalid"""
-    wanted = ends.there.execute(query).fetchall()
+    wanted = vector_indexes(ends.there)
     ends.here.execute("SET client_min_messages = error")
-    for name, text in wanted:
-        there = ends.here.execute("SELECT to_regclass(%s) IS NOT NULL", (str(name),)).fetchone()
+    for one in wanted:
+        there = ends.here.execute("SELECT to_regclass(%s) IS NOT NULL", (one.name,)).fetchone()
         if not (there and there[0]):
-            ends.here.execute(str(text).encode())
+            ends.here.execute(one.made.encode())
