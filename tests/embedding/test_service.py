@@ -148,5 +148,5 @@ def test_another_dimension_than_the_site_wishes_is_refused(site: Site) -> None:
 def test_a_node_without_the_service_is_named() -> None:
     from aya_lib.embedding.service import serve
 
-    with pytest.raises(UsageError, match=r"wishes no embedding service on 'AIR'\. It does on ALPHA"):
-        serve(load_site("model"), "AIR")
+    with pytest.raises(UsageError, match=r"wishes no embedding service on 'GAMMA'\. It does on ALPHA"):
+        serve(load_site("model"), "GAMMA")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from aya_lib import settings
-from aya_lib.changes.change import Change, Plan, Service
+from aya_lib.changes.change import Change, Plan, Service, Sql
 from aya_lib.checks.check import Check
 from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
 from aya_lib.lab import access
@@ -88,10 +88,10 @@ def test_a_harmful_change_of_a_production_site_needs_a_name(place: Path, lab_sit
 def test_what_was_done_is_undone_when_a_later_change_fails_and_the_first_error_is_told(bare: Site, record: Path) -> None:
     changes = (
         Change("BETA", "stop BETA", Service("stop", "postgresql"), "stop", undo=Service("start", "postgresql")),
-        Change("AIR", "impossible", Service("start", "embedding"), "start"),
+        Change("AIR", "impossible", Sql("SELECT no_such_function()"), "SELECT"),
     )
     runbook = book(bare.name)
-    with pytest.raises(ChangeFailed, match=r"'impossible' failed: .*wishes no embedding.*'stop BETA' was undone"):
+    with pytest.raises(ChangeFailed, match=r"'impossible' failed: .*no_such_function.*'stop BETA' was undone"):
         runbook.apply(Plan("p", changes))
     assert runbook.nodes["BETA"].supervisor.state("postgresql").status == "running"
     states = [step["state"] for step in json.loads(record.read_text())["steps"] if step["kind"] == "change"]
