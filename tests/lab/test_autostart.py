@@ -254,7 +254,7 @@ def test_kept_and_uninstalled_for_one_node(bare: Site) -> None:
     again = run("autostart", {**words, "keep": True})
     assert not changes(again)
     removed = run("autostart", {**words, "action": "uninstall"})
-    assert len(changes(removed)) == 1
+    assert len(changes(removed)) == 3
     assert not leftovers(bare)
     assert nodes["AIR"].supervisor.state("postgresql").status == "running"
 
