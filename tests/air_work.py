@@ -24,6 +24,7 @@ from aya_lib.node.sql import Connection
 
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
+SENDING = "SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100"
 STEPS = (
     "push: looked",
     "push: taken",
@@ -147,31 +148,35 @@ def many(nodes: Nodes, mark: str, count: int = 12_000) -> None:
         alpha.execute(query, (mark, vector(nodes["AIR"].site.embedding.dimension, 1), count))
 
 
+def sending(nodes: Nodes) -> list[int]:
+    """PIDs of the primary's processes that are in the middle of sending a large COPY."""
+    return [int(str(row[0])) for row in ask(nodes, "ALPHA", SENDING)]
+
+
 @contextmanager
-def copying(nodes: Nodes, act: Callable[[psutil.Process], bool]) -> Iterator[Callable[[], int]]:
-    """While the primary sends rows of a large COPY, act on its process until that says it is enough; call for how often."""
+def copying(nodes: Nodes, act: Callable[[psutil.Process], None]) -> Iterator[None]:
+    """When the primary is in the middle of sending a large COPY, act on its process, once. It is resumed at the end."""
     stop = threading.Event()
-    acted: list[int] = []
+    acted: list[psutil.Process] = []
 
     def watch() -> None:
         with nodes["ALPHA"].session(deadline_s=60) as alpha:
             while not stop.is_set():
-                row = alpha.execute("SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100").fetchone()
-                if row:
-                    acted.append(int(str(row[0])))
-                    if act(psutil.Process(acted[-1])):
-                        return
+                if row := alpha.execute(SENDING).fetchone():
+                    acted.append(psutil.Process(int(str(row[0]))))
+                    return act(acted[0])
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield lambda: len(acted)
+        yield
+        assert acted, "the copy was over before it was seen"
     finally:
         stop.set()
         watcher.join()
-        for pid in set(acted):
+        for process in acted:
             with suppress(psutil.NoSuchProcess):
-                psutil.Process(pid).resume()
+                process.resume()
 
 
 @contextmanager
