@@ -148,14 +148,10 @@ def many(nodes: Nodes, mark: str, count: int = 12_000) -> None:
         alpha.execute(query, (mark, vector(nodes["AIR"].site.embedding.dimension, 1), count))
 
 
-def sending(nodes: Nodes) -> list[int]:
-    """PIDs of the primary's processes that are in the middle of sending a large COPY."""
-    return [int(str(row[0])) for row in ask(nodes, "ALPHA", SENDING)]
-
-
 @contextmanager
-def copying(nodes: Nodes, act: Callable[[psutil.Process], None]) -> Iterator[None]:
-    """When the primary is in the middle of sending a large COPY, act on its process, once. It is resumed at the end."""
+def copying(nodes: Nodes, act: Callable[[psutil.Process, Callable[[], bool]], None]) -> Iterator[None]:
+    """When the primary is in the middle of sending a large COPY, act on its process, once; ``act`` may ask whether it still is.
+    The process is resumed at the end."""
     stop = threading.Event()
     acted: list[psutil.Process] = []
 
@@ -164,7 +160,7 @@ def copying(nodes: Nodes, act: Callable[[psutil.Process], None]) -> Iterator[Non
             while not stop.is_set():
                 if row := alpha.execute(SENDING).fetchone():
                     acted.append(psutil.Process(int(str(row[0]))))
-                    return act(acted[0])
+                    return act(acted[0], lambda: bool(alpha.execute(SENDING).fetchone()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

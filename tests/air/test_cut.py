@@ -144,7 +144,7 @@ def test_a_link_that_is_cut_in_the_middle_of_a_copy(apart: tuple[Hosts, Nodes]) 
     many(nodes, "cut in a copy")
 
     try:
-        with copying(nodes, lambda process: found.cut()), pytest.raises(Unreachable):
+        with copying(nodes, lambda process, still: found.cut()), pytest.raises(Unreachable):
             turned(nodes)
     finally:
         found.heal()

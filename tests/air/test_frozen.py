@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, same, sending, turned, writing
+from air_work import ask, copying, many, one, same, turned, writing
 
 from aya_lib.air import pull, push
 from aya_lib.air.cycle import turn
@@ -32,7 +33,7 @@ def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_
 ) -> None:
     monkeypatch.setattr(pull, "FETCH_S", 1)
     many(pair, "frozen in a copy")
-    with copying(pair, psutil.Process.suspend):
+    with copying(pair, lambda process, still: process.suspend()):
         with pytest.raises(DeadlinePassed, match="the primary is unreachable: SQL: nothing came for 1 s"):
             turned(pair)
         assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE chunk_index = 12000") == 0
@@ -42,24 +43,23 @@ def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_
 
 
 def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pull, "FETCH_S", 1)
+    monkeypatch.setattr(pull, "FETCH_S", 3)
     many(pair, "sent slowly")
-
     pauses: list[float] = []
 
-    def falter(process: psutil.Process) -> None:
-        while len(pauses) < 6:
+    def falter(process: psutil.Process, still: Callable[[], bool]) -> None:
+        while len(pauses) < 8:
             process.suspend()
-            if process.pid not in sending(pair):
+            if not still():
                 return
-            pauses.append(0.25)
+            pauses.append(0.5)
             time.sleep(pauses[-1])
             process.resume()
             time.sleep(0.001)
 
     with copying(pair, falter):
         assert turned(pair).pulled.rows >= 12_001
-    assert sum(pauses) == 1.5  # in the middle of the copy
+    assert sum(pauses) == 4  # in the middle of the copy
     assert same(pair) == []
     ask(pair, "ALPHA", "DELETE FROM documents WHERE content = 'sent slowly'")
 
