@@ -10,7 +10,7 @@ from typing import Literal
 import psycopg
 
 from aya_lib.air.position import Position, Snapshot, survives
-from aya_lib.errors import AyaError, DeadlinePassed, Unreachable, UsageError
+from aya_lib.errors import AyaError, DeadlinePassed, Locked, Unreachable, UsageError
 from aya_lib.facts import cluster
 from aya_lib.facts.cluster import Cluster
 from aya_lib.knowledge import where
@@ -21,6 +21,10 @@ from aya_lib.site import Site
 
 SCHEMA_VERSION = 2
 DAY_S = 86400
+LOCK, LOCK_S = (
+    0x617961_73796E,
+    5,
+)  # advisory lock of a round on the laptop: "aya" "syn"; how long it waits for one that was killed
 MADE = " generated"  # of a column's type: it does not travel
 # The primary may be frozen, and a frozen server keeps no timeout: the connection is given up after so long
 STEP_S = 120  # without the answer to a statement,
@@ -151,9 +155,11 @@ def _current(node: str, connection: Connection, table: Literal["laptop", "state"
 def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[Ends]:
     """Sessions to the laptop and to the node that accepts writes (``primary``: known to), checked to fit together.
 
-    :class:`Unreachable` while the laptop is offline, :class:`Apart` when schemas differ or an old primary came back.
+    :class:`Unreachable` while the laptop is offline, :class:`Apart` when schemas differ or an old primary came back,
+    :class:`Locked` while another process has them open, whatever account it runs as.
     """
     with nodes[name].session(write=True, deadline_s=DAY_S) as here:
+        _alone(name, here)
         known = state(here)
         chosen = primary or where.writable(nodes)
         with chosen.session(write=True, deadline_s=DAY_S) as there:
@@ -171,6 +177,14 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
             yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
+
+
+def _alone(name: str, here: Connection) -> None:
+    here.execute("SELECT set_config('lock_timeout', %s, false)", (f"{LOCK_S}s",))
+    try:
+        here.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+    except psycopg.errors.LockNotAvailable:
+        raise Locked(f"another process synchronises {name} already", hint="See: aya air status") from None
 
 
 @contextmanager

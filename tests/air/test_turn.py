@@ -11,7 +11,7 @@ from air_work import add, ask, one, rewrite, rewriting, same, turned, writing
 
 from aya_lib.air import link, schema
 from aya_lib.air.link import Apart
-from aya_lib.errors import AyaError, SqlFailed
+from aya_lib.errors import AyaError, Locked, SqlFailed
 from aya_lib.node.node import Nodes
 
 
@@ -209,6 +209,21 @@ def test_a_round_may_take_longer_than_one_exchange_with_the_primary(pair: Nodes,
     monkeypatch.setattr(link, "STEP_S", 0.5)
     writing(pair, "AIR", "in no hurry")
     assert turned(pair, lambda step: time.sleep(1.0) if step == "push: taken" else None).pushed.applied == 1
+    assert same(pair) == []
+
+
+def test_of_two_rounds_at_once_one_is_told_so_whatever_file_each_has_locked(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "LOCK_S", 0.2)
+    second: list[str] = []
+
+    def another(step: str) -> None:
+        with pytest.raises(Locked, match="another process synchronises AIR already") as told:
+            turned(pair)
+        second.append(str(told.value))
+
+    writing(pair, "AIR", "one at a time")
+    turned(pair, another)
+    assert second
     assert same(pair) == []
 
 
