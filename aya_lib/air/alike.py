@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from aya_lib.air import now
 from aya_lib.air.compare import Comparison
 from aya_lib.air.first import Index
+from aya_lib.air.link import lock
 from aya_lib.air.status import Depth, Status
 from aya_lib.changes.change import Change, Plan, change
 from aya_lib.checks.check import Check, Judged, holds, judge
@@ -29,6 +32,7 @@ class CompareAgain:
 
     def perform(self, node: Node) -> None:
         with node.session(write=True) as connection:
+            lock(node.name, connection)  # the end of a round under way would store its own snapshot over this
             connection.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
         now.sync(node.site)
 
@@ -45,7 +49,7 @@ class Build:
     def perform(self, node: Node) -> None:
         with node.session(write=True, deadline_s=BUILD_S) as connection, connection.transaction():
             connection.execute("SET LOCAL client_min_messages = error")
-            connection.execute(f'DROP INDEX IF EXISTS public."{self.index.name}"'.encode())
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS public.{}").format(sql.Identifier(self.index.name)))
             connection.execute(self.index.made.encode())
 
 

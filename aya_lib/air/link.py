@@ -21,10 +21,8 @@ from aya_lib.site import Site
 
 SCHEMA_VERSION = 2
 DAY_S = 86400
-LOCK, LOCK_S = (
-    0x617961_73796E,
-    5,
-)  # advisory lock of a round on the laptop: "aya" "syn"; how long it waits for one that was killed
+LOCK = 0x617961_73796E  # advisory lock of a round on the laptop: "aya" "syn"
+LOCK_S = 5  # how long it is waited for: the server ends the session of a round that was killed only after its statement
 MADE = " generated"  # of a column's type: it does not travel
 # The primary may be frozen, and a frozen server keeps no timeout: the connection is given up after so long
 STEP_S = 120  # without the answer to a statement,
@@ -159,7 +157,7 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
     :class:`Locked` while another process has them open, whatever account it runs as.
     """
     with nodes[name].session(write=True, deadline_s=DAY_S) as here:
-        _alone(name, here)
+        lock(name, here)
         known = state(here)
         chosen = primary or where.writable(nodes)
         with chosen.session(write=True, deadline_s=DAY_S) as there:
@@ -179,7 +177,8 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
             yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
 
 
-def _alone(name: str, here: Connection) -> None:
+def lock(name: str, here: Connection) -> None:
+    """No round is made while this session to the laptop is open. :class:`Locked` when one is under way for longer than it may."""
     here.execute("SELECT set_config('lock_timeout', %s, false)", (f"{LOCK_S}s",))
     try:
         here.execute("SELECT pg_advisory_lock(%s)", (LOCK,))

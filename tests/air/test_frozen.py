@@ -51,7 +51,7 @@ def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nod
         while len(pauses) < 8:
             process.suspend()
             if not still():
-                return
+                return process.resume()
             pauses.append(0.5)
             time.sleep(pauses[-1])
             process.resume()
