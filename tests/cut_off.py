@@ -139,7 +139,7 @@ def sshd(found: Hosts, folder: Path) -> Iterator[int]:
     command = ["ip", "netns", "exec", found.namespace, SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
     process = subprocess.Popen(command)
     try:
-        wait.until((folder / "pid").exists, bool, node="ALPHA", what="its sshd listens", deadline_s=20)
+        wait.until((folder / "pid").exists, bool, node="ALPHA", what="its sshd listens", deadline_s=60)
         yield port
     finally:
         end(process.pid, "ALPHA", 10)
@@ -180,4 +180,4 @@ def _streams(alpha: Node) -> None:
             row = connection.execute("SELECT state FROM pg_stat_replication").fetchone()
         return row and row[0]
 
-    wait.until(state, lambda found: found == "streaming", node="BETA", what="it streams", deadline_s=20)
+    wait.until(state, lambda found: found == "streaming", node="BETA", what="it streams", deadline_s=60)

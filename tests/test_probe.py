@@ -63,7 +63,7 @@ def test_interrupted_or_killed_the_rows_are_gone_after_the_next_run_at_the_lates
         f"with probe.marked(open_nodes(load_site('{bare.name}'))['ALPHA'], 60): time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    wait.until(lambda: left(nodes), bool, node="ALPHA", what="the probe's table is there", deadline_s=20)
+    wait.until(lambda: left(nodes), bool, node="ALPHA", what="the probe's table is there", deadline_s=60)
     process.send_signal(number)
     process.wait(20)
     if number == signal.SIGINT:

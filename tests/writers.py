@@ -84,7 +84,7 @@ class Clients:
 
     def stored(self, name: str) -> set[int]:
         """The ids that a node has."""
-        with open_nodes(self.site)[name].session(deadline_s=20) as connection:
+        with open_nodes(self.site)[name].session(deadline_s=60) as connection:
             return {int(str(row[0])) for row in connection.execute("SELECT id FROM acknowledged").fetchall()}
 
 

@@ -112,7 +112,7 @@ def test_a_laptop_that_is_gone_before_the_commit_keeps_no_lock_on_the_primary(
         wait.until(lambda: psutil.pid_exists(sessions[0]), lambda there: not there, node="ALPHA", what="it ends", deadline_s=40)
     finally:
         found.heal()
-    turned(nodes)
+    heals(nodes)
     once(nodes, "gone before the commit")
 
 

@@ -112,7 +112,7 @@ def recovered(nodes: Nodes, copy: Path, lsn: str) -> None:
             file.write(f"restore_command = 'cp {lost}/pg_wal/%f %p'\nrecovery_target_lsn = '{lsn}'\n")
             file.write("recovery_target_action = 'promote'\n")
     wait.until(
-        lambda: one(nodes, "ALPHA", "SELECT NOT pg_is_in_recovery()"), bool, node="ALPHA", what="it is promoted", deadline_s=20
+        lambda: one(nodes, "ALPHA", "SELECT NOT pg_is_in_recovery()"), bool, node="ALPHA", what="it is promoted", deadline_s=60
     )
 
 

@@ -171,7 +171,7 @@ def test_a_search_does_not_wait_for_a_bulk_load(url: str) -> None:
 
     loading = threading.Thread(target=bulk)
     loading.start()
-    wait.until(lambda: metric(url, "aya_embedding_waiting_texts"), bool, node="ALPHA", what="the bulk waits", deadline_s=20)
+    wait.until(lambda: metric(url, "aya_embedding_waiting_texts"), bool, node="ALPHA", what="the bulk waits", deadline_s=60)
     assert ask(f"{url}/embed", {"text": "a search in between"})[0] == 200
     ended.append("search")
     loading.join()
@@ -202,7 +202,7 @@ def test_told_to_stop_it_finishes_what_it_has(place: Path) -> None:
     with serving(place, "graceful") as (url, process), ThreadPoolExecutor(1) as pool:
         texts = [f"passage {number} " + "word " * 20 for number in range(400)]
         answer = pool.submit(ask, f"{url}/embed/batch", {"texts": texts})
-        wait.until(lambda: metric(url, "aya_embedding_waiting_texts"), bool, node="ALPHA", what="it works", deadline_s=20)
+        wait.until(lambda: metric(url, "aya_embedding_waiting_texts"), bool, node="ALPHA", what="it works", deadline_s=60)
         process.send_signal(signal.SIGTERM)
         status, said = answer.result()
         assert (status, said["count"]) == (200, 400)

@@ -69,7 +69,7 @@ def test_cut_off_and_asynchronous_is_refused_and_synchronous_is_held(two: Hosts)
     assert not refused.done
     again = passed(step("failover", site=site.name, emergency=True))
     assert "Kill PostgreSQL on ALPHA, which came back" in again.done
-    out, _ = client.communicate(timeout=10)
+    out, _ = client.communicate(timeout=120)
     assert "acknowledged" not in out
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(Clients(site).address("ALPHA"))

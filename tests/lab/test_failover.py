@@ -42,7 +42,7 @@ def streaming(site: Site) -> None:
         lambda sender: [stream.state for stream in getattr(sender, "streams", ())] == ["streaming"],
         node="BETA",
         what="it streams",
-        deadline_s=20,
+        deadline_s=60,
     )
 
 
@@ -66,10 +66,10 @@ def looked(site: Site, wish: checks.Wish) -> checks.Found:
 
 def test_handed_over_without_losing_a_write(pair: Site) -> None:
     with clients(pair) as at_work:
-        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=20)
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=60)
         done = passed(fail_over(pair, reason="a test"))
         before = len(at_work.acknowledged)
-        wait.until(lambda: len(at_work.acknowledged), lambda n: n > before + 50, node="BETA", what="writes", deadline_s=20)
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > before + 50, node="BETA", what="writes", deadline_s=60)
     assert done.check("what may be lost")["observed"].startswith("nothing")
     assert not set(at_work.acknowledged) - at_work.stored("BETA")
     assert not at_work.both
@@ -97,11 +97,11 @@ def test_handed_over_without_losing_a_write(pair: Site) -> None:
 
 def test_a_killed_primary_is_given_up_and_the_loss_is_within_the_stated_bound(pair: Site) -> None:
     with clients(pair) as at_work:
-        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=20)
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=60)
         inject(pair, "alpha-down")
         at_work.mark()
         done = run("failover", {"site": pair.name, "emergency": True})
-        wait.until(lambda: at_work.first_after, bool, node="BETA", what="writes", deadline_s=20)
+        wait.until(lambda: at_work.first_after, bool, node="BETA", what="writes", deadline_s=60)
     assert done.exit_code == 0, done.record["error"]
     lost = set(at_work.acknowledged) - at_work.stored("BETA")
     told = next(one for one in done.record["steps"] if one["kind"] == "look" and one["title"] == "failover.look_behind")

@@ -79,7 +79,7 @@ def streaming(site: Site) -> None:
         lambda sender: [stream.state for stream in getattr(sender, "streams", ())] == ["streaming"],
         node="BETA",
         what="it streams",
-        deadline_s=20,
+        deadline_s=60,
     )
 
 
@@ -133,7 +133,7 @@ def committing(node: Node, number: int) -> Iterator[Writer]:
                 lambda row: row == ("SyncRep",),
                 node=node.name,
                 what="the commit waits",
-                deadline_s=10,
+                deadline_s=60,
             )
         yield writer
     finally:
@@ -223,7 +223,7 @@ def test_a_wait_that_is_broken_off_is_success_with_a_warning_and_the_row_is_loca
         assert rows(nodes["BETA"]) == []
     finally:
         receiver.resume()
-    wait.until(lambda: rows(nodes["BETA"]), lambda found: found == [2], node="BETA", what="the row arrives", deadline_s=10)
+    wait.until(lambda: rows(nodes["BETA"]), lambda found: found == [2], node="BETA", what="the row arrives", deadline_s=60)
     after = seen(site).cancelled
     assert isinstance(before, Cancelled)
     assert isinstance(after, Cancelled)

@@ -312,9 +312,9 @@ def streaming(site: Site) -> Rejoin:
         lambda status: status == "streaming",
         node=standby.name,
         what="it streams",
-        deadline_s=20,
+        deadline_s=60,
     )
-    return wait.until(lambda: facts.look(nodes), lambda seen: seen.streams, node="pair", what="it is equal", deadline_s=20)
+    return wait.until(lambda: facts.look(nodes), lambda seen: seen.streams, node="pair", what="it is equal", deadline_s=60)
 
 
 def pair(site: Site) -> tuple[Node, Node]:
@@ -339,7 +339,7 @@ def caught_up(primary: Node, standby: Node) -> None:
         lsn = one.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
         wait.until(
-            lambda: two.execute(query, lsn).fetchone() == (True,), bool, node=standby.name, what="it has replayed", deadline_s=20
+            lambda: two.execute(query, lsn).fetchone() == (True,), bool, node=standby.name, what="it has replayed", deadline_s=60
         )
 
 
@@ -435,7 +435,7 @@ def kill(node: Node) -> None:
         lambda alive: not alive,
         node=node.name,
         what="its processes are gone",
-        deadline_s=20,
+        deadline_s=60,
     )
 
 

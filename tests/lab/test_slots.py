@@ -139,7 +139,7 @@ def test_the_runbook_sets_the_archive_up_on_both_nodes_and_wal_arrives(site: Sit
         assert (server.value("archive_mode"), kept.installed, kept.folder) == ("on", True, "there")
     before = archived(site)
     write_wal(open_nodes(site)["ALPHA"], 1)
-    wait.until(lambda: archived(site), lambda count: count > before, node="ALPHA", what="a segment is archived", deadline_s=15)
+    wait.until(lambda: archived(site), lambda count: count > before, node="ALPHA", what="a segment is archived", deadline_s=60)
     assert {path.stat().st_size for path in store(site).iterdir() if len(path.name) == 24} == {16 * 1024 * 1024}
     again = run("replication_mode", {"site": site.name})
     assert again.exit_code == 0, again.record["error"]
@@ -160,7 +160,7 @@ def test_another_file_under_a_segments_name_is_told_and_left_alone(site: Site) -
             lambda found: isinstance(found, Server) and found.failing,
             node="ALPHA",
             what="archiving fails",
-            deadline_s=15,
+            deadline_s=60,
         )
         told = step("replication_mode", site=site.name, deadline_s=1).check("WAL is archived")
         assert (told["status"], wrong.read_bytes()) == ("failed", b"of another server")
@@ -194,7 +194,7 @@ def test_the_slot_warns_while_its_wal_is_still_there(site: Site) -> None:
         lambda status: status == "passed",
         node="BETA",
         what="it has caught up",
-        deadline_s=20,
+        deadline_s=60,
     )
 
 
@@ -267,7 +267,7 @@ def test_a_promoted_standby_goes_on_archiving_into_the_same_folder(site: Site) -
         lambda names: len(names) > 1,
         node="BETA",
         what="the new timeline is archived",
-        deadline_s=15,
+        deadline_s=60,
     )
     assert (store(site) / "00000002.history").read_text().startswith("1\t")
     assert [path.name for path in store(site).iterdir() if path.name.endswith(".partial")]

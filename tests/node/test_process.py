@@ -110,7 +110,7 @@ def test_the_same_interpreter_under_another_name_is_the_same_command(tmp_path: P
                 lambda status: status == "running",
                 node="here",
                 what="the process runs its command",
-                deadline_s=20,
+                deadline_s=60,
             )
             assert pidfile.state(pid_file, [sys.executable, "-c", "pass"]).status == "stale"
         finally:

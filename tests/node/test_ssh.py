@@ -78,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     process = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", log])
-    wait.until(lambda: answering(port), bool, node="sshd", what="it listens", deadline_s=10)
+    wait.until(lambda: answering(port), bool, node="sshd", what="it listens", deadline_s=60)
     yield Server(port, folder, log)
     process.terminate()
     process.wait(10)

@@ -181,7 +181,7 @@ def test_a_database_that_a_killed_benchmark_left_is_dropped_by_the_next_and_a_li
     process.wait()
     process.stdout.close()
     with node.session(database="postgres") as connection:
-        wait.until(lambda: name in scratch.abandoned(connection), bool, node="ALPHA", what="the lock is free", deadline_s=20)
+        wait.until(lambda: name in scratch.abandoned(connection), bool, node="ALPHA", what="the lock is free", deadline_s=60)
     assert name in scratch_databases(node)
     with scratch.place(node):
         assert name not in scratch_databases(node)

@@ -179,7 +179,7 @@ def test_it_is_the_same_on_the_standby(connection: Connection, nodes: Nodes) -> 
             lambda row: row == (True,),
             node="BETA",
             what="the index is replayed",
-            deadline_s=20,
+            deadline_s=60,
         )
         execute(beta, "CHECKPOINT")
     there = seen(checkup.look(nodes, node="BETA"))

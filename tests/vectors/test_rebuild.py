@@ -167,7 +167,7 @@ def until_phase(node: Node, words: str) -> None:
         lambda phases: any(words in phase for phase in phases),
         node=node.name,
         what=words,
-        deadline_s=20,
+        deadline_s=60,
         poll_s=0.02,
     )
 
@@ -177,7 +177,7 @@ def kill(process: subprocess.Popen[str], node: Node) -> Live:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     return wait.until(
-        lambda: live(node), lambda seen: not seen.builds, node=node.name, what="no build runs", deadline_s=10, poll_s=0.1
+        lambda: live(node), lambda seen: not seen.builds, node=node.name, what="no build runs", deadline_s=60, poll_s=0.1
     )
 
 
@@ -275,7 +275,7 @@ def test_a_lock_that_does_not_come_free_is_named_and_nothing_is_lost(nodes: Node
     monkeypatch.setattr(touch, "LOCK_S", 1.0)
     execute(alpha, "ALTER DATABASE aya_rag SET session_preload_libraries = 'vector'")
     try:
-        with alpha.session(deadline_s=20) as reader:
+        with alpha.session(deadline_s=60) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM chunks")
             pid = reader.info.backend_pid
@@ -293,7 +293,7 @@ def test_a_build_that_breaks_off_after_the_swap_counts_as_done(nodes: Nodes, mon
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 1}')
     monkeypatch.setattr(touch, "CLEAN_S", 0.5)
-    with alpha.session(deadline_s=20) as reader:
+    with alpha.session(deadline_s=60) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM chunks")
         rebuild(nodes, ivfflat(100), 8, deadline_s=4)
