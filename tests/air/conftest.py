@@ -11,6 +11,7 @@ from tests_support import make
 from aya_lib import lab as labs
 from aya_lib.air import schema
 from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.schema import create_index
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,8 @@ def pair(place: Path) -> Iterator[Nodes]:
         labs.up(site, embedding=False)
         nodes = open_nodes(site)
         schema.prepare(nodes["ALPHA"], nodes["AIR"])
+        with nodes["ALPHA"].session(write=True) as alpha:
+            create_index(alpha)  # a new machine's lab without a service has no documents, and so no index yet
         yield nodes
     finally:
         labs.delete(site)

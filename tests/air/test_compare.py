@@ -16,6 +16,7 @@ from aya_lib.air.compare import Comparison
 from aya_lib.errors import AyaError
 from aya_lib.facts.unseen import Unseen
 from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.schema import create_index
 
 BEHIND = "SET session_replication_role = replica"  # past the triggers, as a restore or a careless script does
 
@@ -31,6 +32,7 @@ def pair(place: Path) -> Iterator[Nodes]:
         with nodes["ALPHA"].session(write=True) as alpha:
             for number in range(30):
                 add(alpha, f"text {number}", site.embedding.dimension)
+            create_index(alpha)  # a new machine's lab without a service has no documents, and so no index yet
         turned(nodes)
         yield nodes
     finally:

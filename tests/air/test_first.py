@@ -18,7 +18,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_goes_on_where_it_was_killed_and_brings_what_changed_meanwhile(pair: Nodes, small_ranges: None) -> None:
     ask(pair, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; DELETE FROM documents; DELETE FROM chunks; COMMIT")
-    ask(pair, "AIR", "DROP INDEX idx_chunks_embedding")
+    ask(pair, "AIR", "DROP INDEX IF EXISTS idx_chunks_embedding")
     dimension = pair["ALPHA"].site.embedding.dimension
     with pair["ALPHA"].session(write=True, deadline_s=60) as alpha:
         for number in range(120):

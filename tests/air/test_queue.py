@@ -122,7 +122,7 @@ def test_a_document_that_is_not_there_is_deleted_without_a_word_and_its_change_i
 
 def test_a_vector_of_another_dimension_is_refused_here_and_a_column_of_another_type_on_both_sides(pair: Nodes) -> None:
     dimension = pair["AIR"].site.embedding.dimension
-    ask(pair, "AIR", "DROP INDEX idx_chunks_embedding")
+    ask(pair, "AIR", "DROP INDEX IF EXISTS idx_chunks_embedding")
     number = writing(pair, "AIR", "of another dimension")
     insert = "INSERT INTO chunks (document_id, chunk_text, embedding) VALUES (%s, 'x', '[1,2,3]')"
     with pytest.raises(SqlFailed, match=f"expected {dimension} dimensions, not 3"):
