@@ -15,16 +15,16 @@ import time
 from pathlib import Path
 
 from aya_lib import lab as labs
-from aya_lib.changes import rejoin
-from aya_lib.changes.change import apply
-from aya_lib.checks.way_back import choose
-from aya_lib.facts import rejoin as facts
-from aya_lib.facts import standing
-from aya_lib.facts.saved import Report
+from aya_lib.cluster import state
 from aya_lib.lab import faults
 from aya_lib.lab.new import new
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
+from aya_lib.operations.rejoin import look as facts
+from aya_lib.operations.rejoin import plan
+from aya_lib.operations.rejoin.method import choose
+from aya_lib.operations.rejoin.salvaged import Report
+from aya_lib.plan.change import apply
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import Site
 
@@ -58,7 +58,7 @@ def write(node: Node, rows: int) -> None:
 
 def pair(site: Site) -> tuple[Node, Node]:
     nodes = open_nodes(site)
-    primary = standing.read(site).primary or site.primary
+    primary = state.read(site).primary or site.primary
     return nodes[primary], next(nodes[name] for name in site.pair if name != primary)
 
 
@@ -70,7 +70,7 @@ def fail_over(site: Site) -> None:
     faults.alpha_down(old, successor)
     successor.supervisor.start("postgresql")
     faults._promote(successor)
-    standing.change(site, primary=None if successor.name == site.primary else successor.name)
+    state.change(site, primary=None if successor.name == site.primary else successor.name)
     write(successor, 100)
 
 
@@ -80,7 +80,7 @@ def bring_back(site: Site, method: str) -> dict[str, float]:
     seen = facts.look(nodes)
     choice = choose(seen, method)
     told["look (s)"] = time.perf_counter() - started
-    for step in rejoin.plan(nodes, seen, method).changes:
+    for step in plan.plan(nodes, seen, method).changes:
         before = time.perf_counter()
         step.deed.perform(nodes[step.node])
         name = type(step.deed).__name__.lower()
@@ -94,7 +94,7 @@ def bring_back(site: Site, method: str) -> dict[str, float]:
     report = after.saved[-1].report
     assert isinstance(report, Report)
     told["rows that were saved"] = next(table.rows for table in report.tables if table.table == "public.documents")
-    apply(rejoin.plan(nodes, after, remove_old=True), nodes, lambda *given: None)
+    apply(plan.plan(nodes, after, remove_old=True), nodes, lambda *given: None)
     return told
 
 
@@ -105,9 +105,9 @@ def measure(site: Site, megabytes: int) -> dict[str, float]:
     if not first.streams:  # the lab keeps little WAL: filling it, the standby was left behind
         open_nodes(site)[first.node.name].supervisor.stop("postgresql")
         nodes = open_nodes(site)
-        apply(rejoin.plan(nodes, facts.look(nodes), "clone"), nodes, lambda *given: None)
+        apply(plan.plan(nodes, facts.look(nodes), "clone"), nodes, lambda *given: None)
         seen = wait.until(lambda: facts.look(nodes), lambda one: one.streams, node="pair", what="it streams", deadline_s=120)
-        apply(rejoin.plan(nodes, seen, remove_old=True), nodes, lambda *given: None)
+        apply(plan.plan(nodes, seen, remove_old=True), nodes, lambda *given: None)
     runs: dict[str, list[dict[str, float]]] = {"clone": [], "rewind": []}
     for _ in range(ROUNDS):
         for method, found in runs.items():

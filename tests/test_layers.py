@@ -1,11 +1,11 @@
-"""Strata below, rooms above: a module imports from its own stratum and from lower ones only."""
+"""One way to file: which package may import which, and no circles; imports inside functions and for typing count."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,58 +13,133 @@ import pytest
 from aya_lib import settings
 
 PACKAGE = settings.home() / "aya_lib"
-STRATA = [
-    ["errors", "settings", "__init__"],
-    ["show", "picture", "labels", "site", "secrets"],
-    ["node"],
-    ["facts"],
-    ["probe"],
-    ["checks"],
-    ["changes"],
-    ["schema", "embedding", "knowledge", "vectors", "air", "access"],
-    ["monitoring", "lab"],
-    ["runbook"],
-    ["cli", "cli_air", "cli_lab", "cli_knowledge", "cli_site", "cli_vectors", "__main__"],
-]
-RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# What everything knows; it imports nothing but itself.
+BASE = {"aya_lib", "errors", "settings", "secrets", "site", "show"}
+EDGES = {
+    "node": set(),
+    "check": {"node"},
+    "cluster": {"check", "node"},
+    "plan": {"node"},
+    "operations.restore": {"check", "cluster", "node", "plan"},
+    "operations.verify": {"check", "cluster", "node"},
+    "operations.failover": {"check", "cluster", "node", "plan"},
+    "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
+    "operations.switchback": {"check", "cluster", "operations.mode", "operations.rejoin"},
+    "operations.mode": {"check", "cluster", "node", "operations.failover", "plan"},
+    "operations.autostart": {"check", "cluster", "node", "plan"},
+    "operations.guard": {"cluster", "node"},
+    "operations.host_key": {"check", "node", "plan"},
+    "picture": set(),
+    "labels": {"picture"},
+    "schema": {"check", "node", "plan"},
+    "embedding": {"node"},
+    "knowledge": {"check", "cluster", "embedding", "node", "plan", "schema"},
+    "vectors": {"check", "cluster", "knowledge", "labels", "node", "picture", "plan", "schema"},
+    "air": {"check", "cluster", "embedding", "knowledge", "node", "operations.autostart", "plan", "schema"},
+    "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "schema"},
+    "runbook": {"check", "cluster", "knowledge", "lab", "node", "picture", "plan"},
+    "cli": {
+        "air",
+        "check",
+        "cluster",
+        "embedding",
+        "knowledge",
+        "lab",
+        "node",
+        "operations.guard",
+        "picture",
+        "runbook",
+        "vectors",
+    },
+    "__main__": {"cli"},
+}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Modules of the package that a module imports at run time, also inside its functions."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
+    """Modules of the package that a module names, wherever in it and for whatever purpose."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "aya_lib":
-            yield from [node.module] if "." in node.module else [f"aya_lib.{alias.name}" for alias in node.names]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("aya_lib"))
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "aya_lib")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_below(path: Path) -> None:
-    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module in imports(path):
-        there = module.split(".")[1]
-        if there in RANK:
-            assert RANK[there] <= RANK[here], f"{here} imports {module}"
+def package(module: str) -> str:
+    """The package that a module is filed under; each subject of ``operations`` is one."""
+    parts = module.split(".")[1:] or [module]
+    return ".".join(parts[:2]) if parts[0] == "operations" else parts[0]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_stays_small(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 330
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """The strongly connected parts of a graph that hold more than one node (Tarjan, 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            part = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+GRAPH = {module: set(imports(path)) - {module} for module, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_package_imports_only_along_a_listed_edge(module: str) -> None:
+    here = package(module)
+    for other in GRAPH[module]:
+        there = package(other)
+        assert there in {here, *BASE} | EDGES.get(here, set()), f"{module} imports {other}"
+
+
+def test_every_listed_edge_is_used() -> None:
+    used = {(package(module), package(other)) for module, others in GRAPH.items() for other in others}
+    assert not {(here, there) for here, ends in EDGES.items() for there in ends} - used
+
+
+def test_there_is_no_circle_of_packages() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, others in GRAPH.items():
+        graph.setdefault(package(module), set()).update(package(other) for other in others)
+    assert circles({name: ends - {name} for name, ends in graph.items()}) == []
+
+
+def test_there_is_no_circle_of_modules() -> None:
+    assert circles(GRAPH) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_stays_small(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= 330
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:
     heavy = ["torch", "mlx", "matplotlib", "sentence_transformers", "papermill", "IPython", "fastapi", "keyring"]
-    modules = "aya_lib, aya_lib.site, aya_lib.node.node, aya_lib.facts.overview, aya_lib.cli, aya_lib.runbook.book"
+    modules = "aya_lib, aya_lib.site, aya_lib.node.node, aya_lib.cluster.overview, aya_lib.cli.main, aya_lib.runbook.book"
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

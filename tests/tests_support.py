@@ -14,7 +14,7 @@ from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.errors import AyaError
 from aya_lib.lab.new import new
-from aya_lib.node.node import Node
+from aya_lib.node.node import Node, Nodes
 from aya_lib.runbook.run import RunResult
 from aya_lib.site import Site, load_site
 
@@ -113,3 +113,8 @@ def again(site: Site) -> None:
         shutil.rmtree(site.root)
         subprocess.run(["cp", "-a", kept, site.root], check=True)
     labs.up(site, embedding=False)
+
+
+def only(node: Node) -> Nodes:
+    """One node of a site, where the others do not matter."""
+    return Nodes(node.site, {node.name: node})

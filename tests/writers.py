@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from aya_lib.facts import overview
+from aya_lib.cluster import overview
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site
 

@@ -11,11 +11,11 @@ from aya_lib.air.compare import Comparison
 from aya_lib.air.first import Index
 from aya_lib.air.link import lock
 from aya_lib.air.status import Depth, Status
-from aya_lib.changes.change import Change, Plan, change
-from aya_lib.checks.check import Check, Judged, holds, judge
-from aya_lib.checks.check import Status as Word
-from aya_lib.facts.unseen import Missing
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Status as Word
 from aya_lib.node.node import Node, Nodes
+from aya_lib.node.unseen import Missing
+from aya_lib.plan.change import Change, Plan, change
 from aya_lib.site import Site
 
 BUILD_S = 86400.0

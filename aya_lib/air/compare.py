@@ -17,11 +17,10 @@ from aya_lib.air.first import Index, vector_indexes
 from aya_lib.air.link import ALIKE, Laptop, laptop, state
 from aya_lib.air.position import Snapshot, survives
 from aya_lib.air.reconcile import hashes
-from aya_lib.facts import cluster
-from aya_lib.facts.unseen import Missing, seen
-from aya_lib.knowledge import where
+from aya_lib.cluster import roles, server
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.unseen import Missing, seen
 from aya_lib.show import Shown, Table
 
 DEADLINE_S = 1800.0
@@ -91,13 +90,13 @@ class _Waiting:
 
 def look(nodes: Nodes, rows_each_range: int = 1000) -> Comparison | Missing:
     """Compare. Nothing is locked or written. :class:`aya_lib.air.link.Apart` when the laptop is not set up."""
-    name = laptop(next(iter(nodes.values())).site)
+    name = laptop(nodes.site)
     return seen(name, "compare with the primary", lambda: _compared(nodes, name, rows_each_range))
 
 
 def _compared(nodes: Nodes, name: str, size: int) -> Comparison:
     started = time.monotonic()
-    primary = where.writable(nodes)
+    primary = roles.primary(nodes)
     with _snapshot(nodes[name]) as here:
         known = state(here)
         waiting = rows(here, __package__, "compare_waiting", _Waiting)[0]
@@ -144,7 +143,7 @@ def _pending(primary: str, there: Connection, known: Laptop) -> tuple[set[Row], 
     log, pruned, cursor = int(str(row[1])), int(str(row[2])), known.cursor
     if cursor is None:
         return set(), "the next round compares everything anyway: nothing was pulled since that was decided"
-    if known.position is None or not survives(known.position, cluster.read(primary, there)):
+    if known.position is None or not survives(known.position, server.read(primary, there)):
         return set(), f"{primary} lacks what was seen: it was failed over or put back, and the next round compares everything"
     if known.log != log or cursor.xmin < pruned:
         return set(), "the log does not reach back so far: the next round compares everything"

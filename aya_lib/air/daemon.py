@@ -23,8 +23,8 @@ from aya_lib.air import status
 from aya_lib.air.cycle import Round, turn
 from aya_lib.air.link import DAY_S, STEP_S, laptop, open_ends, within
 from aya_lib.air.local import Writer
+from aya_lib.cluster import roles
 from aya_lib.errors import AyaError, Locked
-from aya_lib.knowledge import where
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.node.process import daemon_file
 from aya_lib.node.sql import Connection
@@ -124,7 +124,7 @@ class Daemon:
             waiting = self._chunks()
             if pause := self._paused():
                 return min(WAITING_S if waiting else POLL_S, pause)
-            node = self.ears.node("there") or where.writable(self.nodes)
+            node = self.ears.node("there") or roles.primary(self.nodes)
             self.ears.listen("there", node, "aya_changes")
             done = self._turn(node)
         except (AyaError, psycopg.Error, OSError) as error:

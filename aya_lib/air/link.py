@@ -10,10 +10,10 @@ from typing import Literal
 import psycopg
 
 from aya_lib.air.position import Position, Snapshot, survives
+from aya_lib.cluster import roles
+from aya_lib.cluster import server as cluster
+from aya_lib.cluster.server import Cluster
 from aya_lib.errors import AyaError, DeadlinePassed, Locked, Unreachable, UsageError
-from aya_lib.facts import cluster
-from aya_lib.facts.cluster import Cluster
-from aya_lib.knowledge import where
 from aya_lib.node.deadline import Watch
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, rows, statement
@@ -159,7 +159,7 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
     with nodes[name].session(write=True, deadline_s=DAY_S) as here:
         lock(name, here)
         known = state(here)
-        chosen = primary or where.writable(nodes)
+        chosen = primary or roles.primary(nodes)
         with chosen.session(write=True, deadline_s=DAY_S) as there:
             with within(there, STEP_S):
                 found = cluster.read(chosen.name, there)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
+from aya_lib.embedding.client import encoder
 from aya_lib.embedding.files import open_files
 from aya_lib.embedding.tokens import Tokenizer
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.reading import Page, Reading
 from aya_lib.node.node import Nodes
@@ -44,7 +45,7 @@ class Writer:
         lacking = [Lacking(int(str(number)), str(content)) for number, content in found]
         if not lacking:
             return 0
-        client, served = where.encoder(self.nodes, near=self.laptop, patience_s=0)
+        client, served = encoder(self.nodes, near=self.laptop, patience_s=0)
         recorded = provenance.read(here)
         if recorded:
             provenance.refuse(recorded, served)

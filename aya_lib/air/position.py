@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aya_lib.facts.cluster import Cluster
-from aya_lib.facts.lsn import number
+from aya_lib.cluster.lsn import number
+from aya_lib.cluster.server import Cluster
 
 
 @dataclass(frozen=True)

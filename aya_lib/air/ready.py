@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aya_lib import __version__, settings
+from aya_lib.cluster import roles
 from aya_lib.embedding.files import open_files
 from aya_lib.errors import AyaError, CommandFailed
-from aya_lib.facts.unseen import Missing, seen
-from aya_lib.knowledge import where
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.shell import Output
 from aya_lib.node.units import Home
+from aya_lib.node.unseen import Missing, seen
 from aya_lib.site import Site
 
 RUN = """
@@ -50,7 +50,7 @@ def report(site: Site) -> Report:
     except AyaError as error:
         model = str(error)
     try:
-        reached = where.writable(open_nodes(site)).name
+        reached = roles.primary(open_nodes(site)).name
     except AyaError as error:
         primary = str(error)
     return Report(__version__, digest(site), model, reached, primary)

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from aya_lib import schema
 from aya_lib.air.link import SCHEMA_VERSION
-from aya_lib.changes.change import Change, Plan, change
 from aya_lib.node.node import Node
 from aya_lib.node.sql import statement
+from aya_lib.plan.change import Change, Plan, change
 
 Side = Literal["primary", "laptop"]
 SHOWN = {

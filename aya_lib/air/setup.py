@@ -10,16 +10,16 @@ from typing import TypeVar
 from aya_lib.air import ready, schema
 from aya_lib.air.link import laptop
 from aya_lib.air.ready import Report
-from aya_lib.facts import autostart, services
-from aya_lib.facts.autostart import NodeSeen
-from aya_lib.facts.machine import parse_df
-from aya_lib.facts.services import Embedding
-from aya_lib.facts.unseen import Down, Missing, Unseen, seen
-from aya_lib.knowledge import where
+from aya_lib.cluster import roles, services
+from aya_lib.cluster.machine import parse_df
+from aya_lib.cluster.services import Embedding
 from aya_lib.node import shell, sql
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.unseen import Down, Missing, Unseen, seen
+from aya_lib.operations.autostart import look as autostart
+from aya_lib.operations.autostart.look import NodeSeen
 from aya_lib.show import Badge, Cell, Shown, Table
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class Setup(Shown):
 
 def look(nodes: Nodes) -> Setup:
     """Everything at once; nothing is started or changed."""
-    name = laptop(next(iter(nodes.values())).site)
+    name = laptop(nodes.site)
     node = nodes[name]
     account = seen(name, "id", lambda: _account(node))
     lost = account if isinstance(account, Unseen) else None
@@ -186,7 +186,7 @@ def _server(node: Node) -> Server:
 
 
 def _primary(nodes: Nodes) -> Primary:
-    node = where.writable(nodes)
+    node = roles.primary(nodes)
     with node.session() as connection:
         row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
     return Primary(node.name, schema.version(node, "primary"), int(str(row[0])) if row else 0)

@@ -10,9 +10,10 @@ from aya_lib.air import ready
 from aya_lib.air.link import SCHEMA_VERSION
 from aya_lib.air.ready import Report
 from aya_lib.air.setup import Primary, Server, Setup
-from aya_lib.checks import autostart, services
-from aya_lib.checks.check import Check, Judged, Status, holds, judge
-from aya_lib.facts.unseen import Down, Missing
+from aya_lib.check import Check, Judged, Status, holds, judge
+from aya_lib.cluster.judge import services
+from aya_lib.node.unseen import Down, Missing
+from aya_lib.operations.autostart import judge as autostart
 from aya_lib.site import Site
 
 ROOM = 2.0  # times the primary's database: the rows, and the sorting of an index's build

@@ -8,10 +8,10 @@ from aya_lib.air.create import MakeCluster, Populate
 from aya_lib.air.link import SCHEMA_VERSION
 from aya_lib.air.schema import Prepare
 from aya_lib.air.setup import Primary, Server, Setup
-from aya_lib.changes import autostart
-from aya_lib.changes.change import Change, Plan, Service, Sql, change
-from aya_lib.facts.autostart import Autostart
 from aya_lib.node.node import Nodes
+from aya_lib.operations.autostart import plan as autostart
+from aya_lib.operations.autostart.look import Autostart
+from aya_lib.plan.change import Change, Plan, Service, Sql, change
 
 CLOSE = "ALTER SYSTEM SET listen_addresses = 'localhost'"
 

@@ -10,14 +10,14 @@ from typing import NoReturn
 
 from aya_lib.air import ready
 from aya_lib.air.link import Apart, laptop
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
 from aya_lib.errors import AyaError, CommandFailed
-from aya_lib.facts.unseen import Missing, Unseen, seen
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.pidfile import living
 from aya_lib.node.process import daemon_file
 from aya_lib.node.shell import Output
 from aya_lib.node.sql import rows
+from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Shown, Table
 from aya_lib.site import Site
 
@@ -134,7 +134,7 @@ def look(site: Site) -> Status:
 
 def seen_at(nodes: Nodes) -> Status | Missing:
     """:func:`look`, as a fact."""
-    site = next(iter(nodes.values())).site
+    site = nodes.site
     return seen(laptop(site), "aya air status", lambda: look(site))
 
 

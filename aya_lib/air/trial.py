@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aya_lib.air.link import laptop
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster import roles
+from aya_lib.cluster.canary import writing
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Missing, seen
-from aya_lib.knowledge import where
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection
-from aya_lib.probe import writing
+from aya_lib.node.unseen import Missing, seen
 from aya_lib.show import Shown, Table
 from aya_lib.site import Site
 
@@ -96,12 +96,12 @@ class _Try:
 @writing("three marked documents, on the primary and on the laptop, deleted at the end")
 def trial(nodes: Nodes, limit_s: float = 30) -> Trial | Missing:
     """Pull, push, offline write, reconnection and delete, each timed, at most ``limit_s`` each; the daemon must run."""
-    name = laptop(next(iter(nodes.values())).site)
+    name = laptop(nodes.site)
     return seen(name, "try the synchronisation", lambda: _tried(nodes, name, limit_s))
 
 
 def _tried(nodes: Nodes, name: str, limit_s: float) -> Trial:
-    primary, budget = where.writable(nodes), 8 * limit_s
+    primary, budget = roles.primary(nodes), 8 * limit_s
     with (
         nodes[name].session(write=True, deadline_s=budget) as here,
         primary.session(write=True, deadline_s=budget) as there,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aya_lib.embedding.model import InputType
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.node import http
-from aya_lib.node.node import Node
+from aya_lib.node.node import Node, Nodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,3 +88,21 @@ class Client:
             if time.monotonic() >= give_up:
                 raise error
             time.sleep(TRY_AGAIN_S)
+
+
+def encoder(nodes: Nodes, *, near: str, patience_s: float = 20) -> tuple[Client, Served]:
+    """A healthy embedding service, that of ``near`` before others, and what it runs; waited for, for ``patience_s``."""
+    wishing = [node for node in sorted(nodes.values(), key=lambda node: node.name != near) if node.wish.embedding]
+    give_up = time.monotonic() + patience_s
+    while True:
+        reasons = []
+        for node in wishing:
+            client = Client(node, patience_s=patience_s)
+            try:
+                return client, client.served()
+            except Unreachable as error:
+                reasons.append(f"{node.name}: {error.reason}")
+        if time.monotonic() >= give_up or not wishing:
+            told = "; ".join(reasons) or "the site wishes none"
+            raise Unreachable(near, "embed a text", f"no embedding service is healthy ({told})", hint="Run restore")
+        time.sleep(0.3)

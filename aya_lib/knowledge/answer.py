@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from aya_lib.cluster import roles
+from aya_lib.embedding.client import encoder
 from aya_lib.errors import UsageError
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.search import Filters, Hit, Mode, Searcher
 from aya_lib.node.node import Nodes
 from aya_lib.show import Shown, Table
@@ -66,9 +68,9 @@ def ask(nodes: Nodes, query: str, mode: Mode = "hybrid", limit: int = 10, filter
 
     if not query.strip():
         raise UsageError("the question is empty")
-    node = where.readable(nodes)
+    node = roles.readable(nodes)
     started = time.perf_counter()
-    client, _ = where.encoder(nodes, near=node.name, patience_s=3)
+    client, _ = encoder(nodes, near=node.name, patience_s=3)
     vector, by = client.query(query)
     embedded = time.perf_counter()
     with node.session() as connection:

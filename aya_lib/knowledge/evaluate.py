@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster import roles
+from aya_lib.cluster.canary import writing
+from aya_lib.embedding.client import encoder
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Missing, Unseen, seen
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.search import MODES, Mode, Searcher
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows, statement
-from aya_lib.probe import writing
+from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Shown, Table
 
 if TYPE_CHECKING:
@@ -129,8 +131,8 @@ def look(nodes: Nodes, questions: int = 100, seed: int = 1) -> Evaluation | Miss
 
 
 def _evaluate(nodes: Nodes, count: int, seed: int) -> Evaluation:
-    node = where.writable(nodes)
-    client, served = where.encoder(nodes, near=node.name)
+    node = roles.primary(nodes)
+    client, served = encoder(nodes, near=node.name)
     with node.session(write=True, deadline_s=1800) as connection:
         provenance.refuse(provenance.read(connection), served)
         chunks = rows(connection, __package__, "evaluated", _Chunk)

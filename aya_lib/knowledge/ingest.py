@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aya_lib.embedding.client import Client
+from aya_lib.cluster import roles
+from aya_lib.embedding.client import Client, encoder
 from aya_lib.embedding.files import ModelFiles, open_files
 from aya_lib.embedding.tokens import Tokenizer
 from aya_lib.errors import AyaError, Unreachable
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunker
 from aya_lib.knowledge.finding import Finding, Found, find
 from aya_lib.knowledge.reading import Unreadable, read
@@ -73,10 +74,10 @@ def ingest(
     away; what was written until then is whole and stays.
     """
     started, finding = time.monotonic(), find(paths)
-    site = next(iter(nodes.values())).site
-    node = where.writable(nodes)
+    site = nodes.site
+    node = roles.primary(nodes)
     _has_schema(node.name, schema.look(node))
-    client, served = where.encoder(nodes, near=node.name, patience_s=patience_s)
+    client, served = encoder(nodes, near=node.name, patience_s=patience_s)
     provenance.settle(node, client, served)
     recipe = _recipe(site, served.fingerprint)
     store, tally = Store(node), Tally()

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.changes.change import Change, Plan, change
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Missing, Unseen, seen
-from aya_lib.knowledge import where
 from aya_lib.knowledge.answer import ask
 from aya_lib.knowledge.finding import Finding, find
 from aya_lib.knowledge.ingest import ingest
@@ -23,6 +21,8 @@ from aya_lib.knowledge.reading import SUFFIXES
 from aya_lib.knowledge.report import Report
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
+from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.plan.change import Change, Plan, change
 from aya_lib.show import Note, Shown, Table
 
 ASKED = 5  # documents that are searched for afterwards
@@ -59,7 +59,7 @@ class Load(Shown):
 
     def plan(self) -> Plan:
         """One change: what it writes is whole at every moment, and the same again changes nothing."""
-        node, finding = where.writable(self.nodes), find(absolute(self.paths))
+        node, finding = roles.primary(self.nodes), find(absolute(self.paths))
         title = f"Load what is new or changed in {len(finding.files)} files"
         title += ", delete documents whose files are gone" if self.prune else ""
         step: Change = change(node, title, self, destroys=self.prune)
@@ -122,7 +122,7 @@ def look(nodes: Nodes, paths: Sequence[str]) -> Loaded | Missing:
     finding = find(absolute(paths))
 
     def count() -> Loaded:
-        node = where.writable(nodes)
+        node = roles.primary(nodes)
         with node.session(deadline_s=60) as connection:
             counts = rows(connection, __package__, "counts", _Counts)[0]
             query = "SELECT source_uri, content_hash, id FROM documents WHERE source_uri = ANY (%s)"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.changes.change import Plan
-from aya_lib.checks.check import Check, Judged, holds, judge
-from aya_lib.embedding.client import Served
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster import roles
+from aya_lib.embedding.client import Served, encoder
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Missing, Unseen, seen
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.provenance import Recorded
 from aya_lib.node.node import Node, Nodes
+from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.plan.change import Plan
 from aya_lib.schema import knowledge as schema
 
 
@@ -27,12 +28,12 @@ class Ready:
 def look(nodes: Nodes) -> Ready:
     """Look at the three; what cannot be had is a value."""
     try:
-        node = where.writable(nodes)
+        node = roles.primary(nodes)
     except AyaError as error:
         gone = Unseen("the pair", "find the primary", str(error))
         return Ready(gone, gone, gone)
     try:
-        served: Served | Missing = where.encoder(nodes, near=node.name)[1]
+        served: Served | Missing = encoder(nodes, near=node.name)[1]
     except AyaError as error:
         served = Unseen(node.name, "find an embedding service", str(error))
     return Ready(node.name, served, seen(node.name, "read which model made the vectors", lambda: _recorded(node)))
@@ -67,7 +68,7 @@ def check(found: Ready) -> list[Check]:
 
 def plan(nodes: Nodes) -> Plan:
     """What the schema lacks. :class:`AyaError` when it cannot be read."""
-    node = where.writable(nodes)
+    node = roles.primary(nodes)
     state = schema.look(node)
     if not isinstance(state, schema.SchemaState):
         raise AyaError(f"{node.name}: the schema could not be read: {state}", hint="Run restore")

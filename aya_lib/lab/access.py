@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from aya_lib.changes import service_file
+from aya_lib.cluster import service_file, state
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.facts import standing
 from aya_lib.node.node import open_nodes
 from aya_lib.secrets import write_private
 from aya_lib.site import Site
@@ -45,7 +44,7 @@ def env(site: Site) -> str:
     """
     if not passfile(site).exists():
         raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
-    service_file.write(site, standing.read(site).primary or site.primary)
+    service_file.write(site, state.read(site).primary or site.primary)
     services, passwords = (shlex.quote(str(path)) for path in (service_file.path(site), passfile(site)))
     return f"export PGSERVICEFILE={services}\nexport PGPASSFILE={passwords}\n"
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import psutil
 
+from aya_lib.cluster import server, services, state
+from aya_lib.cluster.server import Cluster
+from aya_lib.cluster.services import Health
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.facts import cluster, services, standing
-from aya_lib.facts.cluster import Cluster
-from aya_lib.facts.services import Health
-from aya_lib.facts.unseen import Missing, Starting, seen
 from aya_lib.lab import access, binaries, clusters, documents
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import end, thaw
+from aya_lib.node.unseen import Missing, Starting, seen
 from aya_lib.site import Site
 
 MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
@@ -36,7 +36,7 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     prefix = binaries.prefix()
     _ports_are_ours(nodes.values(), embedding)
     _folder(site, prefix)
-    known = standing.read(site)
+    known = state.read(site)
     primary = nodes[known.primary or site.primary]
     standby = next(nodes[name] for name in site.pair if name != primary.name)
     others = [node for name, node in nodes.items() if name not in site.pair]
@@ -167,7 +167,7 @@ def _accepting(node: Node) -> Cluster:
 
     def ask() -> Cluster | Missing:
         with node.session(database="postgres") as connection:
-            return cluster.read(node.name, connection)
+            return server.read(node.name, connection)
 
     found = wait.until(
         lambda: seen(node.name, "SQL", ask),

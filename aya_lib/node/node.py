@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -105,13 +105,42 @@ class Node:
         return self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)
 
 
-Nodes = Mapping[str, Node]
+class Nodes(Mapping[str, Node]):
+    """The site's nodes by name, in the site's order, as the site wishes them: who is what now is for the servers to say."""
+
+    def __init__(self, site: Site, nodes: Mapping[str, Node]) -> None:
+        self.site = site
+        self._nodes = dict(nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        return self._nodes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def pair(self) -> tuple[Node, Node]:
+        """The two nodes that replicate, as wished: primary, standby."""
+        return self[self.site.primary], self[self.site.standby]
+
+    @property
+    def primary(self) -> Node:
+        """The node that the site wishes to be the primary. Which one is: :func:`aya_lib.cluster.roles.primary`."""
+        return self[self.site.primary]
+
+    @property
+    def laptop(self) -> Node | None:
+        """The site's laptop; None when it has none."""
+        return next((node for node in self.values() if node.wish.role == "laptop"), None)
 
 
-def open_nodes(site: Site) -> dict[str, Node]:
-    """The site's nodes by name, in the site's order. The one that this machine is (``AYA_NODE``) is reached without ssh."""
+def open_nodes(site: Site) -> Nodes:
+    """The site's nodes. The one that this machine is (``AYA_NODE``) is reached without ssh."""
     nodes = {name: Node(name, wish, site) for name, wish in site.nodes.items()}
-    return {name: on_the_spot(node) if name == settings.here() else node for name, node in nodes.items()}
+    return Nodes(site, {name: on_the_spot(node) if name == settings.here() else node for name, node in nodes.items()})
 
 
 def on_the_spot(node: Node) -> Node:

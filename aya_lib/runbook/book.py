@@ -16,14 +16,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aya_lib import __version__, settings
 from aya_lib import lab as labs
-from aya_lib.changes.approval import require_approval
-from aya_lib.changes.change import Change, Plan
-from aya_lib.changes.change import apply as walk
-from aya_lib.checks.check import Check, Checks, Status, worst
+from aya_lib.check import Check, Checks, Status, worst
+from aya_lib.cluster.canary import writes
 from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
-from aya_lib.facts.unseen import Planned, Unseen
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.probe import writes
+from aya_lib.node.unseen import Planned, Unseen
+from aya_lib.plan.approval import require_approval
+from aya_lib.plan.change import Change, Plan
+from aya_lib.plan.change import apply as walk
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.record import Record

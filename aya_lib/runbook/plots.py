@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from aya_lib.facts.unseen import Missing
+from aya_lib.cluster.canary import Visibility
 from aya_lib.knowledge.evaluate import DEPTH, Evaluation
 from aya_lib.knowledge.search import MODES
+from aya_lib.node.unseen import Missing
 from aya_lib.picture import INK, LIMIT, MARK, Picture, quiet
-from aya_lib.probe import Visibility
 from aya_lib.show import Note
 
 __all__ = ["Picture", "retrieval", "visibility"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from aya_lib.changes.change import Change, Plan
+from aya_lib.plan.change import Change, Plan
 from aya_lib.show import Badge, Note, Shown, Table, Tone, as_text, in_notebook
 
 TONE: dict[str, Tone] = {"started": "planned", "done": "passed", "failed": "failed", "undone": "warning"}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from aya_lib.changes.change import Change, Plan, Sql, change
-from aya_lib.checks.check import Check, Judged, holds, judge
-from aya_lib.facts.unseen import Missing, seen
+from aya_lib.check import Check, Judged, holds, judge
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.unseen import Missing, seen
+from aya_lib.plan.change import Change, Plan, Sql, change
 from aya_lib.site import Site
 
 INDEX_S = 3600  # how long building an index beside a live table may take

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.changes.change import Plan
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster import roles
+from aya_lib.cluster.canary import writing
 from aya_lib.errors import UsageError
-from aya_lib.facts.unseen import Missing, seen
-from aya_lib.knowledge import where
 from aya_lib.node.node import Node, Nodes
+from aya_lib.node.unseen import Missing, seen
 from aya_lib.picture import Picture
-from aya_lib.probe import writing
+from aya_lib.plan.change import Plan
 from aya_lib.show import Note, Shown, Table
 from aya_lib.vectors.bench import scaling, scratch
 from aya_lib.vectors.bench.compare import TODAY, Wish, compare_indexes
@@ -56,7 +56,7 @@ class Measured(Shown):
 def node_of(nodes: Nodes, name: str = "") -> Node:
     """The node called so, in any case of letters; else the one of the pair that accepts writes. :class:`UsageError`."""
     if not name:
-        return where.writable(nodes)
+        return roles.primary(nodes)
     found = {key.lower(): node for key, node in nodes.items()}
     if name.lower() not in found:
         raise UsageError(f"no node '{name}': the site has {', '.join(nodes)}")

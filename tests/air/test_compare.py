@@ -14,8 +14,8 @@ from aya_lib import lab as labs
 from aya_lib.air import alike, compare, schema
 from aya_lib.air.compare import Comparison
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Unseen
 from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.node.unseen import Unseen
 from aya_lib.schema import create_index
 
 BEHIND = "SET session_replication_role = replica"  # past the triggers, as a restore or a careless script does

@@ -8,7 +8,7 @@ import pytest
 
 from aya_lib.air.position import Position, Snapshot, advanced, survives
 from aya_lib.air.reconcile import unknown
-from aya_lib.facts.cluster import Cluster, Switch
+from aya_lib.cluster.server import Cluster, Switch
 
 ENDS = (Switch(1, "0/1000"), Switch(2, "0/3000"))
 NOW = Cluster("BETA", "7", False, "18.1", datetime(2026, 1, 1, tzinfo=UTC), 3, "0/5000", None, None, ENDS)

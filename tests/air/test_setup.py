@@ -18,9 +18,9 @@ from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.air import setup, setup_plan, status, trial
 from aya_lib.air.create import known
-from aya_lib.changes.change import Plan, apply
 from aya_lib.errors import SecretMissing
 from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.plan.change import Plan, apply
 from aya_lib.site import read_yaml
 
 AYA = [sys.executable, "-m", "aya_lib"]

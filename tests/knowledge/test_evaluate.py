@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from aya_lib.checks.check import worst
-from aya_lib.facts.unseen import Unseen
+from aya_lib.check import worst
 from aya_lib.knowledge import evaluate, load, ready
 from aya_lib.knowledge.evaluate import Asked, Evaluation, Question, _Chunk
 from aya_lib.knowledge.search import MODES
 from aya_lib.node.node import Nodes
+from aya_lib.node.unseen import Unseen
 from aya_lib.runbook import plots
 from aya_lib.runbook.run import run
 

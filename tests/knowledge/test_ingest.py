@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from aya_lib import settings
+from aya_lib.embedding.client import encoder
 from aya_lib.errors import AyaError, Locked, Unreachable, UsageError
-from aya_lib.knowledge import provenance, where
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.finding import SOURCE_CHARACTERS, find
 from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.report import Report
@@ -201,7 +202,7 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
     service: str, says: str, folder: Path, manual: Path, empty_library: Nodes
 ) -> None:
     place, supervisor = copied(manual, folder, service), empty_library["ALPHA"].supervisor
-    where.encoder(empty_library, near="ALPHA", patience_s=60)
+    encoder(empty_library, near="ALPHA", patience_s=60)
     errors: list[AyaError] = []
 
     def run() -> None:
@@ -304,7 +305,7 @@ def test_hidden_files_and_other_kinds_are_passed_over_but_a_named_file_is_told(f
 
 
 def test_a_database_of_before_gets_the_schema_by_a_plan_from_every_half_way_state(folder: Path, empty_library: Nodes) -> None:
-    from aya_lib.changes.change import apply
+    from aya_lib.plan.change import apply
 
     node = empty_library["ALPHA"]
     old = "DROP TRIGGER chunks_terms ON chunks; ALTER TABLE chunks DROP COLUMN chunk_terms; DROP INDEX idx_documents_source_uri;"

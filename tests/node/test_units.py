@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from tests_support import only
 
-from aya_lib.changes.autostart import Delete, PutAside, Reload, Remove, Secrets, Write, kill, plan
-from aya_lib.changes.change import Change, Service
-from aya_lib.checks.autostart import gate, installed, removed, returned
-from aya_lib.checks.check import worst
-from aya_lib.facts.autostart import Autostart, NodeSeen, Private, ServiceSeen, look, parse_ls
+from aya_lib.check import worst
 from aya_lib.lab import binaries
 from aya_lib.node.launchd import parse_disabled
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.systemd import DISABLED, parse_enabled
 from aya_lib.node.units import HEADER, Home, environment, units
+from aya_lib.operations.autostart.judge import gate, installed, removed, returned
+from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen, look, parse_ls
+from aya_lib.operations.autostart.plan import Delete, PutAside, Reload, Remove, Secrets, Write, kill, plan
+from aya_lib.plan.change import Change, Service
 from aya_lib.site import EmbeddingService, Site
 
 Kind = Literal["systemd", "launchd"]
@@ -252,7 +253,7 @@ def test_a_node_whose_systemd_cannot_be_asked_is_unknown_and_nothing_is_changed(
     if Path("/run/systemd/system").exists():
         pytest.skip("this machine runs systemd: it can be asked")
     site = kept_by(lab_site, "systemd")
-    seen = look({"ALPHA": open_nodes(site)["ALPHA"]})
+    seen = look(only(open_nodes(site)["ALPHA"]))
     unknown = {check.name for check in gate(site, seen) if check.status == "unknown"}
     assert "ALPHA state of postgresql" in unknown
 
@@ -302,7 +303,7 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(
     lab_site: Site, kind: Kind, foreign: bool, runs: bool, action: str
 ) -> None:
     site = kept_by(lab_site, kind)
-    nodes = {"ALPHA": open_nodes(site)["ALPHA"]}
+    nodes = only(open_nodes(site)["ALPHA"])
     seen = found(nodes["ALPHA"], foreign=foreign, runs=runs)
     if action == "uninstall":
         for step in plan(nodes, Autostart({"ALPHA": seen})).changes:
@@ -339,7 +340,7 @@ def test_only_a_new_process_that_answers_as_before_has_come_back(lab_site: Site,
 def test_a_fenced_server_gets_its_unit_and_is_neither_enabled_nor_started(lab_site: Site, kind: Kind) -> None:
     node = open_nodes(kept_by(lab_site, kind))["ALPHA"]
     seen = replace(found(node, foreign=False, runs=False), fenced="fenced by somebody")
-    titles = [step.title for step in plan({"ALPHA": node}, Autostart({"ALPHA": seen})).changes]
+    titles = [step.title for step in plan(only(node), Autostart({"ALPHA": seen})).changes]
     assert any(title.startswith("Install postgresql-18") for title in titles)
     assert not {"Let postgresql start by itself", "Start postgresql"} & set(titles)
     assert "Let embedding start by itself" in titles
@@ -348,15 +349,15 @@ def test_a_fenced_server_gets_its_unit_and_is_neither_enabled_nor_started(lab_si
 def test_what_interrupts_or_destroys_is_said(lab_site: Site) -> None:
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
     seen = Autostart({"ALPHA": found(node, foreign=True, runs=True)})
-    harmful = [step.title for step in plan({"ALPHA": node}, seen).changes if step.harmful]
+    harmful = [step.title for step in plan(only(node), seen).changes if step.harmful]
     assert harmful == [f"Unload {name}, whose file changes" for name in ("postgresql", "embedding", "status")]
-    assert all(step.interrupts for step in kill({"ALPHA": node}, seen.kept()).changes)
-    titles = [step.title for step in plan({"ALPHA": node}, seen).changes]
+    assert all(step.interrupts for step in kill(only(node), seen.kept()).changes)
+    titles = [step.title for step in plan(only(node), seen).changes]
     assert titles.index("Keep the postgresql-18.plist that was there") < titles.index("Replace postgresql-18.plist")
     now = seen.nodes["ALPHA"]
-    for step in plan({"ALPHA": node}, seen).changes:
+    for step in plan(only(node), seen).changes:
         now = after(step, now)
-    gone = plan({"ALPHA": node}, Autostart({"ALPHA": now}), "uninstall").changes
+    gone = plan(only(node), Autostart({"ALPHA": now}), "uninstall").changes
     assert [step.title for step in gone if step.destroys] == ["Remove the environment file with its secrets"]
     assert all(HEADER in str(text) for text in now.files.values())  # type: ignore[union-attr]
 

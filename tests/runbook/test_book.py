@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from aya_lib import settings
-from aya_lib.changes.change import Change, Plan, Service, Sql
-from aya_lib.checks.check import Check
+from aya_lib.check import Check
 from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
+from aya_lib.plan.change import Change, Plan, Service, Sql
 from aya_lib.runbook.book import Runbook
 from aya_lib.runbook.run import run
 from aya_lib.site import Site

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aya_lib.checks.check import Status
+from aya_lib.check import Status
 from aya_lib.errors import SqlFailed, UsageError
-from aya_lib.facts.unseen import Down, Missing, Unseen
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.sql import Connection
+from aya_lib.node.unseen import Down, Missing, Unseen
 from aya_lib.show import as_html, as_text
 from aya_lib.site import Site
 from aya_lib.vectors import truth, wire

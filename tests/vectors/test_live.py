@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from rebuild_support import QUERIES, fill, lists, vectors
 
+from aya_lib.cluster.machine import parse_df, parse_meminfo, parse_vm_stat
 from aya_lib.errors import CommandFailed, UsageError
-from aya_lib.facts.machine import parse_df, parse_meminfo, parse_vm_stat
-from aya_lib.facts.unseen import Down
 from aya_lib.knowledge import search
 from aya_lib.knowledge.search import Searcher
 from aya_lib.node.node import Node, open_nodes
+from aya_lib.node.unseen import Down
 from aya_lib.site import Site
 from aya_lib.vectors.index import hnsw, ivfflat
 from aya_lib.vectors.online.live import Live, look

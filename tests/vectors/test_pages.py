@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Unseen
 from aya_lib.node.node import open_nodes
 from aya_lib.node.sql import Connection
+from aya_lib.node.unseen import Unseen
 from aya_lib.site import Site
 from aya_lib.vectors import twins, wire
 from aya_lib.vectors.corpus.generate import generate, parse

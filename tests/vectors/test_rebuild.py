@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from rebuild_support import QUERIES, fill, lists, searching, vectors
 
-from aya_lib.changes.change import Change, apply
 from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.knowledge import search
 from aya_lib.knowledge.search import Filters, Searcher
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
+from aya_lib.plan.change import Change, apply
 from aya_lib.site import Site
 from aya_lib.vectors.index import Index, hnsw, ivfflat
 from aya_lib.vectors.online import swap, touch
@@ -31,7 +31,7 @@ PROOF = Proof(lambda node: live_recall(node, 10, 20), 0.9)
 
 CHILD = """
 import sys, time
-from aya_lib.changes.change import apply
+from aya_lib.plan.change import apply
 from aya_lib.knowledge import search
 from aya_lib.node.node import open_nodes
 from aya_lib.site import load_site

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from aya_lib.cluster import machine
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed
-from aya_lib.facts import machine
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
 from aya_lib.vectors.bench.scratch import INDEX, Place

@@ -14,8 +14,8 @@ import psycopg
 from psycopg import sql
 
 from aya_lib.errors import AyaError
-from aya_lib.facts.unseen import Unseen
 from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.unseen import Unseen
 from aya_lib.vectors.health import pages
 from aya_lib.vectors.health.pages import Ends, Kind, Layout, NotWritten, Origin, UnreadablePages
 

@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aya_lib.cluster import roles
 from aya_lib.errors import AyaError, Unreachable, UsageError
-from aya_lib.facts.unseen import Missing, Unseen, seen
-from aya_lib.knowledge import where
 from aya_lib.node.node import Nodes
+from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Badge, Cell, Code, Shown
 from aya_lib.show import Table as Drawn
 from aya_lib.vectors.health import diagnosis
@@ -192,7 +192,7 @@ def look(
     if node and node not in nodes:
         raise UsageError(f"node '{node}': allowed are {', '.join(nodes)}")
     try:
-        on = nodes[node] if node else where.readable(nodes)
+        on = nodes[node] if node else roles.readable(nodes)
     except Unreachable as error:
         return Unseen(error.node, "check up the vector index", error.reason)
     started = time.perf_counter()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from aya_lib.checks.check import Check, Judged, Status, judge
-from aya_lib.facts.unseen import Missing
+from aya_lib.check import Check, Judged, Status, judge
+from aya_lib.node.unseen import Missing
 from aya_lib.vectors.truth import Recall
 
 if TYPE_CHECKING:

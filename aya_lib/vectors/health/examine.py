@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from aya_lib.facts.unseen import Unseen
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection
+from aya_lib.node.unseen import Unseen
 from aya_lib.vectors import cost
 from aya_lib.vectors.cost import Cost
 from aya_lib.vectors.health import centroids, sampled

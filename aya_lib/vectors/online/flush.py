@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from aya_lib.changes.change import Plan, Sql, change
 from aya_lib.errors import AyaError
 from aya_lib.node.node import Node
+from aya_lib.plan.change import Plan, Sql, change
 from aya_lib.vectors.health import centroids
 from aya_lib.vectors.health.pages import NotWritten
 from aya_lib.vectors.online import live

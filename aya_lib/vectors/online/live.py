@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from psycopg import sql
 
-from aya_lib.facts import machine
-from aya_lib.facts.unseen import Missing, seen
+from aya_lib.cluster import machine
 from aya_lib.knowledge.search import DEFAULT_EF_SEARCH, Kind, default_probes
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
+from aya_lib.node.unseen import Missing, seen
 from aya_lib.show import Shown
 from aya_lib.show import Table as Drawn
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, mb, parts

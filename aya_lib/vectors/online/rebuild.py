@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aya_lib.changes.change import Plan
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
 from aya_lib.errors import UsageError
-from aya_lib.facts.unseen import Missing
 from aya_lib.node.node import Node
+from aya_lib.node.unseen import Missing
+from aya_lib.plan.change import Plan
 from aya_lib.vectors.index import EF_SEARCH, Index, index_bytes, mb
 from aya_lib.vectors.online.gate import BUILD_S, Progress
 from aya_lib.vectors.online.live import IDLE_S, Live

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from aya_lib.changes.change import Change, Deed, Sql, change
 from aya_lib.node.node import Node
+from aya_lib.plan.change import Change, Deed, Sql, change
 from aya_lib.schema import knowledge
 from aya_lib.vectors.index import Index
 from aya_lib.vectors.online.gate import Progress, Room

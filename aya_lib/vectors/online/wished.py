@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aya_lib.changes.change import Plan
-from aya_lib.checks.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, holds, judge
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.facts.unseen import Missing
 from aya_lib.node.node import Nodes
+from aya_lib.node.unseen import Missing
+from aya_lib.plan.change import Plan
 from aya_lib.show import Shown, Table
 from aya_lib.vectors.health import checkup, diagnosis
 from aya_lib.vectors.health.checkup import Checkup

@@ -1,0 +1,82 @@
+"""A check: a pure judgement of facts. Unknown is never passed, and points to what could not be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from aya_lib.node.unseen import Down, Planned, Starting, Unseen
+from aya_lib.show import Badge, Shown, Table
+
+Status = Literal["passed", "warning", "failed", "unknown", "planned"]
+T = TypeVar("T")
+
+WORST: tuple[Status, ...] = ("failed", "unknown", "planned", "warning", "passed")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One judgement. ``required``: whether the verdict rests on it. ``hint``: what to do when it did not pass."""
+
+    name: str
+    status: Status
+    expected: str
+    observed: str
+    hint: str = ""
+    unseen: Unseen | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of a fact that was seen."""
+
+    status: Status
+    observed: str
+    hint: str = ""
+
+
+def judge(
+    name: str, expected: str, fact: T | Unseen | Down | Starting | Planned, of: Callable[[T], Judged], *, hint: str = ""
+) -> Check:
+    """Judge a fact with ``of``; a fact that is not there gives *unknown*, *failed* (known to be down) or *planned*."""
+    match fact:
+        case Unseen():
+            return Check(name, "unknown", expected, f"could not be seen: {fact}", hint, unseen=fact)
+        case Down() | Starting():
+            return Check(name, "failed", expected, str(fact), hint)
+        case Planned():
+            return Check(name, "planned", expected, f"not done in a dry run: {fact}", hint)
+        case _:
+            said = of(fact)
+            return Check(name, said.status, expected, said.observed, "" if said.status == "passed" else said.hint or hint)
+
+
+def holds(condition: bool, observed: str, hint: str = "") -> Judged:
+    """Passed or failed."""
+    return Judged("passed" if condition else "failed", observed, hint)
+
+
+def optional(checks: Iterable[Check]) -> list[Check]:
+    """The same checks, shown but without weight in the verdict (a laptop may be away)."""
+    return [replace(check, required=False) for check in checks]
+
+
+def worst(checks: Iterable[Check]) -> Status:
+    """The worst status among the required checks; passed when there are none."""
+    found = {check.status for check in checks if check.required}
+    return next((status for status in WORST if status in found), "passed")
+
+
+@dataclass(frozen=True, repr=False)
+class Checks(Shown):
+    """Several checks shown as one table, with the hints below it."""
+
+    title: str
+    checks: tuple[Check, ...]
+
+    def table(self) -> Table:
+        rows = tuple((Badge(c.status), c.name, c.expected, c.observed) for c in self.checks)
+        notes = tuple(f"{c.name}: {c.hint}" for c in self.checks if c.hint and c.status not in ("passed", "planned"))
+        return Table(self.title, ("", "check", "expected", "observed"), rows, notes, tone=worst(self.checks))

@@ -1,0 +1,121 @@
+"""``aya lab``: three real clusters on this machine, and faults to inject."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aya_lib.cli.main import Json, SiteName
+
+lab = typer.Typer(
+    help="Three real PostgreSQL clusters and an embedding service on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@lab.command(epilog="Example: aya lab up")
+def up(site: SiteName = "lab") -> None:
+    """Start the lab, making first what is not there. Harmless when it runs."""
+    from aya_lib import lab as labs
+    from aya_lib.site import load_site
+
+    wished = load_site(site)
+    labs.up(wished, _say)
+    print(f"The lab {wished.name} is up in {wished.root}. Next: aya status --site {site}")
+
+
+@lab.command(epilog="Example: aya lab down")
+def down(site: SiteName = "lab") -> None:
+    """Stop everything of the lab; its data stays."""
+    from aya_lib import lab as labs
+    from aya_lib.site import load_site
+
+    labs.down(load_site(site))
+    print("The lab is down; no process of it is left.")
+
+
+@lab.command(epilog="Example: aya lab reset")
+def reset(site: SiteName = "lab") -> None:
+    """Delete the lab's data and make it anew: mends every fault."""
+    from aya_lib import lab as labs
+    from aya_lib.site import load_site
+
+    wished = load_site(site)
+    labs.reset(wished, _say)
+    print(f"The lab {wished.name} is new and up in {wished.root}.")
+
+
+@lab.command(epilog="Example: aya lab status --json")
+def status(site: SiteName = "lab", as_json: Json = False) -> None:
+    """Which processes of the lab run. (aya status tells whether the site serves.)"""
+    import json
+
+    from pydantic_core import to_jsonable_python
+
+    from aya_lib.lab.status import status as look
+    from aya_lib.show import as_text
+    from aya_lib.site import load_site
+
+    found = look(load_site(site))
+    if as_json:
+        document = {"schema": 1, "site": found.site.name, "directory": found.site.root, "services": found.lines}
+        print(json.dumps(to_jsonable_python(document, fallback=str), indent=1))
+    else:
+        print(as_text(found.table()))
+
+
+@lab.command("break", epilog="Example: aya lab break beta-down, then aya run restore")
+def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the faults.")] = None, site: SiteName = "lab") -> None:
+    """Inject a fault, for real, and verify that it is there."""
+    from aya_lib.lab.faults import FAULTS, inject
+    from aya_lib.show import Table, as_text
+    from aya_lib.site import load_site
+
+    if fault is None:
+        rows = tuple((name, (function.__doc__ or "").splitlines()[0]) for name, function in FAULTS.items())
+        print(as_text(Table("Faults", ("name", "what it does"), rows)))
+        return
+    print(inject(load_site(site), fault))
+
+
+@lab.command(
+    epilog="Example: aya lab psql beta -c 'SELECT pg_is_in_recovery()'",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def psql(context: typer.Context, node: Annotated[str, typer.Argument(help="alpha, beta or air")], site: SiteName = "lab") -> None:
+    """psql on a node, as the owner; further words are psql's."""
+    from aya_lib import lab as labs
+    from aya_lib.site import load_site
+
+    labs.psql(load_site(site), node, context.args)
+
+
+@lab.command(epilog='Example: eval "$(aya lab env)" && psql service=aya_rag')
+def env(site: SiteName = "lab") -> None:
+    """Shell lines after which every libpq client knows service=alpha, beta, air and aya_rag."""
+    from aya_lib import lab as labs
+    from aya_lib.site import load_site
+
+    print(labs.env(load_site(site)), end="")
+
+
+@lab.command(epilog="Example: aya lab new second && aya lab up --site second")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new site.")],
+    directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="Where its files live.")] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="PORT", help="First of its ports; default: free ones.")] = None,
+) -> None:
+    """Describe another lab beside this one, with its own folder and ports."""
+    from aya_lib.lab.new import new as describe
+
+    made = describe(name, directory, port)
+    ports = [wish.postgresql.port for wish in made.nodes.values()]
+    print(f"Site {name}: ports from {min(ports)}, files in {made.root}. Start it: aya lab up --site {name}")

@@ -1,0 +1,281 @@
+"""The few measurements that must write. Each removes what it wrote, also when it fails or is interrupted.
+
+A probe's rows stand in a table of its own, ``aya_probe_<time>_<pid>``, on the primary. While the probe lives its session
+holds an advisory lock; a table whose lock is free was left by a killed run, and the next probe drops it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from aya_lib.node import wait
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.sql import Connection
+from aya_lib.node.unseen import Missing, seen
+from aya_lib.show import Shown, Table
+
+PREFIX = "aya_probe_"
+LEVELS = ("local", "remote_write", "on", "remote_apply")  # synchronous_commit, from what is local to what readers see there
+PATIENCE = 50  # times as many rows, until one that should wait was caught at it
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Milliseconds from each commit on the primary to the row being visible on the standby; None: not within the limit.
+
+    ``resolution_ms``: the median time of one look at the standby, which each figure includes.
+    """
+
+    primary: str
+    standby: str
+    milliseconds: tuple[float | None, ...]
+    limit_s: float
+    resolution_ms: float
+    removed: bool
+
+    @property
+    def seen(self) -> list[float]:
+        return sorted(value for value in self.milliseconds if value is not None)
+
+    def percentile(self, percent: float) -> float | None:
+        """Nearest-rank percentile of the rows that became visible; None when none did."""
+        values = self.seen
+        return values[min(len(values) - 1, max(0, -(-int(len(values) * percent) // 100) - 1))] if values else None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a server said to an INSERT. ``sqlstate`` is None when it was accepted."""
+
+    node: str
+    sqlstate: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Probe tables that are still on a node."""
+
+    node: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Marked commits under one synchronous_commit: how many, their median time (ms), and whether one was seen to wait for a
+    standby (wait event SyncRep)."""
+
+    level: str
+    rows: int
+    milliseconds: float
+    waited: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Commits(Shown):
+    """What a commit costs under each synchronous_commit; ``usual`` is the one that sessions get."""
+
+    primary: str
+    usual: Level
+    levels: tuple[Level, ...]
+
+    def table(self) -> Table:
+        lines = tuple(
+            (one.level + (" (as set)" if one.level == self.usual.level else ""), f"{one.milliseconds:.1f} ms", _word(one))
+            for one in self.levels
+        )
+        return Table(f"Marked commits on {self.primary}", ("synchronous_commit", "median", "waits for the standby"), lines)
+
+
+def writing(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Mark a measurement as one that writes; a dry run shows ``what`` instead of doing it."""
+
+    def mark(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            return function(*args, **kwargs)
+
+        call.__dict__["writes"] = what
+        return call
+
+    return mark
+
+
+def writes(function: Callable[..., object]) -> str:
+    """What a measurement would write; empty for one that only looks."""
+    return str(getattr(function, "writes", ""))
+
+
+@writing("marked rows into a table of its own on the primary, removed at the end")
+def visibility(nodes: Nodes, primary: str, standby: str, rows: int) -> Visibility | Missing:
+    """Write ``rows`` marked rows one by one and time each from its commit to its being visible on the standby."""
+    site = nodes[primary].site
+    limit = site.replication.visible_within_s
+    budget = rows * (limit + 1) + site.deadlines.statement_s
+
+    def measure() -> Visibility:
+        with marked(nodes[primary], budget) as (writer, table), nodes[standby].session(deadline_s=budget) as reader:
+            _wait_for_table(nodes[standby], reader, table, limit)
+            looks: list[float] = []
+            found = [_one(writer, reader, table, number, limit, looks) for number in range(rows)]
+        middle = sorted(looks)[len(looks) // 2] if looks else 0.0
+        return Visibility(primary, standby, tuple(found), limit, middle, removed=True)
+
+    return seen(standby, f"marked rows from {primary}", measure)
+
+
+@writing("some dozens of marked rows into a table of its own on the primary, removed at the end")
+def commits(nodes: Nodes, primary: str, rows: int = 20) -> Commits | Missing:
+    """Commit marked rows one by one under each synchronous_commit, and see from outside whether they wait for a standby.
+
+    Where they should wait and none of ``rows`` was caught waiting, more are written: a wait may be shorter than a look.
+    """
+    node = nodes[primary]
+    budget = node.site.deadlines.command_s * (len(LEVELS) + 1)
+
+    def measure() -> Commits:
+        with marked(node, budget) as (writer, table), node.session(deadline_s=budget) as watcher:
+            found = writer.execute(
+                "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names') <> ''"
+            ).fetchone()
+            usual, named = (str(found[0]), bool(found[1])) if found else ("", False)
+            measured = []
+            for number, level in enumerate(dict.fromkeys((*LEVELS, usual))):
+                writer.execute("SELECT set_config('synchronous_commit', %s, false)", (level,))
+                patient = named and level not in ("local", "off")
+                measured.append(_level(writer, watcher, table, level, number * 10_000, rows, patient))
+            return Commits(primary, next(one for one in measured if one.level == usual), tuple(measured))
+
+    return seen(primary, "marked commits", measure)
+
+
+@writing("one INSERT on the standby, which must be refused")
+def refused_write(nodes: Nodes, standby: str) -> Refusal | Missing:
+    """Try to write on the standby, in a transaction that is rolled back should it be accepted."""
+
+    def attempt() -> Refusal:
+        with nodes[standby].session(write=True) as connection:
+            try:
+                with connection.transaction(force_rollback=True):
+                    connection.execute("INSERT INTO documents (content) VALUES ('aya probe: must be refused')")
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                return Refusal(standby, error.sqlstate, error.diag.message_primary or "")
+            return Refusal(standby, None, "the INSERT was accepted (and rolled back)")
+
+    return seen(standby, "INSERT INTO documents", attempt)
+
+
+def leftover(nodes: Nodes, name: str) -> Leftover | Missing:
+    """The probe tables that a node shows."""
+
+    def ask() -> Leftover:
+        with nodes[name].session() as connection:
+            return Leftover(name, tuple(_tables(connection)))
+
+    return seen(name, "tables left by a probe", ask)
+
+
+@contextmanager
+def marked(node: Node, deadline_s: float) -> Iterator[tuple[Connection, str]]:
+    """A table for marked rows on the primary and the session that owns it; dropped at the end, over a new session
+    when the first one broke. Tables of killed probes are dropped first. Only the rows wait for a synchronous standby."""
+    table = f"{PREFIX}{datetime.now(UTC):%Y%m%dt%H%M%S}_{time.monotonic_ns() % 1_000_000:06d}"
+    try:
+        with node.session(write=True, deadline_s=deadline_s) as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (table,))
+            connection.execute("SET synchronous_commit = local")
+            sweep(connection)
+            statement = "CREATE TABLE {} (number int PRIMARY KEY, written_at timestamptz DEFAULT clock_timestamp())"
+            connection.execute(sql.SQL(statement).format(sql.Identifier(table)))
+            connection.execute("RESET synchronous_commit")
+            yield connection, table
+    finally:
+        _drop(node, table)
+
+
+def sweep(connection: Connection) -> list[str]:
+    """Drop the tables whose probe no longer lives; returns their names."""
+    swept = []
+    for table in _tables(connection):
+        free = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (table,)).fetchone()
+        if free and free[0]:
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table)))
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (table,))
+            swept.append(table)
+    return swept
+
+
+def _drop(node: Node, table: str) -> None:
+    """Drop over a session of its own, so that it happens also when the probe's session broke."""
+    with node.session(write=True) as connection:
+        connection.execute("SET synchronous_commit = local")
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table)))
+
+
+def _tables(connection: Connection) -> list[str]:
+    statement = "SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, %s) ORDER BY 1"
+    return [str(row[0]) for row in connection.execute(statement, (PREFIX,)).fetchall()]
+
+
+def _wait_for_table(node: Node, reader: Connection, table: str, limit_s: float) -> None:
+    wait.until(
+        lambda: reader.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone(),
+        lambda row: row is not None and bool(row[0]),
+        node=node.name,
+        what=f"the table {table} is visible",
+        deadline_s=limit_s,
+        poll_s=0.005,
+    )
+
+
+def _one(writer: Connection, reader: Connection, table: str, number: int, limit_s: float, looks: list[float]) -> float | None:
+    insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
+    select = sql.SQL("SELECT 1 FROM {} WHERE number = %s").format(sql.Identifier(table))
+    writer.execute(insert, (number,))
+    committed = time.perf_counter()
+    while True:
+        started = time.perf_counter()
+        row = reader.execute(select, (number,)).fetchone()
+        now = time.perf_counter()
+        looks.append((now - started) * 1000)
+        if row is not None:
+            return (now - committed) * 1000
+        if now - committed > limit_s:
+            return None
+
+
+def _level(writer: Connection, watcher: Connection, table: str, level: str, first: int, rows: int, patient: bool) -> Level:
+    """Commit rows under the session's synchronous_commit while the other session watches what it waits for."""
+    insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
+    event = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+    waited, taken = False, list[float]()
+
+    def commit(number: int) -> float:
+        started = time.perf_counter()
+        writer.execute(insert, (number,))
+        return (time.perf_counter() - started) * 1000
+
+    with ThreadPoolExecutor(1) as pool:
+        while len(taken) < rows or (patient and not waited and len(taken) < rows * PATIENCE):
+            future = pool.submit(commit, first + len(taken))
+            while not future.done():
+                row = watcher.execute(event, (writer.info.backend_pid,)).fetchone()
+                waited = waited or (row is not None and row[0] == "SyncRep")
+            taken.append(future.result())
+    return Level(level, len(taken), sorted(taken)[len(taken) // 2], waited)
+
+
+def _word(level: Level) -> str:
+    return "yes" if level.waited else "no"

@@ -1,0 +1,112 @@
+"""The state of a site at a glance: what every status page and every gate is made of."""
+
+from __future__ import annotations
+
+from aya_lib.check import Check, Judged, optional
+from aya_lib.check import judge as judge_fact
+from aya_lib.cluster.judge import replication, server, services
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Down, Missing
+from aya_lib.site import Site
+
+
+def judge(site: Site, seen: Overview) -> list[Check]:
+    """Every check of the site. Laptops and what runs on them are shown, and carry no weight: they may be away."""
+    away = [check for name, node in seen.nodes.items() if name not in site.pair for check in _other(node)]
+    sender = sender_of(seen.pair(site)[0])
+    return [*pair(site, seen), replication.slot_limit(site, sender), mode(site, seen), *optional(away)]
+
+
+def pair(site: Site, seen: Overview) -> list[Check]:
+    """The primary, the standby, replication between them, and their services, as the site wishes them."""
+    primary, standby = seen.pair(site)
+    return [
+        server.as_configured(site, seen),
+        server.alive(primary),
+        server.primary(primary),
+        server.vector_column(site, primary),
+        *embedding(primary),
+        server.alive(standby),
+        server.standby(standby),
+        *([] if idle(site, standby) else embedding(standby)),
+        server.one_primary([primary, standby]),
+        server.same_system(primary, standby),
+        server.not_diverged(standby, primary),
+        *stream(site, primary, standby),
+    ]
+
+
+def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
+    """Replication from one node to the other: stream, slot, lag, and when each side last heard of the other."""
+    sender, receiver = sender_of(primary), receiver_of(standby)
+    return [
+        replication.stream(site, sender, standby.name),
+        replication.slot(site, sender),
+        replication.receives_from(site, receiver, primary),
+        replication.replaying(receiver),
+        *replication.silence(site, sender, receiver),
+        replication.lag(site, sender),
+    ]
+
+
+def mode(site: Site, seen: Overview) -> Check:
+    """Commits wait for the standby, or not, as the site wishes and as was last agreed. Degraded warns until it is undone."""
+    wished, known = site.replication.mode, seen.standing
+    undo = "undo it as soon as the standby is back: run replication_mode"
+
+    def of(sender: Sender) -> Judged:
+        if sender.settings is None:
+            return Judged("unknown", "not looked at")
+        now = "synchronous" if sender.settings.synchronous else "asynchronous"
+        if now == "synchronous" and not any(one.sync_state in ("sync", "quorum") for one in sender.streams):
+            told = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
+            hint = "Run restore; if commits must go on without the standby: aya run replication_mode -p mode=degraded"
+            return Judged("failed", told, hint)
+        if known.mode == "degraded" and now == "asynchronous":
+            told = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"
+            return Judged("warning", told, f"A loss of {sender.node} now loses acknowledged writes; {undo}")
+        if known.mode and now != known.mode:
+            hint = f"Somebody changed {sender.node}'s settings past the runbook: run replication_mode with the mode that is meant"
+            return Judged("warning", f"{now}, but {known.mode} was agreed {known.mode_since}, by {known.mode_by}", hint)
+        hint = f"Run replication_mode to make it {wished}, or change replication.mode in site.yaml"
+        return Judged("passed" if now == wished else "warning", now, hint)
+
+    return judge_fact("replication mode", wished, sender_of(seen.pair(site)[0]), of)
+
+
+def embedding(node: NodeSeen) -> list[Check]:
+    """The node's embedding service; nothing when the site wishes none there."""
+    service = node.embedding
+    if service is None:
+        return []
+    port = services.port_free(node.name, "the embedding service", service.port, service.listener, service.process)
+    return [services.process(service), port, services.healthy(service)]
+
+
+def idle(site: Site, node: NodeSeen) -> bool:
+    """Whether the site wishes the node's embedding service only while the node is the primary, which it is not."""
+    service = site.nodes[node.name].embedding
+    return service is not None and service.runs == "primary" and not node.writable
+
+
+def sender_of(node: NodeSeen) -> Sender | Missing:
+    """The node's sending side; why there is none when there is none."""
+    return node.sender or _absent(node, "it is not a primary")
+
+
+def receiver_of(node: NodeSeen) -> Receiver | Missing:
+    """The node's receiving side; why there is none when there is none."""
+    return node.receiver or _absent(node, "it is not in recovery")
+
+
+def _absent(node: NodeSeen, why: str) -> Missing:
+    return node.cluster if isinstance(node.cluster, Missing) else Down(node.name, why)
+
+
+def _other(node: NodeSeen) -> list[Check]:
+    """A laptop. Its services are there once air_setup has run; one that is stopped is nobody's worry here."""
+    service = node.embedding
+    stopped = service is not None and isinstance(service.process, ServiceState) and service.process.status == "stopped"
+    return [server.answers(node), *([] if stopped else embedding(node))]

@@ -1,0 +1,190 @@
+"""Is each server there, is it what it should be, and do the two belong together?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster.lsn import number
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.server import Cluster, Files
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Unseen
+from aya_lib.site import Site
+
+
+def alive(node: NodeSeen) -> Check:
+    """The server's process is alive, and its PID file names that process and no other."""
+
+    def of(state: ServiceState) -> Judged:
+        said = f"{state.status}, PID {state.pid}" if state.pid else state.status
+        return holds(state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state))
+
+    return judge(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, of)
+
+
+def primary(node: NodeSeen) -> Check:
+    """The server answers SQL and accepts writes."""
+
+    def of(cluster: Cluster) -> Judged:
+        hint = f"{node.name} is in recovery: find out which node was promoted before anything is started or stopped"
+        return holds(not cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
+
+    return judge(f"{node.name} is the primary", "accepts writes", node.cluster, of, hint=server_hint(node))
+
+
+def standby(node: NodeSeen) -> Check:
+    """The server answers SQL, is in recovery and so refuses every write."""
+
+    def of(cluster: Cluster) -> Judged:
+        hint = f"{node.name} accepts writes. Stop the clients, then decide which of the two nodes to keep"
+        return holds(cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
+
+    return judge(f"{node.name} is a standby", "in recovery and read-only", node.cluster, of, hint=server_hint(node))
+
+
+def answers(node: NodeSeen) -> Check:
+    """The server answers SQL, whatever its role."""
+    return judge(
+        f"{node.name} answers SQL",
+        "takes sessions",
+        node.cluster,
+        lambda cluster: Judged("passed", f"{cluster.role}, PostgreSQL {cluster.version}, timeline {cluster.timeline}"),
+        hint=server_hint(node),
+    )
+
+
+def vector_column(site: Site, node: NodeSeen) -> Check:
+    """The column for embeddings takes vectors of the site's dimension."""
+    wished = site.embedding.dimension
+
+    def of(cluster: Cluster) -> Judged:
+        found = cluster.vector_dimension
+        hint = "Site and database speak of different models: correct embedding in site.yaml, or embed the chunks anew"
+        return holds(found == wished, "no such column" if found is None else f"{found} dimensions", hint)
+
+    return judge(f"{node.name} chunks.embedding", f"{wished} dimensions", node.cluster, of, hint=server_hint(node))
+
+
+def one_primary(nodes: Sequence[NodeSeen]) -> Check:
+    """No two nodes of the pair accept writes. A node that runs and cannot be asked leaves it unknown."""
+    writable = [node.name for node in nodes if node.writable]
+    names = " and ".join(node.name for node in nodes)
+    expected = f"at most one of {names} accepts writes"
+    if len(writable) > 1:
+        hint = "Split brain: stop the clients and one of the nodes, compare what each has, keep one, rebuild the other from it"
+        return Check("no second primary", "failed", expected, f"{' and '.join(writable)} accept writes", hint)
+    hidden = next((node.cluster for node in nodes if isinstance(node.cluster, Unseen)), None)
+    if hidden is not None:
+        return Check(
+            "no second primary",
+            "unknown",
+            expected,
+            f"could not be seen: {hidden}",
+            "Look at that node by hand",
+            hidden,
+        )
+    return Check("no second primary", "passed", expected, f"{writable[0]} does" if writable else "none does")
+
+
+def same_system(a: NodeSeen, b: NodeSeen) -> Check:
+    """Both data directories come from one initdb."""
+    name, expected = f"{a.name} and {b.name} are one system", "the same system identifier"
+    for node in (a, b):
+        if identity(node) is None:
+            return judge(
+                name,
+                expected,
+                node.files if not isinstance(node.files, Files) else node.cluster,
+                lambda _: holds(False, ""),
+            )
+    one, two = identity(a), identity(b)
+    hint = f"{b.name} holds another cluster's data: make it anew with pg_basebackup from {a.name}"
+    return _check(name, expected, one == two, str(one) if one == two else f"{a.name} {one}, {b.name} {two}", hint)
+
+
+def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
+    """What ``follower`` has is part of the history of ``leader``. (PostgreSQL: timeline history files.)
+
+    On the leader's timeline, or on an earlier one and not past the position where that one ended.
+    """
+    name, expected = f"{follower.name} has not diverged", f"its WAL is part of {leader.name}'s history"
+    place = position(follower)
+    if place is None or not isinstance(leader.cluster, Cluster):
+        missing = leader.cluster if not isinstance(leader.cluster, Cluster) else follower.files
+        return judge(name, expected, missing, lambda _: holds(False, ""))
+    timeline, lsn = place
+    hint = (
+        f"Do not start {follower.name} as it is. Keep its data directory, and make it anew from {leader.name}: "
+        f"pg_basebackup into an empty directory, or pg_rewind"
+    )
+    if timeline == leader.cluster.timeline:
+        return _check(name, expected, True, f"both on timeline {timeline}", hint)
+    end = next((switch.lsn for switch in leader.cluster.history if switch.timeline == timeline), None)
+    where = f"{follower.name} at {lsn} on timeline {timeline}, {leader.name} on timeline {leader.cluster.timeline}"
+    if end is None:
+        return _check(name, expected, False, f"{where}, which does not descend from it", hint)
+    return _check(name, expected, number(lsn) <= number(end), f"{where}, which left timeline {timeline} at {end}", hint)
+
+
+def not_passed_over(site: Site, overview: Overview) -> Check:
+    """The node that accepts writes, if any does, is the one that should: as the site wishes, or as a failover left it."""
+    writable = [node.name for node in overview.writable() if node.name in site.pair]
+    known = overview.standing.primary or site.primary
+    name, expected = f"{known} was not passed over", f"{known} is the primary, or nobody is"
+    hint = (
+        f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "
+        f"{', '.join(writable)} in charge, and make {known} its standby: run rejoin"
+    )
+    return _check(name, expected, writable in ([], [known]), f"primary: {', '.join(writable) or 'none'}", hint)
+
+
+def as_configured(site: Site, overview: Overview) -> Check:
+    """The roles are as the site wishes them; a warning after a failover, until somebody switches back."""
+    primary, _ = overview.pair(site)
+    name, expected = "roles are as configured", f"{site.primary} is the primary"
+    if primary.name == site.primary:
+        return Check(name, "passed", expected, f"{site.primary} is", required=False)
+    hint = "Works, and is not what site.yaml says: run switchback when it suits, or change the roles in site.yaml"
+    return Check(name, "warning", expected, f"{primary.name} is, since a failover", hint, required=False)
+
+
+def not_fenced(node: NodeSeen, overview: Overview) -> Check:
+    """No failover has fenced the node: neither the site's standing nor a mark in its data directory says so."""
+    name, expected = f"{node.name} is not fenced", "no failover left it behind"
+    hint = f"It must not be started as a primary again: run rejoin, which makes {node.name} a standby and lifts the fence"
+    if overview.standing.under_way:
+        hint = "A failover is under way: run it again with the same parameters, or take_back=true while nobody was promoted"
+    told = overview.fenced(node.name)
+    return Check(name, "failed" if told else "passed", expected, told or "no fence", hint if told else "")
+
+
+def identity(node: NodeSeen) -> str | None:
+    """System identifier, from the server or from its files; None when neither could be seen."""
+    found = node.cluster if isinstance(node.cluster, Cluster) else node.files
+    return found.system_identifier if isinstance(found, Cluster | Files) else None
+
+
+def position(node: NodeSeen) -> tuple[int, str] | None:
+    """Timeline and furthest known position, from the server or from its files."""
+    found = node.cluster if isinstance(node.cluster, Cluster) else node.files
+    return (found.timeline, found.lsn) if isinstance(found, Cluster | Files) else None
+
+
+def server_hint(node: NodeSeen) -> str:
+    """What to do about a server that does not answer."""
+    if isinstance(node.process, ServiceState):
+        return _process_hint(node.process)
+    return f"Get a shell on {node.name} and look at its PostgreSQL log"
+
+
+def _process_hint(state: ServiceState) -> str:
+    if state.status == "frozen":
+        return f"The process is stopped by a signal: let it go on with kill -CONT {state.pid} (and its children), or restart it"
+    if state.status == "running":
+        return "The process is there: read its log, and look who else listens on the port"
+    return "Run restore"
+
+
+def _check(name: str, expected: str, good: bool, observed: str, hint: str) -> Check:
+    return Check(name, "passed" if good else "failed", expected, observed, "" if good else hint)

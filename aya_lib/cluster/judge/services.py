@@ -1,0 +1,56 @@
+"""Is the embedding service there, is the port its own, and does it give real vectors?"""
+
+from __future__ import annotations
+
+from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.cluster.services import Embedding, Health, Vector
+from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.unseen import Missing
+from aya_lib.site import Site
+
+
+def process(service: Embedding) -> Check:
+    """The process is alive and its PID file, where there is one, names it."""
+
+    def of(state: ServiceState) -> Judged:
+        said = f"{state.status}, PID {state.pid}" if state.pid else state.status
+        return holds(state.status == "running", f"{said}: {state.detail}" if state.detail else said, "Run restore")
+
+    return judge(f"{service.node} embedding process", "running, with a valid PID", service.process, of)
+
+
+def port_free(node: str, service: str, port: int, listener: Listener | Missing | None, process: ServiceState | Missing) -> Check:
+    """Nobody but the service itself holds its port. A foreign process is named and never touched."""
+
+    def of(holder: Listener | None) -> Judged:
+        if holder is None:
+            return Judged("passed", "free")
+        own = isinstance(process, ServiceState) and process.status in ("running", "frozen")
+        if own and (holder.pid is None or holder.pid == process.pid):  # type: ignore[union-attr]
+            return Judged("passed", f"held by the service itself, PID {holder.pid}")
+        hint = "Find out what it is and stop it, or give the service another port in site.yaml"
+        return holds(False, f"held by another process: PID {holder.pid or 'not visible'}, {holder.command}", hint)
+
+    return judge(f"{node} port {port} for {service}", "free, or its own", listener, of)
+
+
+def healthy(service: Embedding) -> Check:
+    """GET /health answers 200 and says healthy."""
+
+    def of(health: Health) -> Judged:
+        said = f"{health.http} {health.status}" + (f": {health.error}" if health.error else "")
+        hint = "It is still loading its model" if health.status == "loading" else "Read its log, then run restore"
+        return holds(health.http == 200 and health.status == "healthy", said, hint)
+
+    return judge(f"{service.node} embedding health", "200 healthy", service.health, of, hint="Run restore")
+
+
+def vector(site: Site, node: str, found: Vector | Missing) -> Check:
+    """A real sentence comes back as a unit vector of the site's dimension."""
+
+    def of(seen: Vector) -> Judged:
+        good = seen.dimension == site.embedding.dimension and abs(seen.norm - 1) < 1e-3
+        said = f"{seen.dimension} dimensions, length {seen.norm:.4f}, {seen.milliseconds:.0f} ms"
+        return holds(good, said, "Another model is loaded than the site names: check embedding.model and dimension")
+
+    return judge(f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore")

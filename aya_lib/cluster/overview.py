@@ -1,0 +1,165 @@
+"""The whole site at one moment: every node looked at from outside and inside, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from aya_lib.cluster import archive, replication, services
+from aya_lib.cluster import server as cluster
+from aya_lib.cluster import state as standing
+from aya_lib.cluster.archive import Archive
+from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.cluster.server import Cluster, Files
+from aya_lib.cluster.services import Embedding, Health
+from aya_lib.cluster.state import Standing
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.unseen import Down, Missing, Starting, Unseen, seen
+from aya_lib.show import Badge, Cell, Shown, Table, Tone
+from aya_lib.site import Site
+
+
+@dataclass(frozen=True)
+class NodeSeen:
+    """One node. ``sender`` is there when it is a primary, ``receiver`` when it is in recovery. ``autostart``: whether its
+    PostgreSQL starts by itself at boot; None: no unit is there that could."""
+
+    name: str
+    process: ServiceState | Missing
+    listener: Listener | Missing | None
+    files: Files | Missing
+    cluster: Cluster | Missing
+    sender: Sender | Missing | None
+    receiver: Receiver | Missing | None
+    embedding: Embedding | None
+    autostart: bool | Missing | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Seen to be a primary. False says only that it was not seen to be one."""
+        return isinstance(self.cluster, Cluster) and not self.cluster.in_recovery
+
+
+@dataclass(frozen=True, repr=False)
+class Overview(Shown):
+    """What was seen of every node, by name. ``at`` is when looking began; ``standing``: what runbooks agreed on before;
+    ``archive`` is looked at only when the standby's slot is lost and the site keeps one."""
+
+    at: datetime
+    nodes: Mapping[str, NodeSeen]
+    standing: Standing = field(default_factory=Standing)
+    archive: Archive | Missing | None = None
+
+    def writable(self) -> list[NodeSeen]:
+        return [node for node in self.nodes.values() if node.writable]
+
+    def pair(self, site: Site) -> tuple[NodeSeen, NodeSeen]:
+        """Primary and standby as they are: the node that accepts writes and is not fenced; where that does not tell, the one
+        that a failover made the primary; else the one that the site wishes."""
+        fenced = self.standing.fenced
+        able = [name for name in site.pair if self.nodes[name].writable and name not in fenced]
+        primary = able[0] if len(able) == 1 else self.standing.primary or site.primary
+        other = next(name for name in site.pair if name != primary)
+        return self.nodes[primary], self.nodes[other]
+
+    def fenced(self, name: str) -> str:
+        """Why a node must not be started as a primary; empty when nothing says so."""
+        mark, files = self.standing.fenced.get(name), self.nodes[name].files
+        if mark:
+            return f"fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}"
+        if isinstance(files, Files) and files.fenced is not None:
+            return f"its data directory carries a fence: {' '.join(files.fenced.split())[:200]}"
+        return ""
+
+    def table(self) -> Table:
+        rows = tuple(_row(node) for node in self.nodes.values())
+        columns = ("node", "PostgreSQL", "role", "timeline", "position", "replication", "embedding service")
+        return Table("The site as seen", columns, rows, (f"looked at {self.at:%Y-%m-%d %H:%M:%S} UTC",))
+
+
+def look(nodes: Nodes) -> Overview:
+    """Look at all nodes at once: a deaf one costs its deadline, not everybody's."""
+    at = datetime.now(UTC)
+    known = standing.read(nodes.site)
+    with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
+        seen = Overview(at, dict(zip(nodes, pool.map(look_node, nodes.values()), strict=True)), known)
+    return replace(seen, archive=_look_archive(nodes, seen))
+
+
+def look_node(node: Node) -> NodeSeen:
+    """One node, by SQL and by shell at the same time. A host that a first command does not reach is not tried again and again:
+    what the shell would have shown is unseen for the same reason."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(_ask, node)
+        process = services.look_process(node, "postgresql")
+        lost = process if node.wish.ssh and isinstance(process, Unseen) else None
+        listener = lost or services.look_listener(node, node.wish.postgresql.port)
+        files = lost or cluster.look_files(node)
+        autostart = lost or _look_autostart(node)
+        embedding = services.look_embedding(node, lost)
+        found, sender, receiver = asked.result()
+    return NodeSeen(node.name, process, listener, files, found, sender, receiver, embedding, autostart)
+
+
+def _look_autostart(node: Node) -> bool | Missing | None:
+    return seen(node.name, "autostart of postgresql", lambda: node.supervisor.enabled("postgresql"))
+
+
+def _ask(node: Node) -> tuple[Cluster | Missing, Sender | Missing | None, Receiver | Missing | None]:
+    found = cluster.look(node)
+    recovery = found.in_recovery if isinstance(found, Cluster) else None
+    sender = replication.look_sender(node) if recovery is False else None
+    return found, sender, replication.look_receiver(node) if recovery is True else None
+
+
+def _look_archive(nodes: Nodes, seen: Overview) -> Archive | Missing | None:
+    site = nodes.site
+    primary, standby = seen.pair(site)
+    slot = primary.sender.slot(site.replication.slot) if isinstance(primary.sender, Sender) else None
+    return archive.look(nodes[standby.name], nodes[primary.name]) if slot and slot.wal_status == "lost" else None
+
+
+def _row(node: NodeSeen) -> tuple[Cell, ...]:
+    found = node.cluster
+    role, timeline, lsn = ("", "", "") if not isinstance(found, Cluster) else (found.role, str(found.timeline), found.lsn)
+    return (node.name, _server(node), role, timeline, lsn, _replication(node), _embedding(node.embedding))
+
+
+def _server(node: NodeSeen) -> Badge:
+    if isinstance(node.cluster, Cluster):
+        return Badge("passed", "running")
+    if isinstance(node.process, ServiceState) and node.process.status != "running":
+        return Badge("failed", node.process.status)
+    return Badge(_tone(node.cluster), _word(node.cluster))
+
+
+def _replication(node: NodeSeen) -> Cell:
+    if isinstance(node.sender, Sender):
+        count = len(node.sender.streams)
+        return f"sends {count} stream{'' if count == 1 else 's'}"
+    if isinstance(node.receiver, Receiver):
+        return f"receives: {node.receiver.status or 'nothing'}"
+    return Badge("unknown") if isinstance(node.sender or node.receiver, Unseen) else ""
+
+
+def _embedding(service: Embedding | None) -> Cell:
+    if service is None:
+        return ""
+    if service.runs == "primary" and isinstance(service.health, Down):
+        return "not wanted here now"
+    if service.runs == "laptop" and isinstance(service.process, ServiceState) and service.process.status == "stopped":
+        return "stopped"
+    if isinstance(service.health, Health):
+        return Badge("passed" if service.health.status == "healthy" else "warning", service.health.status)
+    return Badge(_tone(service.health), _word(service.health))
+
+
+def _tone(missing: object) -> Tone:
+    return "failed" if isinstance(missing, Down | Starting) else "unknown"
+
+
+def _word(missing: object) -> str:
+    return {Down: "down", Starting: "starting"}.get(type(missing), "unknown")

@@ -1,0 +1,118 @@
+"""Replication as each side shows it: streams and slots on the sending server, the receiver on the standby."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aya_lib.node.node import Node
+from aya_lib.node.sql import rows
+from aya_lib.node.unseen import Missing, seen
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One row of pg_stat_replication. Bytes count from the primary's current position; ages are in seconds."""
+
+    application_name: str
+    client: str
+    pid: int
+    state: str
+    sync_state: str
+    replay_lsn: str | None
+    bytes_behind: int | None
+    reply_age_s: float | None
+    replay_lag_s: float | None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One replication slot. ``safe_wal_size`` (bytes) tells before ``wal_status`` does that it will be lost."""
+
+    name: str
+    type: str
+    active: bool
+    active_pid: int | None
+    wal_status: str | None
+    safe_wal_size: int | None
+    restart_lsn: str | None
+    retained_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sending server promises: for whom commits wait, how many wait now, and how much WAL a slot may hold.
+
+    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit); ``waiting_s``: since the oldest waiting session's query began.
+    """
+
+    names: str
+    commit: str
+    slot_keep_mb: int
+    waiting: int
+    waiting_s: float | None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether a commit waits for a standby."""
+        return bool(self.names) and self.commit in ("remote_write", "on", "remote_apply")
+
+
+@dataclass(frozen=True)
+class Sender:
+    node: str
+    streams: tuple[Stream, ...]
+    slots: tuple[Slot, ...]
+    settings: Settings | None = None
+
+    def slot(self, name: str) -> Slot | None:
+        return next((slot for slot in self.slots if slot.name == name), None)
+
+    def stream(self, slot: str) -> Stream | None:
+        """The stream that goes over a slot; not those of pg_basebackup or pg_receivewal beside it."""
+        found = self.slot(slot)
+        return next((one for one in self.streams if found and one.pid == found.active_pid), None)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message.
+
+    ``timeout_s`` is wal_receiver_timeout (0: off); on an idle pair the standby asks for a sign of life after half of it.
+    """
+
+    node: str
+    status: str | None
+    slot_name: str | None
+    sender_host: str | None
+    sender_port: int | None
+    received_timeline: int | None
+    receipt_age_s: float | None
+    received_lsn: str | None
+    replayed_lsn: str | None
+    replay_state: str
+    last_commit_age_s: float | None
+    has_conninfo: bool
+    timeout_s: float
+    restore_command: str = ""
+
+
+def look_sender(node: Node) -> Sender | Missing:
+    """Streams and slots of a server that is a primary."""
+
+    def ask() -> Sender:
+        with node.session() as connection:
+            streams = rows(connection, __package__, "streams", Stream)
+            slots = rows(connection, __package__, "slots", Slot)
+            return Sender(node.name, tuple(streams), tuple(slots), rows(connection, __package__, "settings", Settings)[0])
+
+    return seen(node.name, "pg_stat_replication", ask)
+
+
+def look_receiver(node: Node) -> Receiver | Missing:
+    """The receiver of a server in recovery."""
+
+    def ask() -> Receiver:
+        with node.session() as connection:
+            return rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
+
+    return seen(node.name, "pg_stat_wal_receiver", ask)

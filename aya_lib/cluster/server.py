@@ -1,0 +1,149 @@
+"""One PostgreSQL server: what it says by SQL, and what its data directory says when it does not run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from aya_lib.cluster.lsn import number
+from aya_lib.cluster.state import MARK
+from aya_lib.errors import CommandFailed
+from aya_lib.node.node import Node
+from aya_lib.node.shell import exists
+from aya_lib.node.shell import read as read_file
+from aya_lib.node.sql import Connection, rows
+from aya_lib.node.unseen import Missing, seen
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Where a timeline ended: the position from which the next one goes on."""
+
+    timeline: int
+    lsn: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A server that answers. ``lsn``: written or, on a standby, replayed. ``history``: ends of earlier timelines.
+
+    ``vector_dimension``: of the column ``chunks.embedding``; None when there is no such column, or it has no dimension.
+    """
+
+    node: str
+    system_identifier: str
+    in_recovery: bool
+    version: str
+    started_at: datetime
+    timeline: int
+    lsn: str
+    pgvector: str | None
+    vector_dimension: int | None = None
+    history: tuple[Switch, ...] = ()
+
+    @property
+    def role(self) -> str:
+        return "standby" if self.in_recovery else "primary"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the data directory says, server running or not. ``state`` is pg_controldata's *Database cluster state*.
+
+    ``lsn`` is the furthest position known from the control file: the end of recovery, or the last checkpoint. ``fenced``: what
+    the mark says that a failover left there; None: no mark.
+    """
+
+    node: str
+    standby_signal: bool
+    system_identifier: str
+    timeline: int
+    state: str
+    lsn: str
+    fenced: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the server ended by an orderly stop, as a primary or as a standby."""
+        return self.state in ("shut down", "shut down in recovery")
+
+
+@dataclass(frozen=True)
+class _Row:
+    system_identifier: str
+    in_recovery: bool
+    version: str
+    read_only_session: bool
+    started_at: datetime
+    timeline: int
+    lsn: str
+    pgvector: str | None
+    vector_dimension: int | None
+
+
+@dataclass(frozen=True)
+class _Text:
+    text: str | None
+
+
+def look(node: Node) -> Cluster | Missing:
+    """Ask the server what it is."""
+
+    def ask() -> Cluster:
+        with node.session() as connection:
+            return read(node.name, connection)
+
+    return seen(node.name, f"SQL on {node.wish.host}:{node.wish.postgresql.port}", ask)
+
+
+def read(name: str, connection: Connection) -> Cluster:
+    """The same over a session that is open already."""
+    row = rows(connection, __package__, "cluster", _Row)[0]
+    text = rows(connection, __package__, "history", _Text, timeline=row.timeline)[0].text
+    return Cluster(
+        name,
+        row.system_identifier,
+        row.in_recovery,
+        row.version,
+        row.started_at,
+        row.timeline,
+        row.lsn,
+        row.pgvector,
+        row.vector_dimension,
+        parse_history(text or ""),
+    )
+
+
+def look_files(node: Node) -> Files | Missing:
+    """Read ``standby.signal``, a fence's mark and pg_controldata, as the cluster's owner."""
+
+    def read_files() -> Files:
+        signal = exists(node.shell, node.data_directory / "standby.signal", account=node.account)
+        mark = read_file(node.shell, node.data_directory / MARK, account=node.account)
+        output = node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked()
+        return replace(parse_controldata(node.name, output.stdout, standby_signal=signal), fenced=mark)
+
+    return seen(node.name, f"pg_controldata {node.data_directory}", read_files)
+
+
+def parse_controldata(node: str, text: str, *, standby_signal: bool) -> Files:
+    """What pg_controldata printed (messages untranslated); :class:`CommandFailed` when a line is not there."""
+    values = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
+    try:
+        ends = [values["Latest checkpoint location"], values["Minimum recovery ending location"]]
+        return Files(
+            node,
+            standby_signal,
+            values["Database system identifier"],
+            max(int(values["Latest checkpoint's TimeLineID"]), int(values["Min recovery ending loc's timeline"])),
+            values["Database cluster state"],
+            max(ends, key=number),
+        )
+    except KeyError as error:
+        raise CommandFailed(node, ["pg_controldata"], 0, f"no line {error} in its output") from None
+
+
+def parse_history(text: str) -> tuple[Switch, ...]:
+    """The lines of a timeline history file: timeline, position of the switch, reason."""
+    return tuple(Switch(int(tli), lsn) for tli, lsn in re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE))

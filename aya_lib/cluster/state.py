@@ -1,0 +1,116 @@
+"""What runbooks agreed on and no server can tell: who was made the primary, who is fenced, how replication was meant.
+
+Kept in ``standing.json`` below the site's folder, on the machine from which the runbooks run; a node that can be reached
+carries its fence also itself, as ``aya.fenced`` in its data directory. A server's own word goes before this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from aya_lib.errors import SiteError
+from aya_lib.site import Site
+
+BY_FAILOVER = "failover"  # how mode_by begins where a failover, not a person, degraded the mode
+MARK = "aya.fenced"  # in a fenced node's data directory
+Mode = Literal["asynchronous", "synchronous", "degraded"]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A node that must not be started as a primary. ``way``: stopped, confirmed, synchronous or none; what it guarantees
+    stands in :data:`aya_lib.operations.failover.fencing.WAYS`. ``timeline`` and ``lsn``: where the node was left behind, if
+    known."""
+
+    node: str
+    since: str
+    by: str
+    way: str
+    why: str
+    timeline: int | None = None
+    lsn: str | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """``primary``: the node that a failover made the primary; None: as the site wishes. ``mode``: as last applied and
+    verified; None: never. ``under_way``: a failover or rejoin that began and has not ended."""
+
+    primary: str | None = None
+    fenced: Mapping[str, Fence] = field(default_factory=dict)
+    mode: Mode | None = None
+    mode_since: str | None = None
+    mode_by: str | None = None
+    under_way: Mapping[str, Any] | None = None
+
+
+def path(site: Site) -> Path:
+    return site.root / "standing.json"
+
+
+def log_path(site: Site) -> Path:
+    """The failover log: one JSON document a line, the newest last."""
+    return site.root / "failover.jsonl"
+
+
+def read(site: Site) -> Standing:
+    """The site's standing; an empty one when there is none yet. :class:`SiteError` when the file is damaged."""
+    try:
+        content = json.loads(path(site).read_text(encoding="utf-8"))
+        fenced = {name: Fence(**fence) for name, fence in content.pop("fenced", {}).items()}
+        return Standing(**content, fenced=fenced)
+    except FileNotFoundError:
+        return Standing()
+    except (ValueError, TypeError, AttributeError) as error:
+        hint = "It says who is fenced: look at it, mend it or move it away, and see who accepts writes before anything is started"
+        raise SiteError(f"{path(site)} cannot be understood: {error}", hint=hint) from None
+
+
+def change(site: Site, **changes: Any) -> Standing:
+    """Change fields of the standing; the file is replaced whole, so that a kill leaves the old or the new one."""
+    with _locked(site):
+        changed = replace(read(site), **changes)
+        _write(site, changed)
+    return changed
+
+
+def fence(site: Site, mark: Fence) -> None:
+    """Record that a node is fenced."""
+    with _locked(site):
+        now = read(site)
+        _write(site, replace(now, fenced={**now.fenced, mark.node: mark}))
+
+
+def unfence(site: Site, node: str) -> None:
+    """Forget a node's fence; harmless when there is none."""
+    with _locked(site):
+        now = read(site)
+        _write(site, replace(now, fenced={name: mark for name, mark in now.fenced.items() if name != node}))
+
+
+def log(site: Site, entry: Mapping[str, Any]) -> None:
+    """Add an entry to the failover log."""
+    with _locked(site), log_path(site).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"at": stamp(), **entry}, default=str, ensure_ascii=False) + "\n")
+
+
+def stamp() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _write(site: Site, standing: Standing) -> None:
+    beside = path(site).with_suffix(".new")
+    beside.write_text(json.dumps(asdict(standing), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path(site))
+
+
+def _locked(site: Site) -> FileLock:
+    site.root.mkdir(parents=True, exist_ok=True)
+    return FileLock(str(path(site)) + ".lock", timeout=10)

@@ -1,0 +1,36 @@
+"""Is a node's SSH host key the one that the site names? No other is ever accepted."""
+
+from __future__ import annotations
+
+from aya_lib.check import Check, Judged, judge
+from aya_lib.node.unseen import Missing
+from aya_lib.operations.host_key.look import HostKey
+from aya_lib.site import Site
+
+READ = "Read it on the node itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, and put it into site.yaml: ssh.fingerprint"
+
+
+def gate(site: Site, name: str, found: HostKey | Missing | None) -> list[Check]:
+    """Before the key is accepted; nothing for a node that is this machine."""
+    wish = site.nodes[name].ssh
+    if found is None or wish is None:
+        return []
+
+    def right(key: HostKey) -> Judged:
+        if wish.fingerprint is None:
+            known = key.known == (key.fingerprint,)
+            return Judged("passed" if known else "failed", f"{key.fingerprint}{', known already' if known else ''}", READ)
+        return Judged("passed" if key.fingerprint == wish.fingerprint else "failed", key.fingerprint, WRONG)
+
+    def alone(key: HostKey) -> Judged:
+        others = [known for known in key.known if known != key.fingerprint]
+        return Judged("failed" if others else "passed", ", ".join(key.known) or "none yet", f"ssh-keygen -R '{key.name}'")
+
+    wished = wish.fingerprint or "the site's ssh.fingerprint (it names none)"
+    return [
+        judge(f"{name} host key", wished, found, right),
+        judge(f"{name} in known_hosts", "no other key", found, alone),
+    ]
+
+
+WRONG = "Another machine answers there, or it was set up anew. Compare on the node itself before you change the site"

@@ -1,0 +1,253 @@
+"""May the mode of replication be changed, and does it hold? A mode that waits for a standby which is away stops every commit."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.cluster import archive, state
+from aya_lib.cluster.canary import Commits
+from aya_lib.cluster.judge import overview as glance
+from aya_lib.cluster.judge import server as cluster
+from aya_lib.cluster.overview import NodeSeen
+from aya_lib.cluster.replication import Sender
+from aya_lib.node.unseen import Missing
+from aya_lib.operations.mode.look import PROGRAM, Cancelled, Mode, Server, Store
+from aya_lib.site import Site
+
+WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby that commits wait for
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The mode that is asked for, by whom and why. ``confirmed_by``: who made sure that a standby that cannot be seen was not
+    promoted."""
+
+    mode: state.Mode
+    by: str = ""
+    why: str = ""
+    confirmed_by: str = ""
+
+    @property
+    def synchronous(self) -> bool:
+        return self.mode == "synchronous"
+
+    def applied(self, site: Site, seen: Mode) -> list[Check]:
+        """What must hold after the changes, before they are proven; see :func:`applied`."""
+        return applied(site, self, seen)
+
+
+def wish(site: Site, mode: str = "", *, by: str = "", why: str = "", confirmed_by: str = "") -> Wish:
+    """What the runbook's parameters ask for; ``mode`` empty: as the site wishes."""
+    asked: dict[str, state.Mode] = {
+        "": site.replication.mode,
+        "asynchronous": "asynchronous",
+        "synchronous": "synchronous",
+        "degraded": "degraded",
+    }
+    return Wish(asked[mode], by or getpass.getuser(), why, confirmed_by)
+
+
+def names(application_name: str) -> str:
+    """synchronous_standby_names for one standby. (PostgreSQL: *Synchronous Replication*, the FIRST method.)"""
+    quoted = application_name.replace('"', '""')
+    return f'FIRST 1 ("{quoted}")'
+
+
+def wanted(site: Site, wish: Wish, seen: Mode, node: str) -> Mapping[str, str]:
+    """The settings that a node of the pair should have, in the order in which they are set."""
+    found = {"max_slot_wal_keep_size": str(site.replication.slot_keep_mb)}
+    where, store = archive.directory(site), seen.stores[node]
+    if where and isinstance(store, Store) and store.python:
+        run, folder = f"{shlex.quote(store.python)} -I {PROGRAM}", shlex.quote(str(where)).replace("%", "%%")
+        found |= {
+            "archive_command": f"{run} --into {folder} %p %f",
+            "restore_command": f"{run} --from {folder} %f %p",
+            "archive_mode": "on",
+        }
+    if node == seen.primary and wish.synchronous:
+        listener = seen.stream.application_name if seen.stream else seen.standby.lower()
+        found |= {"synchronous_commit": site.replication.commit, "synchronous_standby_names": names(listener)}
+    elif node == seen.primary:
+        found |= {"synchronous_standby_names": ""}
+    return found
+
+
+def gate(site: Site, wish: Wish, seen: Mode) -> list[Check]:
+    """Everything that must hold before the first change."""
+    primary, standby = (seen.overview.nodes[name] for name in (seen.primary, seen.standby))
+    alone = cluster.one_primary([primary, standby])
+    checks = [
+        cluster.primary(primary),
+        cluster.not_fenced(primary, seen.overview),
+        settings_seen(seen.servers[seen.primary], seen.primary),
+        *(optional([alone]) if wish.confirmed_by and alone.status == "unknown" else [_alone(alone, standby)]),
+        *(ready(name, store) for name, store in seen.stores.items() if store is not None),
+    ]
+    if wish.synchronous:
+        return [*checks, listens(site, seen)]
+    return [*checks, *([meant(site, seen)] if wish.mode == "degraded" else [])]
+
+
+def listens(site: Site, seen: Mode) -> Check:
+    """The standby is there and answers: else every commit would wait for it, without end."""
+    hint = (
+        f"With {seen.standby} away every commit would wait for it, without end. Run restore, then this again; if commits wait "
+        f"already and must go on without it: aya run replication_mode -p mode=degraded"
+    )
+
+    def of(_: Sender) -> Judged:
+        found = seen.stream
+        if found is None:
+            return holds(False, f"no stream over {site.replication.slot}", hint)
+        fresh = found.reply_age_s is not None and found.reply_age_s < site.replication.silent_after_s
+        age = "never" if found.reply_age_s is None else f"{found.reply_age_s:.1f} s ago"
+        return holds(found.state == "streaming" and fresh, f"{found.application_name} {found.state}, replied {age}", hint)
+
+    sender = glance.sender_of(seen.overview.nodes[seen.primary])
+    return judge(f"{seen.standby} listens", "streams, and replied lately", sender, of, hint=hint)
+
+
+def meant(site: Site, seen: Mode) -> Check:
+    """Degraded says that a promise is suspended: there must be one."""
+    known = seen.overview.standing.mode
+    promised = site.replication.mode == "synchronous" or known in ("synchronous", "degraded")
+    hint = "Nothing is promised that could be suspended: the mode is asynchronous. Leave mode out, or say mode=asynchronous"
+    judged = holds(promised, f"{site.replication.mode} in site.yaml, {known or 'nothing'} agreed", hint)
+    return judge("synchronous replication is wished", "by site.yaml, or by an earlier run", seen, lambda _: judged)
+
+
+def settings_seen(server: Server | Missing, name: str) -> Check:
+    """The settings could be read, and so can be changed and changed back."""
+    return judge(f"{name}'s settings are known", "all read", server, lambda s: Judged("passed", f"{len(s.settings)} read"))
+
+
+def ready(node: str, store: Store | Missing) -> Check:
+    """The node can archive: a Python that the cluster's account can run, and a folder that it may write to, or make."""
+
+    def of(found: Store) -> Judged:
+        if found.python is None:
+            return holds(False, "no python3 of version 3.9 or later", "Install one that the cluster's account can run")
+        hint = "Give the folder to the account that owns the cluster"
+        return holds(found.folder != "closed", f"{found.python}, folder {found.folder}", hint)
+
+    return judge(f"archiving can work on {node}", "Python 3.9, and a folder to write to", store, of)
+
+
+def applied(site: Site, wish: Wish, seen: Mode) -> list[Check]:
+    """Every setting is as wanted on both nodes, the stream has the state that goes with it, and the archive takes WAL."""
+    return [
+        *_settings(site, wish, seen, seen.primary),
+        *optional(_settings(site, wish, seen, seen.standby)),
+        sync_state(wish, seen),
+        *([archiving(seen.servers[seen.primary])] if archive.directory(site) else []),
+    ]
+
+
+def reached(site: Site, wish: Wish, seen: Mode, proof: Commits | Missing) -> list[Check]:
+    """The mode holds, is proven by marked commits, and is written down. A degraded one warns."""
+    checks = [*applied(site, wish, seen), acknowledged(wish, proof), agreed(wish, seen), glance.mode(site, seen.overview)]
+    if wish.mode != "asynchronous":
+        checks += [*optional([cancelled(seen)]), exempt(seen.servers[seen.primary], seen.primary)]
+    return checks
+
+
+def sync_state(wish: Wish, seen: Mode) -> Check:
+    """Commits wait for the standby, or for none, as the primary itself says of its stream."""
+    expected = "sync" if wish.synchronous else "async, or no stream"
+
+    def of(_: Sender) -> Judged:
+        if seen.stream is None:
+            return holds(not wish.synchronous, "no stream", "Commits wait. Run restore, or mode=degraded")
+        said = seen.stream.sync_state
+        hint = "Does the standby's application_name stand in synchronous_standby_names?"
+        return holds((said in WAITED_FOR) == wish.synchronous, f"{seen.stream.application_name}: {said}", hint)
+
+    sender = glance.sender_of(seen.overview.nodes[seen.primary])
+    return judge("sync_state of the standby's stream", expected, sender, of)
+
+
+def acknowledged(wish: Wish, proof: Commits | Missing) -> Check:
+    """Marked commits were seen to wait for the standby and were acknowledged; or none waited."""
+    expected = "they wait for the standby" if wish.synchronous else "none waits"
+
+    def of(found: Commits) -> Judged:
+        usual = found.usual
+        told = f"synchronous_commit = {usual.level}: {'seen waiting' if usual.waited else 'none waited'} in {usual.rows} commits"
+        hint = "The settings say otherwise: is a role or database exempt, or did somebody change them meanwhile?"
+        return holds(usual.waited == wish.synchronous, told, hint)
+
+    return judge("marked commits", expected, proof, of)
+
+
+def agreed(wish: Wish, seen: Mode) -> Check:
+    """The site's standing says what holds: a failover reads there what was promised."""
+    known = seen.overview.standing
+    told = f"{known.mode}, since {known.mode_since}, by {known.mode_by}" if known.mode else "nothing: asynchronous"
+    good = (known.mode or "asynchronous") == wish.mode
+    judged = holds(good, told, "Run this again: it writes down what it has proven")
+    return judge("the standing says so", wish.mode, seen, lambda _: judged)
+
+
+def exempt(server: Server | Missing, primary: str) -> Check:
+    """No role or database has a synchronous_commit of its own under which it never waits."""
+
+    def of(found: Server) -> Judged:
+        hint = (
+            "Commits there are lost with the primary. If that is not meant: ALTER ROLE or DATABASE ... RESET synchronous_commit"
+        )
+        return Judged("warning" if found.exempt else "passed", "; ".join(found.exempt) or "none", hint)
+
+    return judge(f"exempt from waiting on {primary}", "no role or database", server, of)
+
+
+def cancelled(seen: Mode) -> Check:
+    """No wait was broken off, as far as the server's current log goes back."""
+
+    def of(found: Cancelled) -> Judged:
+        hint = (
+            "Each is a commit that its client was told is done, or lost its connection in; the standby may not have had it "
+            "then. Compare with verify_replication once the standby has caught up"
+        )
+        return Judged("warning" if found.count else "passed", f"{found.count}; {found.last}" if found.count else "none", hint)
+
+    return judge("waits broken off", "none in the current log", seen.cancelled, of)
+
+
+def archiving(server: Server | Missing) -> Check:
+    """The archiver's last word was no failure."""
+
+    def of(found: Server) -> Judged:
+        told = f"{found.archived} archived, last {found.last_archived_wal or 'none'}; {found.failed} failed"
+        hint = f"Read the server's log for what archive_wal says about {found.last_failed_wal}; WAL piles up meanwhile"
+        return holds(not found.failing, told, hint)
+
+    return judge("WAL is archived", "the last attempt succeeded", server, of)
+
+
+def _settings(site: Site, wish: Wish, seen: Mode, node: str) -> list[Check]:
+    server = seen.servers[node]
+    checks = []
+    for name, value in wanted(site, wish, seen, node).items():
+
+        def of(found: Server, name: str = name, value: str = value) -> Judged:
+            setting = found.settings[name]
+            told = (setting.value or "''") + (", restart pending" if setting.pending_restart else "")
+            return holds(setting.value == value, told, "Run this again: what is missing is planned anew")
+
+        checks.append(judge(f"{name} on {node}", value or "''", server, of))
+    return checks
+
+
+def _alone(check: Check, standby: NodeSeen) -> Check:
+    """With the standby out of sight nobody knows whether it was promoted; not waiting for it then makes a split brain."""
+    if check.status != "unknown":
+        return check
+    hint = (
+        f"{standby.name} cannot be seen. If somebody promoted it, this primary must not acknowledge another write. Look at it; "
+        f"a person who has made sure says so: -p confirmed_by=NAME"
+    )
+    return Check(check.name, check.status, check.expected, check.observed, hint, check.unseen)

@@ -1,0 +1,199 @@
+"""May a node come back as a standby, by which way, and did it? Refused wherever something would be lost or two would write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.cluster.judge import overview as glance
+from aya_lib.cluster.judge import server
+from aya_lib.cluster.overview import Overview
+from aya_lib.cluster.server import Cluster, Switch
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Down
+from aya_lib.operations.rejoin.look import Details, Rejoin, Source
+from aya_lib.operations.rejoin.method import Choice, choose, ready
+from aya_lib.operations.rejoin.staging import Beside
+from aya_lib.operations.rejoin.waldump import NOWHERE, Past
+from aya_lib.operations.verify import judge as verification
+from aya_lib.site import Site
+
+SPARE = 1.1  # free disk that a clone needs, in sizes of what it copies
+
+
+def gate(site: Site, seen: Rejoin, method: str = "auto") -> list[Check]:
+    """Everything that must hold before the first change."""
+    if seen.node.name not in site.pair:
+        return [member(site, seen)]
+    checks = [member(site, seen), server.primary(seen.primary), not_the_primary(seen)]
+    if seen.streams or not seen.primary.writable or seen.node.name == seen.primary.name:
+        return checks
+    checks += [may_be_stopped(seen), same_system(seen)]
+    if ready(seen, method) or seen.details is None:
+        return checks
+    return [*checks, *_copy(seen, seen.details, choose(seen, method))]
+
+
+def follows(node: str) -> Callable[[Site, Overview], list[Check]]:
+    """The judgement that a node is the standby of the pair, and receives."""
+
+    def judge_it(site: Site, seen: Overview) -> list[Check]:
+        primary, standby = seen.pair(site)[0], seen.nodes[node]
+        return [
+            server.primary(primary),
+            server.alive(standby),
+            server.standby(standby),
+            server.one_primary([primary, standby]),
+            server.same_system(primary, standby),
+            server.not_diverged(standby, primary),
+            *glance.stream(site, primary, standby),
+        ]
+
+    return judge_it
+
+
+def equal(seen: Rejoin) -> Check:
+    """The node holds the primary's rows."""
+    return verification.equal(seen.compared or Down(seen.node.name, f"it does not stream from {seen.primary.name}"))
+
+
+def member(site: Site, seen: Rejoin) -> Check:
+    """The node is one of the two that replicate."""
+    name, expected = f"{seen.node.name} is of the pair", f"one of {' and '.join(site.pair)}"
+    good = seen.node.name in site.pair
+    hint = f"Only {' and '.join(site.pair)} replicate. A laptop has a database of its own"
+    return Check(name, "passed" if good else "failed", expected, seen.node.name, "" if good else hint)
+
+
+def not_the_primary(seen: Rejoin) -> Check:
+    """What is to become a standby is not the node that is in charge."""
+    name, expected = f"{seen.node.name} is not in charge", "another node accepts writes"
+    if seen.node.name != seen.primary.name:
+        return Check(name, "passed", expected, f"{seen.primary.name} is the primary")
+    hint = "To change the roles, run failover; to bring it back where it was, run restore"
+    return Check(name, "failed", expected, f"{seen.node.name} is the primary", hint)
+
+
+def may_be_stopped(seen: Rejoin) -> Check:
+    """It does not run, or what runs may be ended: a standby, a frozen server, or one that a failover fenced."""
+    node, fenced = seen.node, seen.overview.fenced(seen.node.name)
+    hint = f"Fence it first: run failover, which stops {node.name} or makes sure that nobody writes to it; or stop it yourself"
+
+    def of(state: ServiceState) -> Judged:
+        scratch = isinstance(seen.beside, Beside) and seen.beside.scratch
+        if state.status not in ("running", "frozen") and not isinstance(node.cluster, Cluster):
+            return Judged("passed", state.status)
+        if node.writable:
+            return holds(bool(fenced), f"running, accepts writes{'; ' + fenced if fenced else ''}", hint)
+        answers = isinstance(node.cluster, Cluster)
+        known = answers or state.status == "frozen" or scratch or bool(fenced)
+        return holds(known, f"{state.status}, {'in recovery' if answers else f'does not answer: {node.cluster}'}", hint)
+
+    away = f"A shell on {node.name} is needed: come back to this when it can be reached, until then the fence holds"
+    return judge(f"{node.name} is not a second primary", "down, frozen, fenced, or a standby", node.process, of, hint=away)
+
+
+def same_system(seen: Rejoin) -> Check:
+    """The node's data comes from the same initdb as the primary's."""
+    if seen.journal is not None:
+        name = f"{seen.node.name} and {seen.primary.name} are one system"
+        return Check(name, "passed", "the same system identifier", f"{seen.journal.system_identifier}, by an earlier run")
+    check = server.same_system(seen.primary, seen.node)
+    if isinstance(seen.beside, Beside) and not seen.beside.data:
+        check = Check(check.name, "failed", check.expected, f"{seen.node.name} has no data directory")
+    hint = (
+        f"{seen.node.name} was never a member. To make it one, move its data directory away if it is of no use, and make a "
+        f"standby with pg_basebackup from {seen.primary.name}"
+    )
+    return check if check.status == "passed" else Check(**{**vars(check), "hint": hint})
+
+
+def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
+    """What a copy needs, and that what would be lost can be told."""
+    if not (seen.incoming or seen.half_rewound):
+        yield _history(seen, details)
+        yield _told(seen, details)
+    yield from _possible(seen, choice)
+    if not seen.incoming:
+        yield _disk(seen, details, choice)
+        yield from optional([_link(seen, details)])
+
+
+def _history(seen: Rejoin, details: Details) -> Check:
+    name, expected = f"{seen.node.name} has a history with {seen.primary.name}", "a common timeline"
+
+    def of(fork: object) -> Judged:
+        if not isinstance(fork, Switch):
+            return Judged("passed", "it never left it")
+        hint = f"It was never a member, or lacks history files in its pg_wal: keep it, make a standby from {seen.primary.name}"
+        return holds(fork != NOWHERE, f"common up to {fork.lsn} on timeline {fork.timeline}" if fork != NOWHERE else "none", hint)
+
+    return judge(name, expected, details.fork or "the same", of, hint="Look at its data directory")
+
+
+def _told(seen: Rejoin, details: Details) -> Check:
+    def of(past: object) -> Judged:
+        if not isinstance(past, Past) or not (past.bytes or past.gone):
+            return Judged("passed", "nothing")
+        told = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
+        kept = "Rows of that time can only be found by comparing: keep the old directory, and do not use remove_old"
+        return Judged("warning", f"{told}; {past.gone}", kept) if past.gone else Judged("passed", told)
+
+    hint = "Without that nothing may be thrown away: read the WAL by hand, or mend what keeps pg_waldump from it"
+    return judge(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
+
+
+def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
+    beside, details = seen.beside, seen.details
+    where = f"the folder of {seen.node.name}'s data directory"
+
+    def of(found: Beside) -> Judged:
+        if found.link:
+            return holds(False, "the data directory is a symbolic link", "Name the directory itself in site.yaml")
+        hint = "Let the account that owns the cluster write there, or use method = rewind"
+        return holds(found.may_write, "may be written to" if found.may_write else "may not be written to", hint)
+
+    yield judge(where, "a copy can be put in its place", beside, of)
+    tablespaces = details.source.tablespaces if details and isinstance(details.source, Source) else 0
+    cannot = choice.cannot if choice.method == "rewind" else ""
+    if choice.method == "clone" and tablespaces and not seen.incoming:
+        cannot = f"{seen.primary.name} has {tablespaces} tablespaces of its own: take the base backup by hand, with -T"
+    hint = f"Use method = {'clone' if choice.method == 'rewind' else 'rewind'}, if that can work"
+    yield Check(
+        f"{choice.method} can work", "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else ""
+    )
+
+
+def _disk(seen: Rejoin, details: Details, choice: Choice) -> Check:
+    """A clone stands beside the old directory; a rewind brings the primary's WAL. What is saved comes on top."""
+    source, past = details.source, details.past
+    name, expected = f"disk of {seen.node.name}", "room for the copy"
+    if not isinstance(source, Source):
+        return judge(name, expected, source, lambda _: holds(False, ""), hint=f"Look at {seen.primary.name} by hand")
+    copy = source.wal_bytes + (source.bytes if choice.method == "clone" else 0)
+    need = int(copy * SPARE) + (past.bytes if isinstance(past, Past) else 0)
+    hint = f"Make room on {seen.node.name}, or use method = rewind, which needs less"
+    return judge(
+        name,
+        f"{_mb(need)} free",
+        details.free,
+        lambda free: holds(free >= need, f"{_mb(free)} free", hint),
+    )
+
+
+def _link(seen: Rejoin, details: Details) -> Check:
+    hint = (
+        "No estimate without it. A clone needs the same role and password: is replication_passfile right, does pg_hba.conf let "
+        "the role in?"
+    )
+    return judge(
+        f"link from {seen.primary.name} to {seen.node.name}",
+        "measured",
+        details.link,
+        lambda rate: Judged("passed", f"{_mb(int(rate))} a second"),
+        hint=hint,
+    )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,264 @@
+"""A node that is to come back as a standby: what it holds, what it has that the primary never received, what a way costs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from psycopg.conninfo import make_conninfo
+
+from aya_lib.cluster import contents, overview
+from aya_lib.cluster.contents import Compared
+from aya_lib.cluster.machine import parse_df
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.replication import Receiver
+from aya_lib.cluster.server import Cluster, Files, Switch
+from aya_lib.errors import CommandFailed, UsageError
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.sql import rows
+from aya_lib.node.unseen import Missing, seen
+from aya_lib.operations.rejoin import staging as beside
+from aya_lib.operations.rejoin import waldump
+from aya_lib.operations.rejoin.salvaged import Saved, look_saved
+from aya_lib.operations.rejoin.staging import Beside, Journal
+from aya_lib.operations.rejoin.waldump import NOWHERE, Past
+
+SMALL_MB, LARGE_MB = 4, 32  # what is moved to measure a link: the small one, and the large one where that took no time
+QUICK_S = 0.5
+COUNT_S = 600  # du over a data directory
+
+
+@dataclass(frozen=True)
+class Control:
+    """Lines of pg_controldata. ``hints``: wal_log_hints. pg_rewind works with either of the two."""
+
+    checksums: bool
+    hints: bool
+    segment_bytes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The primary: bytes of its databases and its WAL, further tablespaces, and whether pg_rewind may read its files."""
+
+    bytes: int
+    wal_bytes: int
+    tablespaces: int
+    readable: bool
+
+
+@dataclass(frozen=True)
+class Details:
+    """Looked at only when the node is not a standby already. ``fork``: where its history left the primary's; None: nowhere.
+
+    ``past``: its WAL from there on.  ``checkpoint``: the WAL back to the last common checkpoint is at hand.  ``archive``: a
+    restore_command is set.  ``link``: bytes a second from the primary.
+    """
+
+    control: Control | Missing
+    fork: Switch | Missing | None
+    past: Past | Missing | None
+    checkpoint: bool | Missing
+    archive: bool | Missing
+    source: Source | Missing
+    link: float | Missing
+    size: int | Missing
+    free: int | Missing
+
+
+@dataclass(frozen=True)
+class Rejoin:
+    """``compared``: contents, when it streams. ``details``: None when it is a standby already.
+
+    ``autostart``: whether the supervisor starts it by itself; None: it has no unit there.
+    """
+
+    overview: Overview
+    node: NodeSeen
+    primary: NodeSeen
+    slot: str
+    beside: Beside | Missing
+    autostart: bool | Missing | None
+    primary_autostart: bool | Missing | None
+    compared: Compared | Missing | None
+    saved: tuple[Saved, ...] | Missing
+    details: Details | None
+
+    @property
+    def streams(self) -> bool:
+        """It receives from the primary on the primary's timeline, and holds the same rows."""
+        return isinstance(self.compared, Compared) and not self.compared.differing()
+
+    @property
+    def prepared(self) -> bool:
+        """A clone or a finished rewind is in place: it may be started as a standby of this primary."""
+        journal = self.journal
+        return journal is not None and journal.done and not (journal.method == "clone" and self._has_incoming)
+
+    @property
+    def incoming(self) -> bool:
+        """A whole clone stands beside the data directory and waits to be put in its place."""
+        return self.journal is not None and self.journal.method == "clone" and self.journal.done and self._has_incoming
+
+    @property
+    def half_rewound(self) -> bool:
+        """pg_rewind began and did not end: the data directory is of no use, and holds nothing that is not saved."""
+        found = self.beside.journal if isinstance(self.beside, Beside) else None
+        return found is not None and found.node == self.node.name and found.method == "rewind" and not found.done
+
+    @property
+    def _has_incoming(self) -> bool:
+        return isinstance(self.beside, Beside) and self.beside.incoming
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal of an earlier run, while it speaks of this node, this system and the primary's timeline of now."""
+        found, leader = self.beside.journal if isinstance(self.beside, Beside) else None, self.primary.cluster
+        if found is None or not isinstance(leader, Cluster):
+            return None
+        told, now = (found.node, found.system_identifier, found.timeline), (self.node.name, leader.system_identifier)
+        return found if told == (*now, leader.timeline) else None
+
+
+def look(nodes: Nodes, node: str = "") -> Rejoin:
+    """Everything that a rejoin of ``node`` depends on; default: the node of the pair that is not the primary.
+
+    Raises :class:`UsageError` for a node that the site does not have. A node that streams is compared with the primary and
+    not looked into any further.
+    """
+    glance = overview.look(nodes)
+    site = nodes.site
+    primary, standby = glance.pair(site)
+    name = node or standby.name
+    if name not in nodes:
+        raise UsageError(f"unknown node '{name}'", hint=f"Nodes of {site.name} are {', '.join(nodes)}")
+    here, target = nodes[name], glance.nodes[name]
+    around = seen(name, f"look beside {here.data_directory}", lambda: beside.look(here))
+    compared = None
+    if name != primary.name and _receives(target, primary):
+        compared = contents.look(nodes, primary.name, name)
+    itself, leads = _autostart(here), _autostart(nodes[primary.name])
+    saved = seen(name, "look for what was saved", lambda: look_saved(here))
+    found = Rejoin(glance, target, primary, site.replication.slot, around, itself, leads, compared, saved, None)
+    if found.streams or name == primary.name:
+        return found
+    return replace(found, details=_details(here, nodes[primary.name], target, primary))
+
+
+def source_conninfo(node: Node, primary: Node) -> str:
+    """How a node reaches the primary for replication. The password is in the file that the node has for it, never here."""
+    wish, replication = primary.wish, node.wish.postgresql.replication_passfile
+    return make_conninfo(
+        host=wish.host,
+        port=wish.postgresql.port,
+        user=node.site.database.replication_role,
+        **({"passfile": str(node.site.path(replication))} if replication else {}),
+        application_name=node.name.lower(),
+        connect_timeout=3,
+    )
+
+
+def parse_control(node: str, text: str) -> Control:
+    """What pg_controldata printed; :class:`CommandFailed` when a line is not there."""
+    values = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
+    try:
+        return Control(
+            values["Data page checksum version"] != "0",
+            values["wal_log_hints setting"] == "on",
+            int(values["Bytes per WAL segment"]),
+        )
+    except KeyError as error:
+        raise CommandFailed(node, ["pg_controldata"], 0, f"no line {error} in its output") from None
+
+
+def look_control(node: Node) -> Control:
+    return parse_control(node.name, node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked().stdout)
+
+
+def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> tuple[Switch | None, Past | None]:
+    """Where the node's history left the primary's, and its WAL from there on; of one history: what is left of older ones."""
+    history = waldump.look_history(node, files.timeline)
+    fork = waldump.fork((files.timeline, history), (leader.timeline, leader.history))
+    if fork == NOWHERE:
+        return fork, None
+    if fork is not None:
+        return fork, waldump.look(node, waldump.spans(fork, files.timeline, history), segment_bytes, files.lsn)
+    older = tuple(waldump.Span(switch.timeline, switch.lsn) for switch in leader.history)
+    return None, waldump.look(node, older, segment_bytes) if older else None
+
+
+def _autostart(node: Node) -> bool | Missing | None:
+    return seen(node.name, "whether it starts by itself", lambda: node.supervisor.enabled("postgresql"))
+
+
+def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> Details:
+    files, cluster = target.files, primary.cluster
+    control = seen(here.name, "pg_controldata", lambda: look_control(here))
+    fork: Switch | Missing | None = None
+    past: Past | Missing | None = None
+    checkpoint: bool | Missing = False
+    if isinstance(files, Files) and isinstance(cluster, Cluster) and isinstance(control, Control):
+        size, one, other = control.segment_bytes, files, cluster
+        found = seen(here.name, "pg_waldump of its WAL", lambda: look_past(here, one, other, size))
+        fork, past = found if isinstance(found, tuple) else (found, found)
+        if isinstance(fork, Switch) and fork != NOWHERE:
+            where = fork
+            checkpoint = seen(
+                here.name, "look for the last common checkpoint", lambda: waldump.look_checkpoint(here, where, size)
+            )
+    return Details(
+        control,
+        fork,
+        past,
+        checkpoint,
+        seen(here.name, "restore_command", lambda: _archive(here)),
+        seen(leader.name, "how much it holds", lambda: _source(leader)),
+        seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
+        seen(here.name, "du", lambda: _size(here)),
+        seen(here.name, "df", lambda: _free(here)),
+    )
+
+
+def _receives(standby: NodeSeen, primary: NodeSeen) -> bool:
+    """It streams, on the primary's timeline, as both say."""
+    here, there, receiver = standby.cluster, primary.cluster, standby.receiver
+    if not isinstance(here, Cluster) or not isinstance(there, Cluster) or not isinstance(receiver, Receiver):
+        return False
+    one = (here.system_identifier, here.timeline) == (there.system_identifier, there.timeline)
+    return one and here.in_recovery and not there.in_recovery and receiver.status == "streaming"
+
+
+def _archive(node: Node) -> bool:
+    """Whether the node's settings name a restore_command; also asked of a server that does not run."""
+    output = node.postgresql("postgres", "-D", str(node.data_directory), "-C", "restore_command").checked()
+    return bool(output.stdout.strip())
+
+
+def _source(primary: Node) -> Source:
+    with primary.session(database="postgres", deadline_s=60) as connection:
+        return rows(connection, __package__, "rejoin_source", Source, role=primary.site.database.replication_role)[0]
+
+
+def _link(node: Node, primary: Node) -> float:
+    """Bytes a second over a session of the kind that a clone uses: the time of a COPY of so many MB, login and all."""
+    dsn = source_conninfo(node, primary)
+
+    def seconds(megabytes: int) -> float:
+        copy = f"COPY (SELECT repeat(md5(n::text), 32768) FROM generate_series(1, {megabytes}) AS n) TO STDOUT"
+        words = ("-X", "-q", "-w", "-o", "/dev/null", "-d", f"{dsn} dbname=postgres", "-c", copy)
+        return node.postgresql("psql", *words, timeout_s=120).checked().seconds
+
+    took = seconds(SMALL_MB)
+    if took >= QUICK_S:
+        return SMALL_MB * 2**20 / took
+    return LARGE_MB * 2**20 / seconds(LARGE_MB)
+
+
+def _size(node: Node) -> int:
+    output = node.shell.run(["du", "-sk", str(node.data_directory)], account=node.account, timeout_s=COUNT_S).checked()
+    return int(output.stdout.split()[0]) * 1024
+
+
+def _free(node: Node) -> int:
+    output = node.shell.run(["df", "-Pk", str(node.data_directory.parent)], account=node.account).checked()
+    return parse_df(node.name, output.stdout)

@@ -1,0 +1,198 @@
+"""Bring a node back as a standby of the primary: the plan is what is still missing, so that a run that broke off is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aya_lib.cluster import state as standing
+from aya_lib.cluster.replication import Slot
+from aya_lib.cluster.server import Cluster, Files
+from aya_lib.errors import ParameterError
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Missing
+from aya_lib.operations.failover import fence
+from aya_lib.operations.rejoin import scratch
+from aya_lib.operations.rejoin.actions import Clone, CreateSlot, Finish, Follow, LetRead, Remove, Rewind, Swap
+from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
+from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
+from aya_lib.operations.rejoin.salvage import Save
+from aya_lib.operations.rejoin.staging import Beside
+from aya_lib.operations.rejoin.waldump import Past
+from aya_lib.plan.change import Change, Plan, Service, Sql, change
+
+METHODS = ("auto", "clone", "rewind")
+COPY_S = 86_400.0  # a copy whose duration cannot be told may take a day; otherwise ten times the estimate, and ten minutes
+
+
+@dataclass(frozen=True)
+class Log:
+    """An entry in the failover log: who brought which node back, by which way, and what was saved."""
+
+    by: str
+    node: str
+    primary: str
+    method: str
+    timeline: int
+    saved: str
+    rows: int
+
+    def command(self, node: Node) -> str:
+        return f"{standing.log_path(node.site).name}: {self.node} came back"
+
+    def perform(self, node: Node) -> None:
+        told = {"saved": self.saved, "rows_saved": self.rows}
+        names = {"node": self.node, "primary": self.primary, "method": self.method, "timeline": self.timeline}
+        standing.log(node.site, {"what": "rejoin", "by": self.by, **names, **told})
+
+
+def plan(nodes: Nodes, seen: Rejoin, method: str = "auto", *, remove_old: bool = False, by: str = "") -> Plan:
+    """The changes that are missing, in order: stop, save, copy, start; and once it streams and is verified, tidy up.
+
+    Raises :class:`ParameterError` for an unknown method. After a failure what was done stays: the next plan goes on from there.
+    """
+    if method not in METHODS:
+        raise ParameterError(f"method: found '{method}', allowed are {', '.join(METHODS)}")
+    node, primary = nodes[seen.node.name], nodes[seen.primary.name]
+    steps: Iterator[Change] = iter(())
+    if seen.node.name == seen.primary.name or isinstance(seen.compared, Missing):
+        pass  # nothing to bring back; or it streams and could not be compared just now: that is no reason to make it anew
+    elif seen.streams:
+        steps = _tidy(node, seen, remove_old, by)
+    elif ready(seen, method) or may_just_start(seen):
+        steps = _start(node, seen)
+    else:
+        steps = _back(node, primary, seen, choose(seen, method))
+    return Plan(f"How {seen.node.name} comes back as a standby of {seen.primary.name}", tuple(steps), unwind=False)
+
+
+def rest(nodes: Nodes, seen: Rejoin, *, remove_old: bool = False, by: str = "") -> Plan:
+    """What follows once it streams and is verified, and nothing before."""
+    steps = _tidy(nodes[seen.node.name], seen, remove_old, by) if seen.streams else iter(())
+    return Plan(f"What is left of the rejoin of {seen.node.name}", tuple(steps), unwind=False)
+
+
+def may_just_start(seen: Rejoin) -> bool:
+    """A standby of the primary's own history that is down, or that has only just started and was not compared yet."""
+    details, files, leader = seen.details, seen.node.files, seen.primary.cluster
+    if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
+        return False
+    return files.standby_signal and files.timeline == leader.timeline and details.fork is None and not lost(seen)
+
+
+def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[Change]:
+    leader, details = seen.primary.cluster, seen.details
+    if not isinstance(leader, Cluster) or details is None:
+        return
+    follow = Follow(source_conninfo(node, primary), node.site.replication.slot, leader.system_identifier, leader.timeline)
+    yield from _stop(node, seen)
+    yield from _slot(primary, seen, choice)
+    if not seen.incoming:
+        yield from _save(node, seen, details, leader)
+        yield from _copy(node, primary, details, choice, follow)
+    if seen.incoming or choice.method == "clone":
+        title = f"Put the clone in the place of {node.name}'s data directory, and keep the old one"
+        yield change(node, title, Swap(f"{node.data_directory.name}.before-{seen.overview.at:%Y%m%dT%H%M%SZ}"))
+    yield from _start(node, seen, anew=True)
+
+
+def _stop(node: Node, seen: Rejoin) -> Iterator[Change]:
+    state = seen.node.process
+    if isinstance(seen.beside, Beside) and seen.beside.scratch:
+        yield change(node, "End the server without network that an earlier run left", scratch.Stop())
+    elif isinstance(state, ServiceState) and state.status in ("running", "frozen"):
+        if seen.autostart is True:
+            yield change(node, f"Keep {node.name} from starting by itself", fence.Autostart(on=False))
+        if state.status == "frozen" and state.pid:
+            yield change(
+                node, "Kill PostgreSQL (frozen: thawed, it could acknowledge writes)", fence.Kill(state.pid), interrupts=True
+            )
+        else:
+            yield change(node, "Stop PostgreSQL in an orderly way", Service("stop", "postgresql"), interrupts=True)
+
+
+def _slot(primary: Node, seen: Rejoin, choice: Choice) -> Iterator[Change]:
+    """There, and with room: a clone needs no WAL from before it begins, so a slot that is nearly lost is made anew for it."""
+    name, found = primary.site.replication.slot, slot_of(seen)
+    if found is not None and (lost(seen) or (choice.method == "clone" and not seen.incoming and _tight(primary, found))):
+        yield change(primary, f"Drop the slot {name} ({_room(found)})", Sql("SELECT pg_drop_replication_slot(%s)", (name,)))
+        found = None
+    if found is None:
+        yield change(primary, f"Create the slot {name}", CreateSlot(name))
+
+
+def _tight(primary: Node, slot: Slot) -> bool:
+    """Nobody uses it, and little more WAL may be written before it is lost."""
+    warn = primary.site.replication.slot_warn_mb * 2**20
+    return not slot.active and slot.safe_wal_size is not None and slot.safe_wal_size < warn
+
+
+def _room(slot: Slot) -> str:
+    return "lost" if slot.wal_status == "lost" else f"{(slot.safe_wal_size or 0) / 2**20:,.0f} MiB until it is lost"
+
+
+def _save(node: Node, seen: Rejoin, details: Details, leader: Cluster) -> Iterator[Change]:
+    """Not again what is saved already; and nothing of a directory that pg_rewind has begun to change."""
+    files, past, saved = seen.node.files, details.past, seen.saved
+    if seen.half_rewound or not isinstance(past, Past) or not isinstance(files, Files):
+        return
+    if not (past.bytes or past.gone) or (isinstance(saved, tuple) and any(one.covers(files) for one in saved)):
+        return
+    begun = [one.folder for one in saved if one.report is None] if isinstance(saved, tuple) else []
+    folder = begun[-1].rsplit("/", 1)[-1] if begun else f"{node.name}-{seen.overview.at:%Y%m%dT%H%M%SZ}"
+    title = f"Save what {seen.primary.name} never received: {past.bytes:,} bytes of WAL, {past.commits} transactions"
+    yield change(node, title, Save(folder, leader))
+
+
+def _copy(node: Node, primary: Node, details: Details, choice: Choice, follow: Follow) -> Iterator[Change]:
+    if choice.method == "clone":
+        title = f"Clone {primary.name} beside the old data directory ({_estimated(choice)}; {choice.why})"
+        yield change(node, title, Clone(follow, _limit(choice.clone_s)))
+        return
+    role = node.site.database.replication_role
+    if isinstance(details.source, Source) and not details.source.readable:
+        yield change(primary, f"Let {role} read the files that pg_rewind compares", LetRead(role))
+    title = f"Rewind {node.name}'s data directory in place ({_estimated(choice)}; {choice.why})"
+    yield change(node, title, Rewind(follow, details.archive is True, _limit(choice.rewind_s)), destroys=True)
+
+
+def _start(node: Node, seen: Rejoin, *, anew: bool = False) -> Iterator[Change]:
+    """As a standby. The fence is lifted just before: it has standby.signal now, and a unit's guard asks for the fence."""
+    running = isinstance(seen.node.cluster, Cluster) and not anew
+    if seen.autostart is False and seen.primary_autostart is True:
+        yield change(node, f"Let {node.name} start by itself again, as {seen.primary.name} does", fence.Autostart(on=True))
+    if isinstance(seen.node.files, Files) and seen.node.files.fenced is not None and not anew:
+        yield change(node, f"Take the fence's mark from {node.name}", fence.Unmark())
+    if node.name in seen.overview.standing.fenced:
+        yield change(node, f"Lift the fence of {node.name}: it can only be a standby now", fence.Forget(node.name))
+    if not running:
+        title = f"Start {node.name} as a standby of {seen.primary.name}"
+        yield change(node, title, Service("start", "postgresql"), undo=Service("stop", "postgresql"))
+
+
+def _tidy(node: Node, seen: Rejoin, remove_old: bool, by: str) -> Iterator[Change]:
+    """It streams and holds the same rows: only now is anything of the old one given up."""
+    around, leader = seen.beside, seen.primary.cluster
+    yield from _start(node, seen)
+    known = None if seen.primary.name == node.site.primary else seen.primary.name
+    if seen.overview.standing.primary != known:  # promoted without the failover runbook
+        yield change(node, f"Remember that {seen.primary.name} is the primary", fence.Stand({"primary": known}))
+    if not isinstance(around, Beside) or not isinstance(leader, Cluster):
+        return
+    if around.journal is not None:
+        last = seen.saved[-1] if isinstance(seen.saved, tuple) and seen.saved else None
+        rows = last.report.rows if last and last.report else 0
+        entry = Log(by, node.name, seen.primary.name, around.journal.method, leader.timeline, last.folder if last else "", rows)
+        yield change(node, f"Write into the failover log that {node.name} is back", entry)
+        yield change(node, "Take away the journal of the rejoin", Finish())
+    if remove_old and around.kept:
+        yield change(node, f"Delete {len(around.kept)} old data directories", Remove(around.kept), destroys=True)
+
+
+def _estimated(choice: Choice) -> str:
+    return f"estimated: clone {seconds(choice.clone_s)}, rewind {seconds(choice.rewind_s)}"
+
+
+def _limit(estimate: float | None) -> float:
+    return COPY_S if estimate is None else 600 + 10 * estimate

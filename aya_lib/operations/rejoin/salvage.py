@@ -1,0 +1,149 @@
+"""Save what an old primary has that the new one never received: its WAL from the divergence on, and the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from psycopg import sql
+
+from aya_lib.cluster import state
+from aya_lib.cluster.server import Cluster, Files, look_files
+from aya_lib.errors import AyaError, ChangeFailed
+from aya_lib.node.node import Node
+from aya_lib.node.sql import statement
+from aya_lib.operations.rejoin import look, salvaged, scratch
+from aya_lib.operations.rejoin.salvaged import REPORT, Report, TableSaved
+from aya_lib.operations.rejoin.waldump import Past, Touched
+
+EXPORT_S = 3600  # one table that lost transactions touched is read as a whole
+MANY = 200  # files in one cp
+
+
+@dataclass(frozen=True)
+class Save:
+    """``folder``: its name below :func:`.salvaged.place`. ``leader``: the primary as it was seen, with its history.
+
+    Twice is harmless: what an unfinished run left in the folder is made anew, and the report is written last.
+    """
+
+    folder: str
+    leader: Cluster
+
+    def command(self, node: Node) -> str:
+        return f"pg_waldump, cp pg_wal/... and SELECT ... WHERE xmin = ANY (...) into {salvaged.place(node) / self.folder}"
+
+    def perform(self, node: Node) -> None:
+        scratch.stop(node)
+        folder = _empty(node, salvaged.place(node) / self.folder)
+        files = _files(node)
+        fork, past = look.look_past(node, files, self.leader, look.look_control(node).segment_bytes)
+        if past is None:
+            raise ChangeFailed(f"{node.name}: nothing past the divergence can be read")
+        _copy(node, past.segments, folder / "wal")
+        tables, untold = _rows(node, folder, past)
+        untold = "; ".join(why for why in (past.gone, untold) if why)
+        place = (fork.timeline, fork.lsn) if fork else (past.spans[0].timeline, past.spans[0].start)
+        names = {"node": node.name, "primary": self.leader.node, "at": state.stamp(), "untold": untold}
+        system = {"system_identifier": files.system_identifier, "timeline": files.timeline, "fork": place[1], "end": past.end}
+        counts = {"left": _files(node).lsn, "wal_bytes": past.bytes, "segments": past.segments, "commits": past.commits}
+        _write(node, folder / REPORT, asdict(Report(**names, **system, **counts, tables=tables)))  # type: ignore[arg-type]
+
+
+def _files(node: Node) -> Files:
+    files = look_files(node)
+    if not isinstance(files, Files):
+        raise ChangeFailed(f"{node.name}'s data directory cannot be read: {files}")
+    return files
+
+
+def _empty(node: Node, folder: Path) -> Path:
+    """The folder, empty, which only the cluster's account may enter: there are rows in it."""
+    if folder.is_relative_to(node.site.root) and os.geteuid() == 0:  # this machine, as root: the account may not write there
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(folder, str(node.account))
+    paths = [shlex.quote(str(path)) for path in (folder, folder / "wal", folder / "rows")]
+    script = f"umask 077; mkdir -p {paths[0]} && rm -rf {paths[1]} {paths[2]} && mkdir {paths[1]} {paths[2]}"
+    node.shell.run(["sh", "-c", script], account=node.account).checked()
+    return folder
+
+
+def _copy(node: Node, segments: Sequence[str], folder: Path) -> None:
+    wal = node.data_directory / "pg_wal"
+    for start in range(0, len(segments), MANY):
+        files = [str(wal / name) for name in segments[start : start + MANY]]
+        node.shell.run(["cp", "-p", "--", *files, str(folder)], account=node.account, timeout_s=EXPORT_S).checked()
+
+
+def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSaved, ...], str]:
+    """The rows, and why they could not be told: then they are in the WAL only, and the rejoin goes on."""
+    if not past.touched:
+        return (), ""
+    try:
+        with scratch.started(node, folder) as sockets:
+            return tuple(_export(node, sockets, folder, past)), ""
+    except AyaError as error:
+        return (), error.message
+
+
+def _export(node: Node, sockets: Path, folder: Path, past: Past) -> list[TableSaved]:
+    names = json.loads(_psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
+    found = []
+    for oid in sorted({touched.database for touched in past.touched} & {int(oid) for oid in names}):
+        touched = {one.filenode: one for one in past.touched if one.database == oid}
+        wanted = "{" + ",".join(map(str, touched)) + "}"
+        query = statement(__package__, "touched_tables")
+        for table in json.loads(_psql(node, sockets, names[str(oid)], query, "-v", f"filenodes={wanted}")):
+            found.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
+    return found
+
+
+def _table(
+    node: Node,
+    sockets: Path,
+    folder: Path,
+    database: str,
+    table: dict[str, object],
+    touched: Touched,
+    xids: Sequence[int],
+) -> TableSaved:
+    name = f"{table['schema']}.{table['name']}"
+    plain = re.sub(r"[^\w.-]", "_", f"{database}.{name}", flags=re.ASCII)
+    file = folder / "rows" / (f"{plain}.jsonl" if plain == f"{database}.{name}" else f"{plain}.{table['filenode']}.jsonl")
+    query = rows_query(str(table["schema"]), str(table["name"]), [str(key) for key in table["key"]], xids)  # type: ignore[attr-defined]
+    _psql(node, sockets, database, query, "-o", str(file))
+    output = node.shell.run(["wc", "-l", str(file)], account=node.account).checked()
+    return TableSaved(database, name, int(output.stdout.split()[0]), touched.deleted, f"rows/{file.name}")
+
+
+def rows_query(schema: str, table: str, key: Sequence[str], xids: Sequence[int]) -> str:
+    """Rows of a table that one of the transactions wrote last, each as a line of JSON: table, key, xid, row."""
+    columns = sql.SQL(", ").join(sql.SQL("{}, t.{}").format(sql.Literal(name), sql.Identifier(name)) for name in key)
+    query = sql.SQL(
+        "SELECT replace(json_build_object('table', {name}, 'key', json_build_object({columns}), 'xid', t.xmin::text,"
+        " 'row', to_json(t))::text, E'\\n', ' ') FROM {table} AS t WHERE t.xmin = ANY ({xids}::xid[])"
+    )
+    values = {"columns": columns, "table": sql.Identifier(schema, table), "name": sql.Literal(f"{schema}.{table}")}
+    return query.format(**values, xids=sql.Literal("{" + ",".join(map(str, xids)) + "}")).as_string(None)
+
+
+def _psql(node: Node, sockets: Path, database: str, query: str, *options: str) -> str:
+    """What a query gives on the scratch server. The query goes by standard input: it may be long."""
+    where = ("-h", str(sockets), "-p", str(node.wish.postgresql.port), "-U", node.site.database.owner, "-d", database)
+    words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where, *options)
+    return node.postgresql("psql", *words, stdin=f"{query};\n", timeout_s=EXPORT_S).checked().stdout
+
+
+def _write(node: Node, path: Path, content: dict[str, object]) -> None:
+    """The report, after everything else is on the disk."""
+    target = shlex.quote(str(path))
+    script = f"umask 077; cat > {target}.new && sync && mv {target}.new {target}"
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    node.shell.run(["sh", "-c", script], stdin=text, account=node.account, timeout_s=EXPORT_S).checked()

@@ -1,0 +1,126 @@
+"""What a rejoin saved of an old primary: WAL and rows that the new one never received, with a report of each."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from aya_lib.cluster.server import Files
+from aya_lib.node.node import Node
+from aya_lib.node.shell import read
+from aya_lib.node.unseen import Missing
+from aya_lib.show import Shown, Table
+
+REPORT = "report.json"  # written last: a folder without it was left by a killed run
+
+
+@dataclass(frozen=True)
+class TableSaved:
+    """``rows``: in ``file`` as JSON lines, with table, key and whole row. ``deleted``: how many were deleted."""
+
+    database: str
+    table: str
+    rows: int
+    deleted: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """``left``: where the old data directory stood when all was saved; from another position on there is more to save.
+
+    ``untold``: why rows could not be told, so that they are in the WAL or in the old directory only; empty when they could.
+    """
+
+    node: str
+    primary: str
+    at: str
+    system_identifier: str
+    timeline: int
+    fork: str
+    end: str
+    left: str
+    wal_bytes: int
+    segments: tuple[str, ...]
+    commits: int
+    tables: tuple[TableSaved, ...] = ()
+    untold: str = ""
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+
+@dataclass(frozen=True, repr=False)
+class Saved(Shown):
+    """One folder. ``report`` None: it was never finished."""
+
+    folder: str
+    report: Report | None
+
+    def covers(self, files: Files) -> bool:
+        """Whether it holds all that the data directory has now."""
+        told = self.report
+        here = (files.system_identifier, files.timeline, files.lsn)
+        return told is not None and (told.system_identifier, told.timeline, told.left) == here
+
+    def table(self) -> Table:
+        told = self.report
+        if told is None:
+            return Table(f"{self.folder}: not finished", tone="warning")
+        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in told.tables)
+        notes = [
+            f"{told.node} left the history of {told.primary} at {told.fork} on timeline {told.timeline}, its WAL ends at"
+            f" {told.end}: {told.wal_bytes:,} bytes in {len(told.segments)} segments, {told.commits} committed transactions",
+            f"in {self.folder}",
+        ]
+        notes += [f"Not all rows could be told: {told.untold}"] if told.untold else []
+        title = f"Saved of {told.node} at {told.at[:19]} UTC: {told.rows} rows that {told.primary} never received"
+        return Table(
+            title,
+            ("database", "table", "rows", "deleted", "file"),
+            rows,
+            tuple(notes),
+            "warning" if told.rows or told.untold else "plain",
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Newest(Shown):
+    """The last thing that was saved of a node, if anything ever was."""
+
+    saved: tuple[Saved, ...] | Missing
+
+    def table(self) -> Table:
+        if not isinstance(self.saved, tuple):
+            return Table(f"What was saved could not be seen: {self.saved}", tone="unknown")
+        return self.saved[-1].table() if self.saved else Table("Nothing had to be saved", tone="passed")
+
+
+def place(node: Node) -> Path:
+    """Below the site's folder for a node of this machine; beside the data directory on another, or under another account."""
+    own = node.wish.ssh is None and (os.geteuid() == 0 or node.account in (None, getpass.getuser()))
+    return node.site.root / "saved" if own else node.data_directory.parent / "saved"
+
+
+def look_saved(node: Node) -> tuple[Saved, ...]:
+    """The folders that there are of a node. Raises what the shell raises."""
+    here = place(node)
+    output = node.shell.run(["ls", "-1", "--", str(here)], account=node.account)
+    if output.status != 0 and "No such file or directory" in output.stderr:
+        return ()
+    names = sorted(name for name in output.checked().stdout.split("\n") if name.startswith(f"{node.name}-"))
+    return tuple(Saved(str(here / name), parse(read(node.shell, here / name / REPORT, account=node.account))) for name in names)
+
+
+def parse(text: str | None) -> Report | None:
+    """The report as it was written; None for one that is not there or not whole."""
+    try:
+        content = json.loads(text or "")
+        tables = tuple(TableSaved(**table) for table in content.pop("tables"))
+        return Report(**{**content, "segments": tuple(content["segments"])}, tables=tables)
+    except (ValueError, TypeError, KeyError):
+        return None

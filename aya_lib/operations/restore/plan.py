@@ -1,0 +1,136 @@
+"""What must be done to bring a site back: a pure function of what was seen, safe to call again after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from aya_lib.cluster.judge import archive
+from aya_lib.cluster.judge.archive import Bridge
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.cluster.server import Cluster
+from aya_lib.cluster.services import Embedding, Health
+from aya_lib.node import wait
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.unseen import Down, Missing
+from aya_lib.plan.change import Change, Plan, Service, Sql, Terminate, change
+
+DROP = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
+LOST = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
+CREATE = (
+    "SELECT pg_create_physical_replication_slot(%s, true)"
+    " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)"
+)
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Drop a lost slot and create it, holding WAL from now on. Its standby keeps asking for it, so dropping is tried again."""
+
+    slot: str
+
+    def command(self, node: Node) -> str:
+        create = f"SELECT pg_create_physical_replication_slot('{self.slot}', true)"
+        return f"SELECT pg_drop_replication_slot('{self.slot}'); {create}"
+
+    def perform(self, node: Node) -> None:
+        with node.session(database="postgres", write=True) as connection:
+
+            def gone() -> bool:
+                with suppress(psycopg.errors.ObjectInUse):
+                    connection.execute(DROP, (self.slot,))
+                return not connection.execute(LOST, (self.slot,)).fetchone()
+
+            what, limit = f"the lost slot {self.slot} can be dropped", node.site.deadlines.command_s
+            wait.until(gone, bool, node=node.name, what=what, deadline_s=limit)
+            connection.execute(CREATE, (self.slot, self.slot))
+
+
+def plan(nodes: Nodes, seen: Overview, *, stop_port_holder: bool = False) -> Plan:
+    """The changes that are missing, in order: primary, its embedding service, standby, replication.
+
+    Only what was seen to be down is started. What could not be seen yields no change: the gate before refuses.
+    """
+    site = nodes.site
+    primary, standby = seen.pair(site)
+    steps = [
+        *_server(nodes[primary.name], primary),
+        *_embedding(nodes[primary.name], primary, stop_port_holder),
+        *_slot(nodes[primary.name], primary, archive.bridge(site, seen)),
+        *([] if seen.fenced(standby.name) else _server(nodes[standby.name], standby)),
+        *([] if _idle(nodes[standby.name]) else _embedding(nodes[standby.name], standby, stop_port_holder)),
+        *_replay(nodes[standby.name], standby),
+    ]
+    return Plan("What restore changes", tuple(steps), unwind=False)
+
+
+def _server(node: Node, seen: NodeSeen) -> Iterator[Change]:
+    if isinstance(seen.process, ServiceState) and seen.process.status in ("stopped", "stale", "failed"):
+        title = f"Start PostgreSQL ({_why(seen.process)})"
+        yield change(node, title, Service("start", "postgresql"), undo=Service("stop", "postgresql"))
+
+
+def _embedding(node: Node, seen: NodeSeen, stop_port_holder: bool) -> Iterator[Change]:
+    service = seen.embedding
+    if service is None or not isinstance(service.process, ServiceState):
+        return
+    state = service.process
+    if state.status in ("stopped", "stale", "failed"):
+        if stop_port_holder and isinstance(service.listener, Listener) and service.listener.pid:
+            yield _stop_holder(node, service.listener)
+        title = f"Start the embedding service ({_why(state)})"
+        yield change(node, title, Service("start", "embedding"), undo=Service("stop", "embedding"))
+    elif not _answering(service):
+        title = f"Restart the embedding service ({_complaint(service)})"
+        yield change(node, title, Service("restart", "embedding"), interrupts=True)
+
+
+def _idle(standby: Node) -> bool:
+    """Whether the site wishes the standby's embedding service only once the node is the primary."""
+    return standby.wish.embedding is not None and standby.wish.embedding.runs == "primary"
+
+
+def _stop_holder(node: Node, holder: Listener) -> Change:
+    title = f"Stop the process that holds port {holder.port} ({holder.command})"
+    return change(node, title, Terminate(holder.pid or 0, holder.command, holder.port), interrupts=True, destroys=True)
+
+
+def _slot(node: Node, seen: NodeSeen, bridge: Bridge | Missing | None) -> Iterator[Change]:
+    """Create the slot that is missing; one that is lost is made anew only once the standby is seen to read the archive."""
+    name = node.site.replication.slot
+    if not isinstance(seen.sender, Sender):
+        return
+    found = seen.sender.slot(name)
+    if found is None:
+        undo = Sql("SELECT pg_drop_replication_slot(%s)", (name,))
+        statement = "SELECT pg_create_physical_replication_slot(%s, true)"
+        yield change(node, f"Create the slot {name}", Sql(statement, (name,)), undo=undo)
+    elif found.wal_status == "lost" and isinstance(bridge, Bridge) and bridge.holds and bridge.reads:
+        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", Renew(name))
+
+
+def _replay(node: Node, seen: NodeSeen) -> Iterator[Change]:
+    paused = isinstance(seen.receiver, Receiver) and seen.receiver.replay_state != "not paused"
+    if isinstance(seen.cluster, Cluster) and paused:
+        undo = Sql("SELECT pg_wal_replay_pause()")
+        yield change(node, "Resume replay", Sql("SELECT pg_wal_replay_resume()"), undo=undo)
+
+
+def _answering(service: Embedding) -> bool:
+    """Healthy, or loading and so to be waited for."""
+    return isinstance(service.health, Health) and service.health.status in ("healthy", "loading")
+
+
+def _complaint(service: Embedding) -> str:
+    if isinstance(service.health, Health):
+        return f"it says {service.health.status}"
+    return "its port is closed" if isinstance(service.health, Down) else "it does not answer"
+
+
+def _why(state: ServiceState) -> str:
+    return f"{state.status}: {state.detail}" if state.detail else state.status

@@ -1,0 +1,31 @@
+"""What a switchback adds to a failover and a rejoin: the roles as configured, and the mode that replication had before."""
+
+from __future__ import annotations
+
+from aya_lib.check import Check
+from aya_lib.cluster.judge import overview as glance
+from aya_lib.cluster.judge import server
+from aya_lib.cluster.overview import Overview
+from aya_lib.cluster.state import BY_FAILOVER, Standing
+from aya_lib.operations.mode import judge
+from aya_lib.operations.rejoin import judge as returning
+from aya_lib.operations.rejoin.look import Rejoin
+from aya_lib.site import Site
+
+
+def may_return(site: Site, seen: Rejoin, *, later: bool = False) -> list[Check]:
+    """The gate of the second half. ``later``: a dry run, in which the roles have not changed yet."""
+    return [] if later else returning.gate(site, seen)
+
+
+def as_configured(site: Site, seen: Overview) -> list[Check]:
+    """Everything that a healthy site shows, and the node that site.yaml names as primary is it."""
+    wished = server.as_configured(site, seen)
+    strict = Check(wished.name, "failed" if wished.status == "warning" else wished.status, wished.expected, wished.observed)
+    return [*(check for check in glance.pair(site, seen) if check.name != wished.name), strict]
+
+
+def mode_wish(site: Site, known: Standing, by: str) -> judge.Wish:
+    """The mode that held before a failover degraded it; else the one that was applied last; else as the site wishes."""
+    degraded = known.mode == "degraded" and (known.mode_by or "").startswith(BY_FAILOVER)
+    return judge.wish(site, "synchronous" if degraded else known.mode or "", by=by, why="switchback")

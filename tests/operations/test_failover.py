@@ -1,0 +1,327 @@
+"""Failover on real clusters: handed over, given up, refused, broken off and finished; with clients at work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import psutil
+import pytest
+from tests_support import Stepped, again, passed, step
+from writers import clients
+
+from aya_lib.cluster import overview, server, state
+from aya_lib.cluster.server import Cluster
+from aya_lib.errors import ChangeFailed
+from aya_lib.lab.faults import inject
+from aya_lib.node import wait
+from aya_lib.node.node import open_nodes
+from aya_lib.node.unseen import Unseen
+from aya_lib.operations.failover import fencing, plan
+from aya_lib.operations.failover import judge as checks
+from aya_lib.operations.failover import look as facts
+from aya_lib.operations.failover.fence import Setting
+from aya_lib.plan.change import Change, Service, apply
+from aya_lib.runbook.run import run
+from aya_lib.site import Site
+
+
+@pytest.fixture(autouse=True)
+def fresh(pair: Site) -> None:
+    """Each test begins with ALPHA as the primary and BETA as its standby."""
+    seen = overview.look(open_nodes(pair))
+    if not seen.nodes["ALPHA"].writable or seen.nodes["BETA"].receiver is None or seen.standing != state.Standing():
+        again(pair)
+    streaming(pair)
+
+
+def streaming(site: Site) -> None:
+    nodes = open_nodes(site)
+    wait.until(
+        lambda: overview.look_node(nodes["ALPHA"]).sender,
+        lambda sender: [stream.state for stream in getattr(sender, "streams", ())] == ["streaming"],
+        node="BETA",
+        what="it streams",
+        deadline_s=60,
+    )
+
+
+def role(site: Site, name: str) -> str:
+    found = server.look(open_nodes(site)[name])
+    return found.role if isinstance(found, Cluster) else type(found).__name__.lower()
+
+
+def fail_over(site: Site, **values: object) -> Stepped:
+    return step("failover", site=site.name, **values)
+
+
+def looked(site: Site, wish: checks.Wish) -> checks.Found:
+    nodes = open_nodes(site)
+    seen = overview.look(nodes)
+    standby = facts.look_promotable(nodes, wish.new)
+    promise = facts.look_promise(nodes, seen, wish.old)
+    held = fencing.choose(wish.fence, seen.nodes[wish.old], promise, wish.confirmed_by)
+    return checks.Found(seen, standby, facts.look_behind(nodes, seen, wish.old, standby), promise, held)
+
+
+def test_handed_over_without_losing_a_write(pair: Site) -> None:
+    with clients(pair) as at_work:
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=60)
+        done = passed(fail_over(pair, reason="a test"))
+        before = len(at_work.acknowledged)
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > before + 50, node="BETA", what="writes", deadline_s=60)
+    assert done.check("what may be lost")["observed"].startswith("nothing")
+    assert not set(at_work.acknowledged) - at_work.stored("BETA")
+    assert not at_work.both
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+    known = state.read(pair)
+    assert (known.primary, known.under_way, known.fenced["ALPHA"].way) == ("BETA", None, "stopped")
+    assert '"reason": "a test"' in state.log_path(pair).read_text()
+    with open_nodes(pair)["BETA"].session() as connection:
+        row = connection.execute("SELECT entry ->> 'kind', entry ->> 'reason' FROM aya_failovers").fetchone()
+    assert row == ("planned", "a test")
+    services = (pair.root / "secrets" / "pg_service.conf").read_text()
+    ports = [str(pair.nodes[name].postgresql.port) for name in ("BETA", "ALPHA")]
+    assert f"port={','.join(ports)}" in services
+
+    again = passed(fail_over(pair))
+    assert not again.done
+    assert again.check("BETA can be promoted")["observed"] == "BETA is already primary"
+
+    restored = step("restore", site=pair.name, deadline_s=1)
+    assert restored.error is not None
+    assert not restored.done
+    assert "fenced" in restored.check("ALPHA is not fenced")["observed"]
+    assert role(pair, "ALPHA") == "down"
+
+
+def test_a_killed_primary_is_given_up_and_the_loss_is_within_the_stated_bound(pair: Site) -> None:
+    with clients(pair) as at_work:
+        wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=60)
+        inject(pair, "alpha-down")
+        at_work.mark()
+        done = run("failover", {"site": pair.name, "emergency": True})
+        wait.until(lambda: at_work.first_after, bool, node="BETA", what="writes", deadline_s=60)
+    assert done.exit_code == 0, done.record["error"]
+    lost = set(at_work.acknowledged) - at_work.stored("BETA")
+    told = next(one for one in done.record["steps"] if one["kind"] == "look" and one["title"] == "failover.look_behind")
+    assert told["facts"]["source"] == "files"
+    assert len(lost) <= told["facts"]["transactions"]
+    assert not at_work.both
+
+
+def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
+    behind(pair, rows=7)
+    inject(pair, "alpha-down")
+    wish = checks.wish(pair, emergency=True)
+    found = looked(pair, wish)
+    assert isinstance(found.behind, facts.Behind)
+    assert (found.behind.source, found.behind.transactions) == ("files", 7)
+    assert found.behind.bytes
+    assert checks.loss(wish, found).status == "warning"
+    near = checks.near_enough(pair, wish, found)
+    assert near.status == "passed"
+    strict = pair.model_copy(update={"replication": pair.replication.model_copy(update={"promotable_below_bytes": 100})})
+    assert checks.near_enough(strict, wish, found).status == "failed"
+
+
+def behind(site: Site, rows: int) -> None:
+    """Rows on ALPHA, one a transaction, that BETA's stopped walreceiver does not take."""
+    nodes = open_nodes(site)
+    pid = nodes["BETA"].supervisor.state("postgresql").pid
+    receivers = [child for child in psutil.Process(pid).children() if "walreceiver" in " ".join(child.cmdline())]
+    for child in receivers:
+        child.suspend()
+    with nodes["ALPHA"].session(write=True) as connection:
+        for number in range(rows):
+            connection.execute("INSERT INTO documents (content, source) VALUES (%s, 'only ALPHA')", (f"row {number}",))
+
+
+def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    pid = nodes["ALPHA"].supervisor.state("postgresql").pid
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.suspend()
+    done = passed(fail_over(pair, emergency=True))
+    assert "Kill PostgreSQL (frozen)" in done.done
+    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+
+
+@pytest.mark.parametrize(
+    ("fault", "values", "check", "word"),
+    [
+        (None, {"emergency": True}, "planned or emergency", "is primary"),
+        ("alpha-down", {}, "planned or emergency", "is down"),
+        ("beta-down", {}, "BETA can be promoted", "down"),
+        ("two-primaries", {}, "no second primary", "accept writes"),
+    ],
+)
+def test_refused_and_nothing_changed(pair: Site, fault: str | None, values: dict[str, object], check: str, word: str) -> None:
+    if fault:
+        inject(pair, fault)
+    before = [role(pair, name) for name in pair.pair]
+    refused = fail_over(pair, **values)
+    assert refused.error is not None
+    assert refused.check(check)["status"] == "failed"
+    assert word in refused.check(check)["observed"]
+    assert refused.check(check)["hint"]
+    assert not refused.done
+    assert [role(pair, name) for name in pair.pair] == before
+    assert state.read(pair) == state.Standing()
+
+
+@pytest.mark.parametrize("values", [{"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}])
+def test_a_wish_that_cannot_be_is_one_line(pair: Site, values: dict[str, object]) -> None:
+    refused = fail_over(pair, **values)
+    assert refused.error is not None
+    assert refused.error.exit_code == 2
+    assert not refused.done
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+def test_broken_off_after_any_change_and_run_again_it_is_finished(pair: Site, emergency: bool) -> None:
+    """The first changes are made as a killed run would have made them; the next run looks, and does the rest."""
+    nodes = open_nodes(pair)
+    if emergency:
+        inject(pair, "alpha-down")
+    wish = checks.wish(pair, emergency=emergency)
+    steps = plan.plan(nodes, wish, looked(pair, wish)).changes
+    titles = [step.title for step in steps]
+    assert "Promote BETA" in titles
+    for number, change in enumerate(steps[:-1], 1):
+        change.deed.perform(nodes[change.node])
+        found = looked(pair, wish)
+        gate = [check for check in checks.gate(pair, wish, found) if check.required and check.status in ("failed", "unknown")]
+        assert not gate, f"after '{change.title}': {gate}"
+        rest = [step.title for step in plan.plan(nodes, wish, found).changes]
+        assert set(rest) <= {*titles, f"Create the slot {pair.replication.slot} for ALPHA"}
+        if number <= titles.index("Promote BETA"):
+            assert "Promote BETA" in rest
+        else:
+            assert "Promote BETA" not in rest
+    passed(fail_over(pair, emergency=emergency))
+    assert state.read(pair).under_way is None
+
+
+@pytest.mark.parametrize("upto", ["Stop PostgreSQL in an orderly way", "Remember that ALPHA is fenced"])
+def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: str) -> None:
+    nodes = open_nodes(pair)
+    refused = fail_over(pair, take_back=True)
+    assert refused.error is not None
+    assert "no such failover" in refused.check("the failover can be taken back")["observed"]
+    Setting("restore_command", "cat /nowhere/%f > %p").perform(nodes["BETA"])
+    wish = checks.wish(pair)
+    for change in plan.plan(nodes, wish, looked(pair, wish)).changes:
+        change.deed.perform(nodes[change.node])
+        if change.title == upto:
+            break
+    assert role(pair, "ALPHA") == "down"
+    passed(fail_over(pair, take_back=True))
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
+    assert state.read(pair) == state.Standing()
+    streaming(pair)
+    Setting("restore_command", None).perform(nodes["BETA"])
+
+
+def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair: Site) -> None:
+    """Undoing what stands above the promotion would start ALPHA as a second primary."""
+    nodes = open_nodes(pair)
+    wish = checks.wish(pair)
+    planned = plan.plan(nodes, wish, looked(pair, wish))
+    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
+    with pytest.raises(ChangeFailed, match="'impossible' failed"):
+        apply(replace(planned, changes=(*planned.changes, impossible)), nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+    assert state.read(pair).fenced["ALPHA"].way == "stopped"
+    passed(fail_over(pair))
+
+
+def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_stopped(pair: Site) -> None:
+    """Seen down, with autostart on, and started between the look and the first change: promoted beside it, there were two."""
+    nodes = open_nodes(pair)
+    inject(pair, "alpha-down")
+    wish = checks.wish(pair, emergency=True)
+    found = looked(pair, wish)
+    alpha = replace(found.overview.nodes["ALPHA"], autostart=True)
+    found = replace(found, overview=replace(found.overview, nodes={**found.overview.nodes, "ALPHA": alpha}))
+    planned = plan.plan(nodes, wish, found)
+    nodes["ALPHA"].supervisor.start("postgresql")
+    apply(planned, nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+
+
+def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    wish = checks.wish(pair)
+    planned = plan.plan(nodes, wish, looked(pair, wish))
+    before = [step for step in planned.changes if step.undo is not None]
+    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
+    with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
+        apply(replace(planned, changes=(*before, impossible)), nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
+    assert state.read(pair) == state.Standing()
+    streaming(pair)
+
+
+def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    Setting("restore_command", "sleep 2; false").perform(nodes["BETA"])
+    inject(pair, "alpha-down")
+    plan.Promote(30).perform(nodes["BETA"])
+    assert role(pair, "BETA") == "primary"
+
+
+def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    for name, value in {
+        "restore_command": "ssh alpha cat /archive/%f > %p || false",
+        "summarize_wal": "on",
+        "synchronous_standby_names": "beta",
+    }.items():
+        Setting(name, value).perform(nodes["BETA"])
+    inject(pair, "alpha-down")
+    passed(fail_over(pair, emergency=True))
+    with nodes["BETA"].session(database="postgres") as connection:
+        names = ("restore_command", "summarize_wal", "synchronous_standby_names")
+        found = [connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in names]
+    assert found == [("",), ("on",), ("",)]
+
+
+def test_an_unreachable_primary_needs_a_way_to_be_held(pair: Site) -> None:
+    """Without a shell on ALPHA: refused, unless replication was synchronous, a person says so, or the danger is accepted."""
+    found = looked(pair, checks.wish(pair))
+    away = replace(
+        found.overview.nodes["ALPHA"],
+        process=Unseen("ALPHA", "ssh", "no route to host"),
+        cluster=Unseen("ALPHA", "SQL", "no answer within 2 s"),
+        files=Unseen("ALPHA", "ssh", "no route to host"),
+    )
+    waits, not_known = facts.Promise(True, "as verified"), facts.Promise(None, "nobody knows")
+    assert fencing.choose("auto", away, not_known, "").held is None
+    assert fencing.holds(fencing.choose("auto", away, not_known, "")).status == "failed"
+    assert fencing.choose("auto", away, waits, "").held == "synchronous"
+    assert fencing.choose("auto", away, waits, "A. Person").held == "confirmed"
+    assert fencing.choose("stopped", away, waits, "A. Person").held is None
+    assert fencing.holds(fencing.choose("none", away, not_known, "")).status == "warning"
+
+
+def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Site) -> None:
+    wish = checks.wish(pair)
+    found = looked(pair, wish)
+    beta = found.overview.nodes["BETA"]
+    assert isinstance(beta.cluster, Cluster)
+
+    def failed(seen: overview.Overview) -> list[str]:
+        gate = checks.gate(pair, wish, replace(found, overview=seen))
+        return [check.name for check in gate if check.status == "failed" and check.hint]
+
+    def with_beta(changed: Cluster) -> overview.Overview:
+        return replace(found.overview, nodes={**found.overview.nodes, "BETA": replace(beta, cluster=changed)})
+
+    left = state.Fence("BETA", "then", "somebody", "stopped", "ALPHA was made the primary")
+    assert failed(found.overview) == []
+    assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
+    assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
+    assert failed(replace(found.overview, standing=state.Standing(fenced={"BETA": left}))) == ["BETA can be promoted"]

@@ -1,0 +1,43 @@
+"""A host key is accepted only when it is the one that the site names."""
+
+from __future__ import annotations
+
+import pytest
+
+from aya_lib.node.unseen import Unseen
+from aya_lib.operations.host_key import judge
+from aya_lib.operations.host_key.look import HostKey
+from aya_lib.site import Site, Ssh
+
+RIGHT, OTHER = "SHA256:" + "R" * 43, "SHA256:" + "O" * 43
+
+
+def away(site: Site, fingerprint: str | None) -> Site:
+    air = site.nodes["AIR"].model_copy(update={"ssh": Ssh(host="air", fingerprint=fingerprint)})
+    return site.model_copy(update={"nodes": {**site.nodes, "AIR": air}})
+
+
+@pytest.mark.parametrize(
+    ("wished", "offered", "known", "statuses"),
+    [
+        (RIGHT, RIGHT, (), ["passed", "passed"]),
+        (RIGHT, RIGHT, (RIGHT,), ["passed", "passed"]),
+        (RIGHT, OTHER, (), ["failed", "passed"]),
+        (RIGHT, OTHER, (OTHER,), ["failed", "passed"]),
+        (RIGHT, RIGHT, (OTHER,), ["passed", "failed"]),
+        (None, OTHER, (), ["failed", "passed"]),
+        (None, OTHER, (OTHER,), ["passed", "passed"]),
+        (None, OTHER, (RIGHT, OTHER), ["failed", "failed"]),
+    ],
+)
+def test_only_the_key_that_the_site_names(
+    lab_site: Site, wished: str | None, offered: str, known: tuple[str, ...], statuses: list[str]
+) -> None:
+    key = HostKey("AIR", "air", "air ssh-ed25519 AAAA", offered, known, "known_hosts")
+    assert [check.status for check in judge.gate(away(lab_site, wished), "AIR", key)] == statuses
+
+
+def test_a_key_that_could_not_be_fetched_is_unknown_and_a_laptop_that_is_here_has_none(lab_site: Site) -> None:
+    unseen = Unseen("AIR", "ssh-keyscan", "away")
+    assert {check.status for check in judge.gate(away(lab_site, RIGHT), "AIR", unseen)} == {"unknown"}
+    assert judge.gate(lab_site, "AIR", None) == []

@@ -1,0 +1,343 @@
+"""replication_mode's gate and plan, without a database: what is missing comes out, also from every half-way state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from aya_lib.check import worst
+from aya_lib.cluster.canary import Commits, Level
+from aya_lib.cluster.judge import overview as glance
+from aya_lib.cluster.judge import replication
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.replication import Sender, Settings, Slot, Stream
+from aya_lib.cluster.server import Cluster, Files
+from aya_lib.cluster.state import Fence, Standing
+from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Down, Unseen
+from aya_lib.operations.failover.fence import Setting as Set
+from aya_lib.operations.mode import judge as checks
+from aya_lib.operations.mode.judge import Wish, gate, names, reached, wish
+from aya_lib.operations.mode.look import Cancelled, Mode, Server, Setting, Store
+from aya_lib.operations.mode.plan import Agree, Install, MakeFolder, Restart, Waits, plan
+from aya_lib.plan.change import Change
+from aya_lib.site import Site
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+UP = ServiceState("running", 10, NOW)
+MB = 1024**2
+SLOT = Slot("beta_slot", "physical", True, 12, "reserved", 90 * MB, "0/1", 0)
+STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", "0/5", 0, 0.1, None)
+BEFORE = {
+    "synchronous_standby_names": "",
+    "synchronous_commit": "on",
+    "max_slot_wal_keep_size": "96",
+    "wal_keep_size": "32",
+    "archive_mode": "off",
+    "archive_command": "",
+    "restore_command": "",
+}
+SYNCHRONOUS, ASYNCHRONOUS, DEGRADED = (Wish(mode, "me") for mode in ("synchronous", "asynchronous", "degraded"))
+WAITED = Commits("ALPHA", Level("on", 20, 1.0, True), ())
+NONE_WAITED = Commits("ALPHA", Level("on", 20, 1.0, False), ())
+UNSEEN = Unseen("BETA", "SQL", "no answer within 2 s")
+
+
+def server(node: str, **values: str) -> Server:
+    return Server(node, {name: Setting(name, value) for name, value in {**BEFORE, **values}.items()})
+
+
+def node(name: str, *, recovery: bool, sender: Sender | None = None) -> NodeSeen:
+    cluster = Cluster(name, "7", recovery, "18.1", NOW, 1, "0/5", "0.8.5")
+    files = Files(name, recovery, "7", 1, "in production", "0/5")
+    return NodeSeen(name, UP, None, files, cluster, sender, None, None)
+
+
+def sender(stream: Stream | None = STREAM, names: str = "", keep: int = 96, slot: Slot = SLOT, waiting: int = 0) -> Sender:
+    return Sender("ALPHA", (stream,) if stream else (), (slot,), Settings(names, "on", keep, waiting, None))
+
+
+def facts(
+    alpha: Server | None = None,
+    stream: Stream | None = STREAM,
+    standing: Standing | None = None,
+    beta: NodeSeen | None = None,
+    stores: Mapping[str, Store | None] | None = None,
+) -> Mode:
+    alpha = alpha or server("ALPHA")
+    sends = sender(stream, alpha.value("synchronous_standby_names"), int(alpha.value("max_slot_wal_keep_size")))
+    nodes = {"ALPHA": node("ALPHA", recovery=False, sender=sends), "BETA": beta or node("BETA", recovery=True)}
+    servers = {"ALPHA": alpha, "BETA": server("BETA")}
+    kept = stores or {"ALPHA": None, "BETA": None}
+    seen = Overview(NOW, nodes, standing or Standing())
+    return Mode(seen, "ALPHA", "BETA", servers, kept, Cancelled("ALPHA", "log", 0), stream)
+
+
+def is_synchronous(standing: Standing | None = None) -> Mode:
+    return facts(server("ALPHA", synchronous_standby_names=names("beta")), replace(STREAM, sync_state="sync"), standing)
+
+
+def down(mode: Mode) -> Mode:
+    """The same with BETA away."""
+    gone = replace(node("BETA", recovery=True), cluster=Down("BETA", "connection refused"))
+    sends = replace(mode.overview.nodes["ALPHA"].sender, streams=(), slots=(replace(SLOT, active=False, active_pid=None),))  # type: ignore[type-var]
+    alpha = replace(mode.overview.nodes["ALPHA"], sender=sends)
+    servers = {**mode.servers, "BETA": Down("BETA", "connection refused")}
+    return replace(mode, overview=replace(mode.overview, nodes={"ALPHA": alpha, "BETA": gone}), servers=servers, stream=None)
+
+
+@pytest.fixture(scope="module")
+def nodes(lab_site: Site) -> Nodes:
+    return open_nodes(lab_site)
+
+
+@pytest.fixture(scope="module")
+def archiving(lab_site: Site) -> Site:
+    keeps = lab_site.replication.model_copy(update={"archive_directory": Path("archive")})
+    return lab_site.model_copy(update={"replication": keeps})
+
+
+def titles(changes: tuple[Change, ...]) -> list[str]:
+    return [f"{step.node}: {step.title}" for step in changes]
+
+
+def done(mode: Mode, step: Change) -> Mode:
+    """The facts after a change, as the servers would show them."""
+    deed, servers, stores = step.deed, dict(mode.servers), dict(mode.stores)
+    here = servers[step.node]
+    assert isinstance(here, Server)
+    if isinstance(deed, Agree):
+        standing = replace(mode.overview.standing, mode=deed.mode, mode_since="now", mode_by=deed.by)
+        return replace(mode, overview=replace(mode.overview, standing=standing))
+    if isinstance(deed, Set) and deed.name == "archive_mode":
+        waiting = replace(here.settings["archive_mode"], pending_restart=True)
+        servers[step.node] = replace(here, settings={**here.settings, "archive_mode": waiting})
+    elif isinstance(deed, Set):
+        value = (deed.value or "").removesuffix("MB")
+        changed = {**here.settings, deed.name: Setting(deed.name, value, own=True)}
+        servers[step.node] = replace(here, settings=changed)
+    elif isinstance(deed, Restart):
+        servers[step.node] = replace(here, settings={**here.settings, "archive_mode": Setting("archive_mode", "on", own=True)})
+    elif isinstance(deed, Waits):
+        assert mode.stream is not None
+        return replace(mode, stream=replace(mode.stream, sync_state="sync"))
+    elif isinstance(deed, MakeFolder):
+        stores = {name: replace(store, folder="there") for name, store in stores.items() if isinstance(store, Store)}
+    elif isinstance(deed, Install):
+        store = stores[step.node]
+        assert isinstance(store, Store)
+        stores[step.node] = replace(store, installed=True)
+    return replace(mode, servers=servers, stores=stores)
+
+
+def test_nothing_is_changed_where_the_mode_holds(nodes: Nodes) -> None:
+    assert not plan(nodes, ASYNCHRONOUS, facts())
+    assert not plan(nodes, ASYNCHRONOUS, facts(standing=Standing(mode="asynchronous")))
+    agreed = is_synchronous(Standing(mode="synchronous"))
+    assert not plan(nodes, SYNCHRONOUS, agreed)
+    assert not plan(nodes, SYNCHRONOUS, agreed, WAITED)
+
+
+def test_synchronous_is_written_down_only_once_it_was_proven(nodes: Nodes) -> None:
+    first = plan(nodes, SYNCHRONOUS, facts())
+    assert titles(first.changes) == ["ALPHA: Let commits wait for BETA", "ALPHA: Be sure that commits wait for BETA"]
+    assert first.unwind
+    assert first.changes[0].undo == Set("synchronous_standby_names", None)
+    for proof in (None, NONE_WAITED, UNSEEN):
+        assert not plan(nodes, SYNCHRONOUS, is_synchronous(), proof)
+    assert titles(plan(nodes, SYNCHRONOUS, is_synchronous(), WAITED).changes) == [
+        "ALPHA: Write down that replication is synchronous"
+    ]
+
+
+@pytest.mark.parametrize("wished", [DEGRADED, ASYNCHRONOUS])
+def test_a_promise_is_taken_back_before_it_ends(nodes: Nodes, wished: Wish) -> None:
+    seen = down(is_synchronous(Standing(mode="synchronous", mode_since="then", mode_by="you")))
+    found = plan(nodes, wished, seen)
+    assert titles(found.changes) == [
+        f"ALPHA: Write down that replication is {wished.mode}",
+        "ALPHA: Let commits wait for nobody",
+    ]
+    assert not found.unwind
+    assert found.changes[0].undo == Agree("synchronous", wished.mode, "you", since="then", back=True)
+
+
+def test_the_names_are_those_the_standby_gives_itself(nodes: Nodes) -> None:
+    strange = facts(stream=replace(STREAM, application_name='of "mine"'))
+    deed = plan(nodes, SYNCHRONOUS, strange).changes[0].deed
+    assert deed == Set("synchronous_standby_names", 'FIRST 1 ("of ""mine""")')
+    assert (
+        plan(nodes, SYNCHRONOUS, strange)
+        .changes[0]
+        .command.startswith('ALTER SYSTEM SET synchronous_standby_names = \'FIRST 1 ("of ""mine""")\';')
+    )
+
+
+def test_what_a_commit_waits_for_is_settled_before_it_waits(nodes: Nodes) -> None:
+    seen = facts(server("ALPHA", synchronous_commit="local", max_slot_wal_keep_size="-1"))
+    assert titles(plan(nodes, SYNCHRONOUS, seen).changes) == [
+        "ALPHA: Limit the WAL that a slot may hold",
+        "ALPHA: Say what a commit waits for",
+        "ALPHA: Let commits wait for BETA",
+        "ALPHA: Be sure that commits wait for BETA",
+    ]
+    limit = plan(nodes, SYNCHRONOUS, seen).changes[0]
+    assert limit.deed == Set("max_slot_wal_keep_size", "96MB")
+
+
+def test_an_undo_puts_back_what_was_set_and_resets_what_was_not(nodes: Nodes) -> None:
+    mine = server("ALPHA", max_slot_wal_keep_size="512")
+    settings = {**mine.settings, "max_slot_wal_keep_size": Setting("max_slot_wal_keep_size", "512", own=True)}
+    assert plan(nodes, ASYNCHRONOUS, facts(mine)).changes[0].undo == Set("max_slot_wal_keep_size", None)
+    own = facts(replace(mine, settings=settings))
+    assert plan(nodes, ASYNCHRONOUS, own).changes[0].undo == Set("max_slot_wal_keep_size", "512MB")
+
+
+def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site) -> None:
+    bare = {name: Store(name, "/usr/bin/python3", False, "absent") for name in ("ALPHA", "BETA")}
+    found = plan(open_nodes(archiving), ASYNCHRONOUS, facts(stores=bare)).changes
+    of_one = [
+        "Make the archive's folder",
+        "Install the archive program",
+        "Set the archive_command",
+        "Set the restore_command",
+        "Turn archiving on",
+        "Restart PostgreSQL: archive_mode is read at the start",
+    ]
+    assert titles(found) == [f"{name}: {title}" for name in ("BETA", "ALPHA") for title in of_one]
+    assert [step.interrupts for step in found[:6]] == [False] * 5 + [True]
+    command = found[2].deed
+    assert isinstance(command, Set)
+    folder = archiving.path(Path("archive"))
+    assert command.value == f"/usr/bin/python3 -I aya_archive_wal.py --into {folder} %p %f"
+
+
+@pytest.mark.parametrize("wished", [SYNCHRONOUS, ASYNCHRONOUS, DEGRADED])
+def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Site, wished: Wish) -> None:
+    here = open_nodes(archiving)
+    bare = {name: Store(name, "/usr/bin/python3", False, "there") for name in ("ALPHA", "BETA")}
+    standing = Standing(mode="synchronous", mode_since="then", mode_by="you")
+    starts = facts(server("ALPHA", synchronous_commit="off"), stores=bare)
+    if not wished.synchronous:
+        starts = facts(server("ALPHA", synchronous_standby_names=names("beta")), standing=standing, stores=bare)
+    whole = plan(here, wished, starts).changes
+    assert len(whole) >= 10
+    state = starts
+    for count, step in enumerate(whole, 1):
+        state = done(state, step)
+        assert titles(plan(here, wished, state).changes) == titles(whole[count:])
+
+
+def test_synchronous_is_refused_while_the_standby_is_away(lab_site: Site) -> None:
+    assert worst(gate(lab_site, SYNCHRONOUS, facts())) == "passed"
+    for seen in (
+        down(facts()),
+        facts(stream=replace(STREAM, state="catchup")),
+        facts(stream=replace(STREAM, reply_age_s=60.0)),
+    ):
+        found = [check for check in gate(lab_site, SYNCHRONOUS, seen) if check.status == "failed"]
+        assert [check.name for check in found] == ["BETA listens"]
+        assert "Run restore" in found[0].hint
+        assert "mode=degraded" in found[0].hint
+        assert worst(gate(lab_site, ASYNCHRONOUS, seen)) == "passed"
+
+
+def test_not_waiting_is_refused_while_nobody_knows_whether_the_standby_was_promoted(lab_site: Site) -> None:
+    away = replace(node("BETA", recovery=True), cluster=UNSEEN)
+    seen = facts(beta=away, stream=None)
+    found = [check for check in gate(lab_site, ASYNCHRONOUS, seen) if check.status == "unknown"]
+    assert [check.name for check in found] == ["no second primary"]
+    assert "confirmed_by=NAME" in found[0].hint
+    assert worst(gate(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), seen)) == "passed"
+    two = facts(beta=node("BETA", recovery=False))
+    assert worst(gate(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), two)) == "failed"
+
+
+def test_a_fenced_primary_is_not_touched(lab_site: Site) -> None:
+    fence = Fence("ALPHA", "then", "you", "stopped", "BETA was made the primary")
+    assert worst(gate(lab_site, ASYNCHRONOUS, facts(standing=Standing(fenced={"ALPHA": fence}, primary="ALPHA")))) == "failed"
+
+
+def test_degraded_needs_a_promise_that_it_suspends(lab_site: Site) -> None:
+    assert worst(gate(lab_site, DEGRADED, facts())) == "failed"
+    assert worst(gate(lab_site, DEGRADED, facts(standing=Standing(mode="synchronous")))) == "passed"
+    wishes = lab_site.replication.model_copy(update={"mode": "synchronous"})
+    assert worst(gate(lab_site.model_copy(update={"replication": wishes}), DEGRADED, facts())) == "passed"
+
+
+def test_what_was_asked_for(lab_site: Site) -> None:
+    assert wish(lab_site).mode == "asynchronous"
+    assert wish(lab_site, "degraded", by="me", why="x") == Wish("degraded", "me", "x")
+    assert wish(lab_site).by
+
+
+def test_a_mode_is_reached_only_when_marked_commits_say_so_too(lab_site: Site) -> None:
+    good = is_synchronous(Standing(mode="synchronous"))
+    assert failing(lab_site, SYNCHRONOUS, good, WAITED) == []
+    assert failing(lab_site, SYNCHRONOUS, good, NONE_WAITED) == ["marked commits"]
+    assert failing(lab_site, SYNCHRONOUS, is_synchronous(), WAITED) == ["the standing says so"]
+    assert failing(lab_site, ASYNCHRONOUS, facts(), WAITED) == ["marked commits"]
+    assert failing(lab_site, ASYNCHRONOUS, facts(), NONE_WAITED) == []
+    unproven = [check for check in reached(lab_site, SYNCHRONOUS, good, UNSEEN) if check.status == "unknown"]
+    assert [check.name for check in unproven] == ["marked commits"]
+
+
+def test_roles_that_never_wait_and_waits_that_were_broken_off_warn(lab_site: Site) -> None:
+    good = is_synchronous(Standing(mode="synchronous"))
+    alpha = good.servers["ALPHA"]
+    assert isinstance(alpha, Server)
+    told = replace(alpha, exempt=("aya_user in every database: synchronous_commit=off",))
+    seen = replace(good, servers={**good.servers, "ALPHA": told}, cancelled=Cancelled("ALPHA", "log", 2, "WARNING: x"))
+    warned = {check.name: check.observed for check in reached(lab_site, SYNCHRONOUS, seen, WAITED) if check.status == "warning"}
+    assert warned["exempt from waiting on ALPHA"].startswith("aya_user")
+    assert warned["waits broken off"] == "2; WARNING: x"
+
+
+@pytest.mark.parametrize(
+    ("names_set", "sync", "agreed", "wished", "status", "told"),
+    [
+        ("", "async", None, "asynchronous", "passed", "asynchronous"),
+        ("x", "sync", "synchronous", "synchronous", "passed", "synchronous"),
+        ("x", "quorum", "synchronous", "synchronous", "passed", "synchronous"),
+        ("", "async", "degraded", "synchronous", "warning", "degraded since then, by you: commits wait for nobody"),
+        ("", "async", "synchronous", "synchronous", "warning", "asynchronous, but synchronous was agreed then, by you"),
+        ("x", "sync", "degraded", "synchronous", "warning", "synchronous, but degraded was agreed then, by you"),
+        ("", "async", None, "synchronous", "warning", "asynchronous"),
+        ("x", "sync", "synchronous", "asynchronous", "warning", "synchronous"),
+        ("x", "async", "synchronous", "synchronous", "failed", "synchronous, and no standby is there: commits wait (3 now)"),
+    ],
+)
+def test_the_status_page_tells_a_mode_that_is_not_what_it_should_be(
+    lab_site: Site, names_set: str, sync: str, agreed: str | None, wished: str, status: str, told: str
+) -> None:
+    site = lab_site.model_copy(update={"replication": lab_site.replication.model_copy(update={"mode": wished})})
+    standing = Standing(mode=agreed, mode_since="then", mode_by="you")  # type: ignore[arg-type]
+    sends = sender(replace(STREAM, sync_state=sync), names_set, waiting=3)
+    both = {"ALPHA": node("ALPHA", recovery=False, sender=sends), "BETA": node("BETA", recovery=True)}
+    check = next(one for one in glance.judge(site, Overview(NOW, both, standing)) if one.name == "replication mode")
+    assert (check.status, check.observed) == (status, told)
+    assert bool(check.hint) == (status != "passed")
+
+
+def test_a_slot_warns_before_it_is_lost(lab_site: Site) -> None:
+    warn = lab_site.replication.slot_warn_mb * MB
+    for room, status in ((warn, "passed"), (warn - 1, "warning"), (-1, "warning"), (None, "passed")):
+        near = replace(SLOT, safe_wal_size=room)
+        assert replication.slot(lab_site, sender(slot=near)).status == status
+    away = replication.slot(lab_site, sender(slot=replace(SLOT, active=False, safe_wal_size=1)))
+    assert away.status == "failed"
+    assert "about to be lost" in away.hint
+
+
+@pytest.mark.parametrize(("keep", "status"), [(96, "passed"), (-1, "warning"), (95, "warning")])
+def test_a_slot_without_a_limit_warns(lab_site: Site, keep: int, status: str) -> None:
+    assert replication.slot_limit(lab_site, sender(keep=keep)).status == status
+
+
+def failing(site: Site, wished: Wish, seen: Mode, proof: Commits) -> list[str]:
+    return [check.name for check in checks.reached(site, wished, seen, proof) if check.status in ("failed", "unknown")]

@@ -1,0 +1,228 @@
+"""rejoin's gate, choice and plan, without a server: what is missing comes out, and what would do harm is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from aya_lib.cluster.contents import Compared, Contents, TableSum
+from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.replication import Sender, Slot
+from aya_lib.cluster.server import Cluster, Files, Switch
+from aya_lib.cluster.state import Fence, Standing
+from aya_lib.node.node import open_nodes
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Down, Unseen
+from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
+from aya_lib.operations.rejoin.judge import gate
+from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
+from aya_lib.operations.rejoin.method import choose
+from aya_lib.operations.rejoin.plan import plan, rest
+from aya_lib.operations.rejoin.salvage import rows_query
+from aya_lib.operations.rejoin.salvaged import Report, Saved
+from aya_lib.operations.rejoin.staging import Beside, Journal
+from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
+from aya_lib.site import Site
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
+FORK = Switch(1, "0/3000000")
+SLOT = Slot("beta_slot", "physical", False, None, "reserved", 10**8, "0/1", 0)
+FENCED = Standing("BETA", {"ALPHA": Fence("ALPHA", "today", "me", "none", "BETA was made the primary")})
+FILES = Files("ALPHA", False, "7", 1, "in production", "0/3000100", "{}")
+ALPHA = NodeSeen("ALPHA", STOPPED, None, FILES, Down("ALPHA", "connection refused"), None, None, None)
+LEADER = Cluster("BETA", "7", False, "18.1", NOW, 2, "0/4000000", "0.8.5", None, (FORK,))
+BETA = NodeSeen("BETA", UP, None, replace(FILES, node="BETA"), LEADER, Sender("BETA", (), (SLOT,)), None, None)
+BESIDE = Beside(True, False, False, None, (), True, False)
+PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",), 2, (700, 701))
+SOURCE = Source(10**9, 10**8, 0, True)
+DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, 1e8, 10**9, 10**11)
+CLEAN = replace(FILES, state="shut down", lsn="0/3000000")
+NOTHING = replace(DETAILS, past=replace(PAST, end="0/3000000", commits=0, xids=()))
+JOURNAL = Journal("ALPHA", "clone", "7", 2, True)
+SAVED = Report("ALPHA", "BETA", "t", "7", 1, "0/3000000", "0/3000400", "0/3000100", 1024, (), 2)
+
+
+def rejoin(
+    alpha: NodeSeen = ALPHA,
+    beta: NodeSeen = BETA,
+    standing: Standing = FENCED,
+    details: Details | None = DETAILS,
+    **other: object,
+) -> Rejoin:
+    glance = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, standing)
+    seen = Rejoin(glance, alpha, beta, "beta_slot", BESIDE, None, None, None, (), details)
+    return replace(seen, **other)  # type: ignore[arg-type]
+
+
+def titles(site: Site, seen: Rejoin, method: str = "auto", *, remove_old: bool = False) -> list[str]:
+    return [step.title.split()[0] for step in plan(open_nodes(site), seen, method, remove_old=remove_old).changes]
+
+
+def refused(site: Site, seen: Rejoin, method: str = "auto") -> list[str]:
+    found = [check for check in gate(site, seen, method) if check.status in ("failed", "unknown") and check.required]
+    assert all(check.hint for check in found), found
+    return [check.name for check in found]
+
+
+def test_what_was_left_behind_is_saved_cloned_swapped_and_started(lab_site: Site) -> None:
+    assert refused(lab_site, rejoin()) == []
+    assert titles(lab_site, rejoin()) == ["Save", "Clone", "Put", "Lift", "Start"]
+    assert titles(lab_site, rejoin(), "rewind") == ["Save", "Rewind", "Lift", "Start"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (rejoin(saved=(Saved("f", SAVED),)), ["Clone", "Put", "Lift", "Start"]),
+        (rejoin(saved=(Saved("f", replace(SAVED, left="0/2")),)), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, incoming=True)), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL)), ["Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL, data=False)), ["Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, journal=JOURNAL), alpha=replace(ALPHA, files=CLEAN)), ["Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, journal=JOURNAL), standing=Standing("BETA")), ["Take", "Start"]),
+        (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, timeline=1))), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, node="BETA"))), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (
+            rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind", done=False))),
+            ["Clone", "Put", "Lift", "Start"],
+        ),
+        (rejoin(beside=replace(BESIDE, journal=Journal("ALPHA", "rewind", "7", 1, False))), ["Clone", "Put", "Lift", "Start"]),
+        (rejoin(beside=replace(BESIDE, scratch=True)), ["End", "Save", "Clone", "Put", "Lift", "Start"]),
+    ],
+)
+def test_from_every_half_way_state_the_plan_is_what_is_left(lab_site: Site, seen: Rejoin, expected: list[str]) -> None:
+    found = titles(lab_site, seen)
+    assert [one for one in found if one != "Take"] == [one for one in expected if one != "Take"]
+    assert refused(lab_site, seen) == []
+
+
+def test_an_unfinished_folder_is_filled_again_and_no_second_one_is_made(lab_site: Site) -> None:
+    steps = plan(open_nodes(lab_site), rejoin(saved=(Saved("/x/ALPHA-20250101T000000Z", None),))).changes
+    assert "ALPHA-20250101T000000Z" in steps[0].command
+    assert "ALPHA-20260101T000000Z" in plan(open_nodes(lab_site), rejoin()).changes[0].command
+
+
+def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site: Site) -> None:
+    one, two = (Contents(name, "0/5", {"public.t": TableSum(1, 1, "1")}) for name in ("BETA", "ALPHA"))
+    kept = replace(BESIDE, journal=JOURNAL, kept=("data.before-20260101T000000Z",))
+    standby = replace(
+        ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
+    )
+    same = rejoin(standby, standing=Standing("BETA"), details=None, compared=Compared(one, two, 1), beside=kept)
+    assert titles(lab_site, same) == ["Write", "Take"]
+    assert titles(lab_site, same, remove_old=True) == ["Write", "Take", "Delete"]
+    other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
+    differs = replace(same, compared=Compared(one, other, 1), details=replace(DETAILS, fork=None, past=None))
+    assert titles(lab_site, replace(differs, beside=BESIDE), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
+    assert titles(lab_site, replace(same, beside=BESIDE)) == []
+    assert not rest(open_nodes(lab_site), differs)
+    busy = replace(
+        differs, beside=BESIDE, compared=Unseen("BETA", "compare contents with ALPHA", "rows changed during each of 5 tries")
+    )
+    assert titles(lab_site, busy) == []  # no reason to make it anew
+
+
+def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped(lab_site: Site) -> None:
+    frozen = replace(ALPHA, process=ServiceState("frozen", 9, NOW), cluster=Unseen("ALPHA", "SQL", "no answer"))
+    assert titles(lab_site, rejoin(frozen))[0] == "Kill"
+    assert refused(lab_site, rejoin(frozen, standing=Standing("BETA"))) == []
+    running = replace(ALPHA, process=UP, cluster=replace(LEADER, node="ALPHA", timeline=1, history=()))
+    assert titles(lab_site, rejoin(running, autostart=True))[:2] == ["Keep", "Stop"]
+    assert refused(lab_site, rejoin(running)) == []
+    unmarked = replace(running, files=replace(FILES, fenced=None))
+    assert refused(lab_site, rejoin(unmarked, standing=Standing("BETA"))) == ["ALPHA is not a second primary"]
+
+
+def test_it_starts_by_itself_again_where_the_primary_does(lab_site: Site) -> None:
+    found = plan(open_nodes(lab_site), rejoin(autostart=False, primary_autostart=True)).changes
+    assert [step.title.split()[0] for step in found][-3:] == ["Let", "Lift", "Start"]
+    assert titles(lab_site, rejoin(autostart=False, primary_autostart=False))[-2:] == ["Lift", "Start"]
+
+
+def test_a_lost_slot_is_made_anew_and_a_missing_one_is_made(lab_site: Site) -> None:
+    lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
+    assert titles(lab_site, rejoin(beta=lost))[:2] == ["Drop", "Create"]
+    assert titles(lab_site, rejoin(beta=replace(BETA, sender=Sender("BETA", (), ()))))[0] == "Create"
+    tight = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, safe_wal_size=10**6),)))
+    assert titles(lab_site, rejoin(beta=tight))[:2] == ["Drop", "Create"]
+    assert titles(lab_site, rejoin(beta=tight), "rewind")[0] == "Save"  # pg_rewind may need what it holds
+
+
+def test_a_copy_that_does_not_come_to_stream_can_be_made_anew(lab_site: Site) -> None:
+    done = rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind")), standing=Standing("BETA"))
+    assert titles(lab_site, done) == ["Take", "Start"]
+    assert titles(lab_site, done, "clone") == ["Save", "Clone", "Put", "Start"]
+    lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
+    assert "Clone" in titles(lab_site, replace(done, primary=lost))
+
+
+def test_a_standby_that_is_only_down_is_only_started(lab_site: Site) -> None:
+    files = replace(FILES, standby_signal=True, timeline=2, fenced=None)
+    down = rejoin(replace(ALPHA, files=files), standing=Standing("BETA"), details=replace(DETAILS, fork=None, past=None))
+    assert titles(lab_site, down) == ["Start"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "method", "expected"),
+    [
+        (rejoin(beta=replace(BETA, cluster=Down("BETA", "refused"), sender=None)), "auto", ["BETA is the primary"]),
+        (rejoin(beta=replace(BETA, cluster=Unseen("BETA", "SQL", "deaf"), sender=None)), "auto", ["BETA is the primary"]),
+        (rejoin(replace(ALPHA, files=replace(FILES, system_identifier="8"))), "auto", ["BETA and ALPHA are one system"]),
+        (rejoin(beside=replace(BESIDE, data=False)), "auto", ["BETA and ALPHA are one system"]),
+        (rejoin(details=replace(DETAILS, fork=NOWHERE, past=None)), "auto", ["ALPHA has a history with BETA"]),
+        (rejoin(details=replace(DETAILS, past=Unseen("ALPHA", "x", "y"))), "auto", ["what BETA never received is known"]),
+        (rejoin(details=replace(DETAILS, free=10**9)), "auto", ["disk of ALPHA"]),
+        (rejoin(details=replace(DETAILS, free=10**9)), "rewind", []),
+        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", ["clone can work"]),
+        (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
+        (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),
+        (rejoin(details=replace(DETAILS, checkpoint=False, archive=True)), "rewind", []),
+        (rejoin(beside=replace(BESIDE, link=True)), "auto", ["the folder of ALPHA's data directory"]),
+        (rejoin(replace(ALPHA, process=Unseen("ALPHA", "ssh", "no route"))), "auto", ["ALPHA is not a second primary"]),
+    ],
+)
+def test_refused_with_what_to_do(lab_site: Site, seen: Rejoin, method: str, expected: list[str]) -> None:
+    assert refused(lab_site, seen, method) == expected
+
+
+@pytest.mark.parametrize(
+    ("details", "method"),
+    [
+        (DETAILS, "clone"),  # 12 s by a clone
+        (replace(DETAILS, link=1e7), "rewind"),  # 111 s against 11 s
+        (replace(DETAILS, link=1e7, checkpoint=False), "clone"),
+        (replace(DETAILS, link=1e7, source=replace(SOURCE, wal_bytes=10**9)), "clone"),  # 201 s against 101 s
+        (replace(DETAILS, link=Unseen("ALPHA", "psql", "no password")), "clone"),
+    ],
+)
+def test_a_rewind_is_chosen_only_where_it_saves_much(details: Details, method: str) -> None:
+    assert choose(rejoin(details=details)).method == method
+
+
+def test_where_nothing_has_to_be_rewound_pg_rewind_only_sees_it() -> None:
+    assert choose(rejoin(replace(ALPHA, files=CLEAN), details=NOTHING)).method == "rewind"
+    assert choose(rejoin(details=NOTHING)).method == "clone"  # it was killed: its last records may be missing on the disk
+
+
+def test_an_archive_is_used_by_pg_rewind(lab_site: Site) -> None:
+    nodes = open_nodes(lab_site)
+    steps = plan(nodes, rejoin(details=replace(DETAILS, archive=True)), "rewind").changes
+    assert any(isinstance(step.deed, Rewind) and "--restore-target-wal" in step.command for step in steps)
+    assert not any("--restore-target-wal" in step.command for step in plan(nodes, rejoin(), "rewind").changes)
+    assert any(isinstance(step.deed, Clone) and "passfile=" in step.command for step in plan(nodes, rejoin()).changes)
+
+
+def test_own_settings_stay_and_those_of_another_role_go() -> None:
+    text = "work_mem = '8MB'\nsynchronous_standby_names = 'beta'\nprimary_conninfo = 'host=old'\nrecovery_target_time = 'x'\n"
+    found = automatic(text, Follow("host=a passfile='/a b'", "beta_slot", "7", 2)).splitlines()
+    assert found == ["work_mem = '8MB'", "primary_conninfo = 'host=a passfile=''/a b'''", "primary_slot_name = 'beta_slot'"]
+
+
+def test_names_of_tables_and_columns_are_quoted() -> None:
+    query = rows_query("public", 'odd"; DROP', ["i d"], [7, 8])
+    assert '"public"."odd""; DROP" AS t' in query
+    assert """'i d', t."i d\"""" in query
+    assert "'{7,8}'::xid[]" in query
