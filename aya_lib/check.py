@@ -37,10 +37,10 @@ class Judged:
     hint: str = ""
 
 
-def judge(
-    name: str, expected: str, fact: T | Unseen | Down | Starting | Planned, of: Callable[[T], Judged], *, hint: str = ""
+def evaluate(
+    name: str, expected: str, fact: T | Unseen | Down | Starting | Planned, rule: Callable[[T], Judged], *, hint: str = ""
 ) -> Check:
-    """Judge a fact with ``of``; a fact that is not there gives *unknown*, *failed* (known to be down) or *planned*."""
+    """Judge a fact with ``rule``; a fact that is not there gives *unknown*, *failed* (known to be down) or *planned*."""
     match fact:
         case Unseen():
             return Check(name, "unknown", expected, f"could not be seen: {fact}", hint, unseen=fact)
@@ -49,11 +49,11 @@ def judge(
         case Planned():
             return Check(name, "planned", expected, f"not done in a dry run: {fact}", hint)
         case _:
-            said = of(fact)
+            said = rule(fact)
             return Check(name, said.status, expected, said.observed, "" if said.status == "passed" else said.hint or hint)
 
 
-def holds(condition: bool, observed: str, hint: str = "") -> Judged:
+def passed_if(condition: bool, observed: str, hint: str = "") -> Judged:
     """Passed or failed."""
     return Judged("passed" if condition else "failed", observed, hint)
 

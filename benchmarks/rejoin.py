@@ -82,8 +82,8 @@ def bring_back(site: Site, method: str) -> dict[str, float]:
     told["look (s)"] = time.perf_counter() - started
     for step in plan.plan(nodes, seen, method).changes:
         before = time.perf_counter()
-        step.deed.perform(nodes[step.node])
-        name = type(step.deed).__name__.lower()
+        step.action.run(nodes[step.node])
+        name = type(step.action).__name__.lower()
         told[f"{name} (s)"] = told.get(f"{name} (s)", 0) + time.perf_counter() - before
     after = wait.until(
         lambda: facts.look(nodes), lambda found: found.streams, node=seen.node.name, what="it streams", deadline_s=120

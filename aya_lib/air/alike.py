@@ -11,7 +11,7 @@ from aya_lib.air.compare import Comparison
 from aya_lib.air.first import Index
 from aya_lib.air.link import lock
 from aya_lib.air.status import Depth, Status
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.check import Status as Word
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing
@@ -30,7 +30,7 @@ class CompareAgain:
     def command(self, node: Node) -> str:
         return "UPDATE aya_sync.laptop SET snapshot = NULL; NOTIFY aya_queue"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(write=True) as connection:
             lock(node.name, connection)  # the end of a round under way would store its own snapshot over this
             connection.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
@@ -46,26 +46,26 @@ class Build:
     def command(self, node: Node) -> str:
         return self.index.made
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(write=True, deadline_s=BUILD_S) as connection, connection.transaction():
             connection.execute("SET LOCAL client_min_messages = error")
             connection.execute(sql.SQL("DROP INDEX IF EXISTS public.{}").format(sql.Identifier(self.index.name)))
             connection.execute(self.index.made.encode())
 
 
-def gate(found: Comparison | Missing) -> list[Check]:
+def preconditions(found: Comparison | Missing) -> list[Check]:
     """Both sides were read, and rows that differ can be told from rows that are on their way."""
-    return [judge("both sides", "can be compared", found, lambda one: holds(True, f"{one.laptop} and {one.primary}"))]
+    return [evaluate("both sides", "can be compared", found, lambda one: passed_if(True, f"{one.laptop} and {one.primary}"))]
 
 
 def checks(site: Site, found: Comparison | Missing) -> list[Check]:
     """Rows, ranges and indexes of both sides."""
     return [
-        judge("documents", "as on the primary", found, lambda one: _table(one, "documents", "d")),
-        judge("chunks", "as on the primary", found, lambda one: _table(one, "chunks", "c")),
+        evaluate("documents", "as on the primary", found, lambda one: _table(one, "documents", "d")),
+        evaluate("chunks", "as on the primary", found, lambda one: _table(one, "chunks", "c")),
         _exact(found),
-        judge("rows that differ", "0", found, _differing),
-        judge("vector indexes", "those of the primary", found, _indexed),
+        evaluate("rows that differ", "0", found, _differing),
+        evaluate("vector indexes", "those of the primary", found, _indexed),
     ]
 
 
@@ -93,9 +93,9 @@ def letters(site: Site, found: Status | Missing) -> list[Check]:
         return Judged(word, str(count), hint)
 
     return [
-        judge("refused mutations", "0", found, lambda one: of(one, "dead", "See: aya air refused")),
-        judge("conflicts not seen", "0", found, lambda one: of(one, "conflicts", "See: aya air conflicts")),
-        judge("sync daemon", "runs", found, _runs),
+        evaluate("refused mutations", "0", found, lambda one: of(one, "dead", "See: aya air refused")),
+        evaluate("conflicts not seen", "0", found, lambda one: of(one, "conflicts", "See: aya air conflicts")),
+        evaluate("sync daemon", "runs", found, _runs),
     ]
 
 
@@ -106,22 +106,22 @@ def _runs(one: Status) -> Judged:
 def _table(found: Comparison, table: str, relation: str) -> Judged:
     there, here = found.counts[table]
     wrong = sum(one.relation == relation for one in found.differences)
-    return holds(not wrong, f"{here:,} here, {there:,} there" + (f", {wrong} differ" if wrong else ""), MEND)
+    return passed_if(not wrong, f"{here:,} here, {there:,} there" + (f", {wrong} differ" if wrong else ""), MEND)
 
 
 def _exact(found: Comparison | Missing) -> Check:
     name, expected = "rows on their way", "told from rows that differ"
     if isinstance(found, Comparison) and found.inexact:
         return Check(name, "unknown", expected, found.inexact, "Run: aya air sync-now, then this again")
-    return judge(name, expected, found, lambda one: Judged("passed", f"{one.pending} to pull, {one.queued} to push"))
+    return evaluate(name, expected, found, lambda one: Judged("passed", f"{one.pending} to pull, {one.queued} to push"))
 
 
 def _differing(found: Comparison) -> Judged:
     named = ", ".join(str(one) for one in found.differences[:3])
     more = f" and {len(found.differences) - 3} more" if len(found.differences) > 3 else ""
-    return holds(not found.differences, f"{len(found.differences)}{': ' if named else ''}{named}{more}", MEND)
+    return passed_if(not found.differences, f"{len(found.differences)}{': ' if named else ''}{named}{more}", MEND)
 
 
 def _indexed(found: Comparison) -> Judged:
     missing = ", ".join(one.name for one in found.indexes_missing)
-    return holds(not missing, f"missing: {missing}" if missing else "there", MEND)
+    return passed_if(not missing, f"missing: {missing}" if missing else "there", MEND)

@@ -23,7 +23,7 @@ class MakeCluster:
     def command(self, node: Node) -> str:
         return f"initdb -D {node.data_directory} -A scram-sha-256 --data-checksums; listen_addresses = 'localhost'"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         data, owner = node.data_directory, node.site.database.owner
         password, new = known(node, owner), str(data.with_name(f"{data.name}.incomplete"))
 
@@ -60,7 +60,7 @@ class Populate:
         wish = node.site.database
         return f"CREATE ROLE {wish.application_role} LOGIN PASSWORD <as known here>; CREATE DATABASE {wish.name}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         wish = node.site.database
         with node.session(database="postgres", write=True, deadline_s=60) as connection:
             there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (wish.application_role,)).fetchone()

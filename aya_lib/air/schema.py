@@ -29,7 +29,7 @@ class Prepare:
     def command(self, node: Node) -> str:
         return SHOWN[self.side]
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         text = sql.SQL(statement(__package__, self.side)).format(version=sql.Literal(SCHEMA_VERSION))
         with node.session(write=True, deadline_s=60) as connection:
             if self.side == "laptop":
@@ -64,5 +64,5 @@ def prepare(primary: Node, laptop: Node) -> Plan:
     """Apply :func:`plan`, and say what it was."""
     found = plan(primary, laptop)
     for step in found.changes:
-        step.deed.perform(primary if step.node == primary.name else laptop)
+        step.action.run(primary if step.node == primary.name else laptop)
     return found

@@ -10,7 +10,7 @@ from aya_lib.air import ready
 from aya_lib.air.link import SCHEMA_VERSION
 from aya_lib.air.ready import Report
 from aya_lib.air.setup import Primary, Server, Setup
-from aya_lib.check import Check, Judged, Status, holds, judge
+from aya_lib.check import Check, Judged, Status, evaluate, passed_if
 from aya_lib.cluster.judge import services
 from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.autostart import judge as autostart
@@ -20,18 +20,18 @@ ROOM = 2.0  # times the primary's database: the rows, and the sorting of an inde
 LEAST_BYTES = 1_000_000_000
 
 
-def gate(site: Site, seen: Setup) -> list[Check]:
+def preconditions(site: Site, seen: Setup) -> list[Check]:
     """Before anything is changed on the laptop."""
     wish = site.nodes[seen.node].postgresql
     where = f"{wish.bin_directory}"
     pgvector = f"Install pgvector 0.8 for the PostgreSQL in {where}"
     found = [
         _reached(seen),
-        judge(f"{seen.node} PostgreSQL", "18", seen.programs, _eighteen, hint=f"Install PostgreSQL 18 into {where}"),
-        judge(f"{seen.node} pgvector", "0.8", seen.pgvector, lambda v: holds(v.startswith("0.8"), v or "none", pgvector)),
-        judge(f"{seen.node} data directory", "absent, or a cluster", seen.directory, _directory),
+        evaluate(f"{seen.node} PostgreSQL", "18", seen.programs, _eighteen, hint=f"Install PostgreSQL 18 into {where}"),
+        evaluate(f"{seen.node} pgvector", "0.8", seen.pgvector, lambda v: passed_if(v.startswith("0.8"), v or "none", pgvector)),
+        evaluate(f"{seen.node} data directory", "absent, or a cluster", seen.directory, _directory),
         services.port_free(seen.node, "postgresql", wish.port, seen.listener, seen.process),
-        judge("primary", "found", seen.primary, lambda one: Judged("passed", one.node), hint="Run restore"),
+        evaluate("primary", "found", seen.primary, lambda one: Judged("passed", one.node), hint="Run restore"),
         _room(seen),
         _server(seen),
         *_report(site, seen.node, seen.report),
@@ -53,14 +53,14 @@ def done(site: Site, seen: Setup) -> list[Check]:
 
     def local(server: Server) -> Judged:
         rules = f", {server.trusting} rules of pg_hba.conf ask for no password" if server.trusting else ""
-        return holds(server.local and not server.trusting, f"listens on {server.listens or 'no address'}{rules}")
+        return passed_if(server.local and not server.trusting, f"listens on {server.listens or 'no address'}{rules}")
 
     found = [
-        judge(f"{node} local access only", "loopback, with a password", seen.server, local, hint=OPEN),
-        judge(f"{node} schema", "documents, chunks, write_queue", seen.server, lambda s: holds(s.tables, _word(s.tables))),
-        judge(f"{node} queue and log", f"version {SCHEMA_VERSION}", seen.server, lambda s: _version(s.sync)),
-        judge("log of the primary", f"version {SCHEMA_VERSION}", seen.primary, lambda one: _version(one.sync)),
-        judge(f"{node} sync daemon", "running", _process(seen, "sync"), lambda s: Judged(*_running(s))),
+        evaluate(f"{node} local access only", "loopback, with a password", seen.server, local, hint=OPEN),
+        evaluate(f"{node} schema", "documents, chunks, write_queue", seen.server, lambda s: passed_if(s.tables, _word(s.tables))),
+        evaluate(f"{node} queue and log", f"version {SCHEMA_VERSION}", seen.server, lambda s: _version(s.sync)),
+        evaluate("log of the primary", f"version {SCHEMA_VERSION}", seen.primary, lambda one: _version(one.sync)),
+        evaluate(f"{node} sync daemon", "running", _process(seen, "sync"), lambda s: Judged(*_running(s))),
     ]
     if seen.embedding:
         found += [services.process(seen.embedding), services.healthy(seen.embedding)]
@@ -77,18 +77,18 @@ def _reached(seen: Setup) -> Check:
 
 
 def _eighteen(said: str) -> Judged:
-    return holds(bool(re.search(r"\b18\.", said)), said)
+    return passed_if(bool(re.search(r"\b18\.", said)), said)
 
 
 def _directory(found: str) -> Judged:
     hint = "Move away what is there, or name another data_directory: nothing of it is touched"
-    return holds(found in ("absent", "cluster"), found if found != "other" else "other files are in it", hint)
+    return passed_if(found in ("absent", "cluster"), found if found != "other" else "other files are in it", hint)
 
 
 def _room(seen: Setup) -> Check:
     needed = max(LEAST_BYTES, int(ROOM * seen.primary.bytes)) if isinstance(seen.primary, Primary) else LEAST_BYTES
     expected = f"{needed / 1e9:.1f} GB"
-    return judge(f"{seen.node} free disk", expected, seen.free, lambda free: holds(free >= needed, f"{free / 1e9:.1f} GB"))
+    return evaluate(f"{seen.node} free disk", expected, seen.free, lambda free: passed_if(free >= needed, f"{free / 1e9:.1f} GB"))
 
 
 def _server(seen: Setup) -> Check:
@@ -97,7 +97,7 @@ def _server(seen: Setup) -> Check:
     if isinstance(seen.server, Down):
         return Check(f"{seen.node} server", "passed", expected, "down")
     hint = "A laptop has a database of its own: this one is a standby"
-    return judge(f"{seen.node} server", expected, seen.server, lambda s: holds(not s.in_recovery, _role(s), hint))
+    return evaluate(f"{seen.node} server", expected, seen.server, lambda s: passed_if(not s.in_recovery, _role(s), hint))
 
 
 def _role(server: Server) -> str:
@@ -114,13 +114,13 @@ def _report(site: Site, node: str, found: Report | Missing) -> Iterable[Check]:
     """What the laptop says itself."""
     install = "Install the same version there, and name it in site.yaml: nodes.<laptop>.aya"
     same = ready.digest(site)
-    yield judge(f"{node} aya", __version__, found, lambda r: holds(r.version == __version__, r.version), hint=install)
+    yield evaluate(f"{node} aya", __version__, found, lambda r: passed_if(r.version == __version__, r.version), hint=install)
     copy = "Copy parameters/ to the laptop"
-    yield judge(f"{node} site file", f"as here ({same})", found, lambda r: holds(r.site == same, r.site), hint=copy)
-    yield judge(f"{node} model", "there", found, lambda r: holds(not r.model_error, r.model_error or "there"))
+    yield evaluate(f"{node} site file", f"as here ({same})", found, lambda r: passed_if(r.site == same, r.site), hint=copy)
+    yield evaluate(f"{node} model", "there", found, lambda r: passed_if(not r.model_error, r.model_error or "there"))
     way = "The daemon runs on the laptop: it needs the way and the password there, in ~/.pgpass of its account or /etc/aya"
-    yield judge(
-        f"{node} reaches the primary", "yes", found, lambda r: holds(not r.primary_error, r.primary_error or r.primary, way)
+    yield evaluate(
+        f"{node} reaches the primary", "yes", found, lambda r: passed_if(not r.primary_error, r.primary_error or r.primary, way)
     )
 
 
@@ -136,7 +136,7 @@ def _running(state: object) -> tuple[Status, str, str]:
 
 
 def _version(found: int | None) -> Judged:
-    return holds(found == SCHEMA_VERSION, f"version {found}" if found else "missing", "Run air_setup")
+    return passed_if(found == SCHEMA_VERSION, f"version {found}" if found else "missing", "Run air_setup")
 
 
 def _word(there: bool) -> str:

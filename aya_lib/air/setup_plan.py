@@ -27,10 +27,12 @@ def _steps(nodes: Nodes, seen: Setup) -> Iterator[Change]:
         yield change(node, "Make the cluster, for local access only", MakeCluster())
     units = autostart.plan(nodes, Autostart({seen.node: seen.services})).changes if seen.services else ()
     late = [
-        step for step in units if isinstance(step.deed, Service) and step.deed.action == "start" and step.deed.service == "sync"
+        step
+        for step in units
+        if isinstance(step.action, Service) and step.action.action == "start" and step.action.service == "sync"
     ]
     yield from (step for step in units if step not in late)
-    started = {step.deed.service for step in units if isinstance(step.deed, Service) and step.deed.action == "start"}
+    started = {step.action.service for step in units if isinstance(step.action, Service) and step.action.action == "start"}
     if server is None and "postgresql" not in started:
         yield change(node, "Start PostgreSQL", Service("start", "postgresql"))
     if server and not server.local:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from aya_lib.air import ready
 from aya_lib.air.link import Apart, laptop
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.pidfile import living
@@ -144,20 +144,20 @@ def online(site: Site, found: Status | Missing) -> list[Check]:
 
     def speaks(one: Status) -> Judged:
         said = one.said
-        return holds(bool(said and said.online), f"online: {said.primary}" if said and said.online else one.away, LOG)
+        return passed_if(bool(said and said.online), f"online: {said.primary}" if said and said.online else one.away, LOG)
 
     def here(one: Status) -> Judged:
         depth = one.depth
-        return holds(isinstance(depth, Depth) and depth.complete, "everything" if isinstance(depth, Depth) else str(depth))
+        return passed_if(isinstance(depth, Depth) and depth.complete, "everything" if isinstance(depth, Depth) else str(depth))
 
     def taken(one: Status) -> Judged:
         dead = one.depth.dead if isinstance(one.depth, Depth) else 0
-        return holds(not dead, f"{dead} refused", "See: aya air refused")
+        return passed_if(not dead, f"{dead} refused", "See: aya air refused")
 
     return [
-        judge(f"{name} is online", "speaks with the primary", found, speaks),
-        judge(f"{name} has the documents", "everything", found, here),
-        judge(f"{name} queue", "0 refused", found, taken),
+        evaluate(f"{name} is online", "speaks with the primary", found, speaks),
+        evaluate(f"{name} has the documents", "everything", found, here),
+        evaluate(f"{name} queue", "0 refused", found, taken),
     ]
 
 

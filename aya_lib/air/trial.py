@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aya_lib.air.link import laptop
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
 from aya_lib.errors import AyaError
@@ -168,19 +168,21 @@ def checks(site: Site, found: Trial | Missing) -> list[Check]:
 
     def way(name: str, value: Callable[[Trial], float | None]) -> Check:
         limit = f"within {found.limit_s:g} s" if isinstance(found, Trial) else "in time"
-        return judge(name, limit, found, lambda one: holds(value(one) is not None, _ms(value(one)), "See: aya air status"))
+        return evaluate(name, limit, found, lambda one: passed_if(value(one) is not None, _ms(value(one)), "See: aya air status"))
 
     def left(one: Trial) -> Judged:
-        return holds(one.left == 0, f"{one.left} marked documents")
+        return passed_if(one.left == 0, f"{one.left} marked documents")
 
     return [
         way("pull", lambda one: one.pulled_ms),
         way("push", lambda one: one.pushed_ms),
         way("offline write is found on the laptop", lambda one: one.found_ms),
-        judge("offline", "nothing crosses", found, lambda one: holds(one.held, "nothing crossed" if one.held else "it crossed")),
+        evaluate(
+            "offline", "nothing crosses", found, lambda one: passed_if(one.held, "nothing crossed" if one.held else "it crossed")
+        ),
         way("reconnect", lambda one: one.reconnected_ms),
         way("delete", lambda one: one.deleted_ms),
-        judge("nothing is left of the trial", "0 marked documents", found, left),
+        evaluate("nothing is left of the trial", "0 marked documents", found, left),
     ]
 
 

@@ -14,7 +14,7 @@ from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Embedding, Health
-from aya_lib.cluster.state import Standing
+from aya_lib.cluster.state import State
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing, Starting, Unseen, seen
@@ -45,12 +45,12 @@ class NodeSeen:
 
 @dataclass(frozen=True, repr=False)
 class Overview(Shown):
-    """What was seen of every node, by name. ``at`` is when looking began; ``standing``: what runbooks agreed on before;
+    """What was seen of every node, by name. ``at`` is when looking began; ``state``: what runbooks agreed on before;
     ``archive`` is looked at only when the standby's slot is lost and the site keeps one."""
 
     at: datetime
     nodes: Mapping[str, NodeSeen]
-    standing: Standing = field(default_factory=Standing)
+    state: State = field(default_factory=State)
     archive: Archive | Missing | None = None
 
     def writable(self) -> list[NodeSeen]:
@@ -59,15 +59,15 @@ class Overview(Shown):
     def pair(self, site: Site) -> tuple[NodeSeen, NodeSeen]:
         """Primary and standby as they are: the node that accepts writes and is not fenced; where that does not tell, the one
         that a failover made the primary; else the one that the site wishes."""
-        fenced = self.standing.fenced
+        fenced = self.state.fenced
         able = [name for name in site.pair if self.nodes[name].writable and name not in fenced]
-        primary = able[0] if len(able) == 1 else self.standing.primary or site.primary
+        primary = able[0] if len(able) == 1 else self.state.primary or site.primary
         other = next(name for name in site.pair if name != primary)
         return self.nodes[primary], self.nodes[other]
 
     def fenced(self, name: str) -> str:
         """Why a node must not be started as a primary; empty when nothing says so."""
-        mark, files = self.standing.fenced.get(name), self.nodes[name].files
+        mark, files = self.state.fenced.get(name), self.nodes[name].files
         if mark:
             return f"fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}"
         if isinstance(files, Files) and files.fenced is not None:

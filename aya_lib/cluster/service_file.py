@@ -23,7 +23,7 @@ class Write:
     def command(self, node: Node) -> str:
         return f"write {path(node.site).name}: {self.primary} first"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         write(node.site, self.primary)
 
 

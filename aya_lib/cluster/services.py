@@ -73,7 +73,7 @@ def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
 def look_health(node: Node, url: str) -> Health | Missing:
     def ask() -> Health:
         limit = node.site.deadlines.http_s
-        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, door=node.embedding_door)
+        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, tunnel_socket=node.embedding_socket)
         return Health(status, str(said.get("status")), said.get("model"), said.get("dimension"), said.get("error"))
 
     return seen(node.name, f"GET {url}/health", ask)
@@ -99,7 +99,7 @@ def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector 
         started = time.perf_counter()
         body = {"text": text}
         limit = node.site.deadlines.http_s
-        status, said = http.ask(node.name, "POST", tried, timeout_s=limit, body=body, door=node.embedding_door)
+        status, said = http.ask(node.name, "POST", tried, timeout_s=limit, body=body, tunnel_socket=node.embedding_socket)
         milliseconds = (time.perf_counter() - started) * 1000
         if status != 200 or "embedding" not in said:
             raise Unreachable(node.name, f"POST {tried}", f"status {status}: {said.get('detail', said)}")

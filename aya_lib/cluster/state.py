@@ -39,7 +39,7 @@ class Fence:
 
 
 @dataclass(frozen=True)
-class Standing:
+class State:
     """``primary``: the node that a failover made the primary; None: as the site wishes. ``mode``: as last applied and
     verified; None: never. ``under_way``: a failover or rejoin that began and has not ended."""
 
@@ -60,21 +60,21 @@ def log_path(site: Site) -> Path:
     return site.root / "failover.jsonl"
 
 
-def read(site: Site) -> Standing:
-    """The site's standing; an empty one when there is none yet. :class:`SiteError` when the file is damaged."""
+def read(site: Site) -> State:
+    """The site's state; an empty one when there is none yet. :class:`SiteError` when the file is damaged."""
     try:
         content = json.loads(path(site).read_text(encoding="utf-8"))
         fenced = {name: Fence(**fence) for name, fence in content.pop("fenced", {}).items()}
-        return Standing(**content, fenced=fenced)
+        return State(**content, fenced=fenced)
     except FileNotFoundError:
-        return Standing()
+        return State()
     except (ValueError, TypeError, AttributeError) as error:
         hint = "It says who is fenced: look at it, mend it or move it away, and see who accepts writes before anything is started"
         raise SiteError(f"{path(site)} cannot be understood: {error}", hint=hint) from None
 
 
-def change(site: Site, **changes: Any) -> Standing:
-    """Change fields of the standing; the file is replaced whole, so that a kill leaves the old or the new one."""
+def change(site: Site, **changes: Any) -> State:
+    """Change fields of the state; the file is replaced whole, so that a kill leaves the old or the new one."""
     with _locked(site):
         changed = replace(read(site), **changes)
         _write(site, changed)
@@ -105,9 +105,9 @@ def stamp() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _write(site: Site, standing: Standing) -> None:
+def _write(site: Site, state: State) -> None:
     beside = path(site).with_suffix(".new")
-    beside.write_text(json.dumps(asdict(standing), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path(site))
 
 

@@ -44,8 +44,8 @@ class Client:
 
     def served(self) -> Served:
         """What it runs. :class:`Unreachable` when it is not healthy."""
-        limit, door = min(self.timeout_s, 10), self.at.embedding_door
-        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=limit, door=door)
+        limit, tunnel_socket = min(self.timeout_s, 10), self.at.embedding_socket
+        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=limit, tunnel_socket=tunnel_socket)
         if status != 200:
             raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
         return Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
@@ -76,8 +76,8 @@ class Client:
         url, give_up = f"{self.url}{path}", time.monotonic() + self.patience_s
         while True:
             try:
-                door = self.at.embedding_door
-                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body, door=door)
+                tunnel_socket = self.at.embedding_socket
+                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body, tunnel_socket=tunnel_socket)
                 error = Unreachable(self.node, f"POST {url}", f"status {status}: {said.get('detail')}")
             except Unreachable as unreachable:
                 status, said, error = 503, {}, unreachable

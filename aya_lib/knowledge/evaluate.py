@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
 from aya_lib.embedding.client import encoder
@@ -221,7 +221,9 @@ def check(found: Evaluation | Missing, recall_at_10: float) -> list[Check]:
 
     def enough(one: Evaluation) -> Judged:
         got = one.recall("hybrid", 10)
-        return holds(got.high >= recall_at_10, str(got), "Read the worst misses: duplicates, chunks too small, another language?")
+        return passed_if(
+            got.high >= recall_at_10, str(got), "Read the worst misses: duplicates, chunks too small, another language?"
+        )
 
     def fused(one: Evaluation) -> Judged:
         both, best = one.mrr("hybrid"), max((one.mrr("vector"), one.mrr("text")), key=lambda each: each.value)
@@ -230,8 +232,8 @@ def check(found: Evaluation | Missing, recall_at_10: float) -> list[Check]:
         return Judged("passed" if both.high >= best.value else "warning", said, hint)
 
     return [
-        judge("fused search finds what is there", f"recall@10 of {recall_at_10:g}, within its interval", found, enough),
-        judge("fusing is no worse than its better half", "MRR", found, fused),
+        evaluate("fused search finds what is there", f"recall@10 of {recall_at_10:g}, within its interval", found, enough),
+        evaluate("fusing is no worse than its better half", "MRR", found, fused),
     ]
 
 

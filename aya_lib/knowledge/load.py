@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
 from aya_lib.knowledge.answer import ask
@@ -44,7 +44,7 @@ class Load(Shown):
         words += ["--category", self.category] if self.category else []
         return " ".join([*words, *(["--prune"] if self.prune else [])])
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         from tqdm import tqdm
 
         with tqdm(unit=" files", leave=False, file=sys.stdout, delay=5, mininterval=0.5) as bar:
@@ -146,23 +146,23 @@ def checks(loaded: Loaded | Missing, report: Report | None) -> list[Check]:
     def files(one: Loaded) -> Judged:
         failed = report.tally.failed if report else []
         said = f"{one.current} of {one.files}" + (f"; {failed[0].path}: {failed[0].reason}" if failed else "")
-        return holds(one.current == one.files and not failed, said, "The table above names the files and the reasons")
+        return passed_if(one.current == one.files and not failed, said, "The table above names the files and the reasons")
 
     def vectors(one: Loaded) -> Judged:
-        return holds(one.without_vector == 0 and one.chunks > 0, f"{one.chunks - one.without_vector} of {one.chunks}")
+        return passed_if(one.without_vector == 0 and one.chunks > 0, f"{one.chunks - one.without_vector} of {one.chunks}")
 
     def words(one: Loaded) -> Judged:
-        return holds(one.without_words == 0 and one.chunks > 0, f"{one.chunks - one.without_words} of {one.chunks}")
+        return passed_if(one.without_words == 0 and one.chunks > 0, f"{one.chunks - one.without_words} of {one.chunks}")
 
     def found(one: Loaded) -> Judged:
         hint = "Run evaluate_search: it shows what is missed"
-        return holds(one.found == one.asked > 0, f"{one.found} of {one.asked} among the first {NEAR} results", hint)
+        return passed_if(one.found == one.asked > 0, f"{one.found} of {one.asked} among the first {NEAR} results", hint)
 
     return [
-        judge("every file is a document with its content", "all", loaded, files),
-        judge("every chunk has a vector", "all", loaded, vectors, hint="Load the documents again"),
-        judge("every chunk has its words", "all", loaded, words, hint="The ingest runbook fills them"),
-        judge("searching finds what was loaded", f"{ASKED} or all documents", loaded, found),
+        evaluate("every file is a document with its content", "all", loaded, files),
+        evaluate("every chunk has a vector", "all", loaded, vectors, hint="Load the documents again"),
+        evaluate("every chunk has its words", "all", loaded, words, hint="The ingest runbook fills them"),
+        evaluate("searching finds what was loaded", f"{ASKED} or all documents", loaded, found),
     ]
 
 

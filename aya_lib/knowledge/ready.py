@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.embedding.client import Served, encoder
 from aya_lib.errors import AyaError
@@ -52,17 +52,17 @@ def check(found: Ready) -> list[Check]:
             try:
                 provenance.refuse(recorded, found.served)
             except provenance.WrongModel as error:
-                return holds(False, error.message, error.hint)
+                return passed_if(False, error.message, error.hint)
         name = recorded.model if recorded and recorded.model else "not recorded yet: loading verifies it"
-        return holds(True, name)
+        return passed_if(True, name)
 
     def encoder(served: Served) -> Judged:
-        return holds(True, f"{served.model}, {served.dimension} dimensions, on {served.node}")
+        return passed_if(True, f"{served.model}, {served.dimension} dimensions, on {served.node}")
 
     return [
-        judge("one node accepts writes", "one", found.node, lambda name: holds(True, name), hint="Run restore"),
-        judge("an embedding service is healthy", "one", found.served, encoder, hint="Run restore"),
-        judge("the vectors are of this encoder", "the same model", found.recorded, same),
+        evaluate("one node accepts writes", "one", found.node, lambda name: passed_if(True, name), hint="Run restore"),
+        evaluate("an embedding service is healthy", "one", found.served, encoder, hint="Run restore"),
+        evaluate("the vectors are of this encoder", "the same model", found.recorded, same),
     ]
 
 

@@ -14,7 +14,7 @@ from aya_lib.node.deadline import Watch
 from aya_lib.node.sql import NotListening
 
 
-class Door(http.client.HTTPConnection):
+class SocketConnection(http.client.HTTPConnection):
     """HTTP through a Unix socket, such as the end of a tunnel."""
 
     def __init__(self, path: Path, host: str, timeout: float) -> None:
@@ -28,15 +28,19 @@ class Door(http.client.HTTPConnection):
 
 
 def ask(
-    node: str, method: str, url: str, *, timeout_s: float, body: object = None, door: Path | None = None
+    node: str, method: str, url: str, *, timeout_s: float, body: object = None, tunnel_socket: Path | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """The HTTP status and the JSON object that came back. No proxy, no redirect. ``door``: a socket that leads to the service.
+    """The HTTP status and the JSON object that came back. No proxy, no redirect. ``tunnel_socket`` leads to it.
 
     Raises :class:`NotListening`, :class:`DeadlinePassed`, :class:`Unreachable` (reset, or no JSON object).
     """
     parts, tried = urlsplit(url), f"{method} {url}"
     host, port = parts.hostname or "", parts.port or 80
-    connection = Door(door, host, timeout_s) if door else http.client.HTTPConnection(host, port, timeout=timeout_s)
+    connection = (
+        SocketConnection(tunnel_socket, host, timeout_s)
+        if tunnel_socket
+        else http.client.HTTPConnection(host, port, timeout=timeout_s)
+    )
     try:
         connection.connect()
     except ConnectionRefusedError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aya_lib.node.listeners import remote_listener
 from aya_lib.node.shell import Output, Shell
-from aya_lib.node.supervisor import Action, Listener, ServiceState
+from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 
 NOT_LOADED = 113  # launchctl: Could not find service
 
@@ -59,7 +59,7 @@ class Launchd:
         """Holds from the next load on: what is loaded is still kept alive until ``stop`` unloads it."""
         self._launchctl("disable", self._target(service)).checked()
 
-    def describe(self, action: Action, service: str) -> str:
+    def describe(self, action: ServiceAction, service: str) -> str:
         words = {
             "start": ["bootstrap", "system", self._plist(service)],
             "stop": ["bootout", self._target(service)],

@@ -72,11 +72,11 @@ class Node:
         return f"http://{self.wish.embedding.host}:{self.wish.embedding.port}" if self.wish.embedding else None
 
     @property
-    def embedding_door(self) -> Path | None:
-        """:meth:`door` to the node's embedding service."""
-        return self.door(self.wish.embedding.port) if self.wish.embedding else None
+    def embedding_socket(self) -> Path | None:
+        """:meth:`tunnel_socket` to the node's embedding service."""
+        return self.tunnel_socket(self.wish.embedding.port) if self.wish.embedding else None
 
-    def door(self, port: int) -> Path | None:
+    def tunnel_socket(self, port: int) -> Path | None:
         """The socket here through which a tunnelled node's own loopback port is reached; None: it is reached by its address."""
         from aya_lib.node.ssh import Ssh
 

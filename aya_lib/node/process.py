@@ -22,7 +22,7 @@ from aya_lib.errors import AyaError, CommandFailed, UsageError
 from aya_lib.node import pidfile, shell, wait
 from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.listeners import local_listener, remote_listener
-from aya_lib.node.supervisor import Action, Listener, ServiceState
+from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 from aya_lib.site import Site
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Processes:
     def listener(self, port: int) -> Listener | None:
         return remote_listener(self.here.shell, port) if self.here.wish.ssh else local_listener(self.here.shell, port)
 
-    def describe(self, action: Action, service: str) -> str:
+    def describe(self, action: ServiceAction, service: str) -> str:
         if action in ("enable", "disable"):
             mark = self.keep.mark(service).relative_to(self.here.site.root)
             return f"{'echo on >' if action == 'enable' else 'rm -f'} {mark}"

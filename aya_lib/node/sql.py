@@ -76,10 +76,10 @@ def _connect(node: Node, where: str, database: str | None, role: str | None, wri
     options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
     role = role or wish.owner
     try:
-        door = node.door(node.wish.postgresql.port)
+        tunnel_socket = node.tunnel_socket(node.wish.postgresql.port)
         known = _password(node, role, database or wish.name)
         return psycopg.connect(
-            host=str(door.parent) if door else node.wish.host,
+            host=str(tunnel_socket.parent) if tunnel_socket else node.wish.host,
             port=node.wish.postgresql.port,
             dbname=database or wish.name,
             user=role,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 Status = Literal["running", "stopped", "stale", "frozen", "failed"]
-Action = Literal["start", "stop", "restart", "enable", "disable"]
+ServiceAction = Literal["start", "stop", "restart", "enable", "disable"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Supervisor(Protocol):
         To fence: ``disable``, then ``stop``. In the other order the supervisor could start it again in between.
         """
 
-    def describe(self, action: Action, service: str) -> str:
+    def describe(self, action: ServiceAction, service: str) -> str:
         """The command that the action amounts to, as a person would type it."""
 
     def listener(self, port: int) -> Listener | None:

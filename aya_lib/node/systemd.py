@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from aya_lib.node.listeners import remote_listener
 from aya_lib.node.shell import Output, Shell
-from aya_lib.node.supervisor import Action, Listener, ServiceState
+from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 
 DISABLED = (
     "# Written by AYA: the service is disabled, so it is not started again after it was killed either.\n[Service]\nRestart=no\n"
@@ -51,7 +51,7 @@ class Systemd:
             self._systemctl("disable", service).checked()
         self._restarts(service, False)
 
-    def describe(self, action: Action, service: str) -> str:
+    def describe(self, action: ServiceAction, service: str) -> str:
         command = " ".join([*self._prefix, "systemctl", action, self.units[service]])
         also = action == "disable" and ".timer.d/" not in self._drop_in(service)
         return f"{command} (and Restart=no in {self._drop_in(service)})" if also else command
@@ -81,7 +81,7 @@ class Systemd:
             self.shell.run([*self._prefix, "tee", "--", path], stdin=DISABLED).checked()
         self.shell.run([*self._prefix, "systemctl", "daemon-reload"], timeout_s=90).checked()
 
-    def _systemctl(self, action: Action, service: str) -> Output:
+    def _systemctl(self, action: ServiceAction, service: str) -> Output:
         return self.shell.run([*self._prefix, "systemctl", action, self.units[service]], timeout_s=90)
 
 

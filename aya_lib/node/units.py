@@ -18,7 +18,7 @@ from aya_lib.secrets import variable
 from aya_lib.site import NodeWish, Site
 
 HEADER = "Written by AYA (autostart); a change made here is lost at the next install."
-MARK = "aya.fenced"  # as facts.standing has it
+MARK = "aya.fenced"  # as facts.state has it
 SYSTEMD = Path("/etc/systemd/system")
 LAUNCHD = Path("/Library/LaunchDaemons")
 STATUS_EVERY_S = 300

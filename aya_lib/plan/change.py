@@ -9,17 +9,17 @@ from typing import Protocol
 from aya_lib.errors import AyaError, ChangeFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.supervisor import Action
+from aya_lib.node.supervisor import ServiceAction
 from aya_lib.show import Badge, Code, Shown, Table
 
 
-class Deed(Protocol):
+class Action(Protocol):
     """One act on one node. Doing it twice does no harm."""
 
     def command(self, node: Node) -> str:
         """What a person would type for it."""
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         """Do it and return when it is done; an :class:`AyaError` otherwise."""
 
 
@@ -27,13 +27,13 @@ class Deed(Protocol):
 class Service:
     """Start, stop, restart, enable or disable a service through the node's supervisor."""
 
-    action: Action
+    action: ServiceAction
     service: str
 
     def command(self, node: Node) -> str:
         return node.supervisor.describe(self.action, self.service)
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         keeps = node.supervisor
         acts = {"start": keeps.start, "stop": keeps.stop, "restart": keeps.restart}
         {**acts, "enable": keeps.enable, "disable": keeps.disable}[self.action](self.service)
@@ -54,7 +54,7 @@ class Sql:
             shown = shown.replace("%s", "'" + value.replace("'", "''") + "'", 1)
         return shown
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database=self.database, write=True, deadline_s=self.deadline_s) as connection:
             connection.execute(self.statement.encode(), self.values or None)
 
@@ -66,7 +66,7 @@ class Nothing:
     def command(self, node: Node) -> str:
         return "nothing"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         return
 
 
@@ -81,7 +81,7 @@ class Terminate:
     def command(self, node: Node) -> str:
         return f"kill -TERM {self.pid}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         holder = node.supervisor.listener(self.port)
         if holder is None:
             return
@@ -103,9 +103,9 @@ class Change:
 
     node: str
     title: str
-    deed: Deed
+    action: Action
     command: str
-    undo: Deed | None = None
+    undo: Action | None = None
     interrupts: bool = False
     destroys: bool = False
 
@@ -115,10 +115,10 @@ class Change:
 
 
 def change(
-    node: Node, title: str, deed: Deed, *, undo: Deed | None = None, interrupts: bool = False, destroys: bool = False
+    node: Node, title: str, action: Action, *, undo: Action | None = None, interrupts: bool = False, destroys: bool = False
 ) -> Change:
     """A change whose command is written out for the node it is done on."""
-    return Change(node.name, title, deed, deed.command(node), undo, interrupts, destroys)
+    return Change(node.name, title, action, action.command(node), undo, interrupts, destroys)
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,7 +171,7 @@ def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
     for step in plan.changes:
         report(step, "started", "")
         try:
-            step.deed.perform(nodes[step.node])
+            step.action.run(nodes[step.node])
         except AyaError as error:
             report(step, "failed", str(error))
             undone = "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
@@ -191,7 +191,7 @@ def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
             yield f"'{step.title}' stays done, and what came before it"
             return
         try:
-            step.undo.perform(nodes[step.node])
+            step.undo.run(nodes[step.node])
         except AyaError as error:
             report(step, "undo failed", str(error))
             yield f"undoing '{step.title}' failed: {error.message}"

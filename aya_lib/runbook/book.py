@@ -220,7 +220,7 @@ def _count(checks: Iterable[Check], status: str) -> int:
 
 
 def _plain(item: Check | Change) -> dict[str, Any]:
-    skip = ("deed", "undo") if isinstance(item, Change) else ()
+    skip = ("action", "undo") if isinstance(item, Change) else ()
     return {key: value for key, value in vars(item).items() if key not in skip}
 
 

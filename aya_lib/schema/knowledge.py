@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
 from aya_lib.node.unseen import Missing, seen
@@ -66,9 +66,9 @@ def read(connection: Connection) -> SchemaState:
 def check(node: str, state: SchemaState | Missing) -> Check:
     def of(found: SchemaState) -> Judged:
         missing = found.missing()
-        return holds(not missing, f"missing: {', '.join(missing)}" if missing else "complete")
+        return passed_if(not missing, f"missing: {', '.join(missing)}" if missing else "complete")
 
-    return judge(f"{node} has the schema of the knowledge base", "complete", state, of, hint="The ingest runbook adds it")
+    return evaluate(f"{node} has the schema of the knowledge base", "complete", state, of, hint="The ingest runbook adds it")
 
 
 def plan(node: Node, state: SchemaState) -> Plan:
@@ -109,7 +109,7 @@ class FillTerms:
             " WHERE chunk_terms IS NULL  -- 1000 rows a transaction"
         )
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(write=True, deadline_s=INDEX_S) as connection:
             fill_terms(connection, self.language)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
 from aya_lib.errors import UsageError
@@ -153,13 +153,13 @@ def check(found: Comparison | Missing, left: Leftover | Missing) -> list[Check]:
         if best is None:
             closest = max(one.best.values(), key=lambda choice: choice.point.recall.value, default=None)
             said = f"closest: {closest.index}, {closest.point.recall}" if closest else "nothing could be measured"
-            return holds(False, said, "Lower the target, allow exact search, or read what was left out")
-        return holds(best.met, f"{best.index}, {best.point.setting}: {best.point.recall}")
+            return passed_if(False, said, "Lower the target, allow exact search, or read what was left out")
+        return passed_if(best.met, f"{best.index}, {best.point.setting}: {best.point.recall}")
 
     def near(one: Comparison) -> Judged:
         pairs = [choice.point for choice in one.best.values() if choice.point.predicted is not None]
         if not pairs:
-            return holds(True, "no IVFFlat was measured")
+            return passed_if(True, "no IVFFlat was measured")
         worst = max(abs(point.recall.value - (point.predicted or 0)) for point in pairs)
         hint = "Believe the measured figures; the twins only ranked"
         return Judged("passed" if worst <= PREDICTED else "warning", f"{worst:.3f} at the most", hint)
@@ -170,10 +170,10 @@ def check(found: Comparison | Missing, left: Leftover | Missing) -> list[Check]:
         return Judged("warning" if cold else "passed", f"{cold} of {len(one.points)} settings read from outside", hint)
 
     return [
-        judge("a recommendation reaches the target", "on queries that chose nothing", found, reached),
-        judge("predicted recall is near the measured", f"within {PREDICTED}", found, near),
-        judge("searches were answered from shared buffers", "all", found, cached),
-        judge("nothing is left on the node", "no scratch database", left, lambda one: holds(not one.names, _names(one))),
+        evaluate("a recommendation reaches the target", "on queries that chose nothing", found, reached),
+        evaluate("predicted recall is near the measured", f"within {PREDICTED}", found, near),
+        evaluate("searches were answered from shared buffers", "all", found, cached),
+        evaluate("nothing is left on the node", "no scratch database", left, lambda one: passed_if(not one.names, _names(one))),
     ]
 
 
@@ -222,7 +222,7 @@ def written(nodes: Nodes, measured: Measured, done: Plan) -> Plan:
     return flush.plan(nodes[measured.node], given.name, given.column) if done else Plan(flush.TITLE)
 
 
-def gate(nodes: Nodes, measured: Measured, found: Comparison | Missing, planned: Plan) -> list[Check]:
+def preconditions(nodes: Nodes, measured: Measured, found: Comparison | Missing, planned: Plan) -> list[Check]:
     """What must hold before the rebuild; nothing where none is planned."""
     if not planned or not isinstance(found, Comparison) or found.recommendation is None:
         return []

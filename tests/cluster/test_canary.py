@@ -59,7 +59,8 @@ def test_interrupted_or_killed_the_rows_are_gone_after_the_next_run_at_the_lates
     nodes: Nodes, bare: Site, number: signal.Signals
 ) -> None:
     code = (
-        "import time; from aya_lib.cluster import canary; from aya_lib.node.node import open_nodes; from aya_lib.site import load_site\n"
+        "import time; from aya_lib.cluster import canary; from aya_lib.site import load_site\n"
+        "from aya_lib.node.node import open_nodes\n"
         f"with canary.marked(open_nodes(load_site('{bare.name}'))['ALPHA'], 60): time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

@@ -316,7 +316,7 @@ def test_a_database_of_before_gets_the_schema_by_a_plan_from_every_half_way_stat
         assert not state.chunks_terms
         plan = schema.plan(node, state)
         for step in plan.changes[:half_way]:
-            step.deed.perform(node)
+            step.action.run(node)
         rest = schema.look(node)
         assert isinstance(rest, schema.SchemaState)
         assert len(schema.plan(node, rest)) == max(0, len(plan) - half_way)

@@ -10,7 +10,7 @@ import pytest
 from aya_lib.node.launchd import Launchd, parse_print
 from aya_lib.node.listeners import local_listener, parse_lsof, parse_ss, remote_listener
 from aya_lib.node.shell import Local
-from aya_lib.node.supervisor import Action, Listener
+from aya_lib.node.supervisor import Listener, ServiceAction
 from aya_lib.node.systemd import Systemd, parse_show
 
 UNITS = {"postgresql": "postgresql-18", "embedding": "aya.embedding-service"}
@@ -63,7 +63,7 @@ def test_systemd_tells_since_when() -> None:
         ("restart", "sudo -n launchctl kickstart -k system/postgresql-18"),
     ],
 )
-def test_launchd_commands_are_what_a_person_would_type(action: Action, line: str) -> None:
+def test_launchd_commands_are_what_a_person_would_type(action: ServiceAction, line: str) -> None:
     assert Launchd(Local("ALPHA"), UNITS, sudo=True).describe(action, "postgresql") == line
 
 

@@ -22,7 +22,7 @@ from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.systemd import DISABLED, parse_enabled
 from aya_lib.node.units import HEADER, Home, environment, units
-from aya_lib.operations.autostart.judge import gate, installed, removed, returned
+from aya_lib.operations.autostart.judge import installed, preconditions, removed, returned
 from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen, look, parse_ls
 from aya_lib.operations.autostart.plan import Delete, PutAside, Reload, Remove, Secrets, Write, kill, plan
 from aya_lib.plan.change import Change, Service
@@ -220,32 +220,32 @@ def test_files_are_written_kept_aside_and_removed_for_real(lab_site: Site, tmp_p
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
     path = tmp_path / "unit file.plist"
     path.write_text("somebody's")
-    PutAside(str(path)).perform(node)
-    Write(str(path), "ours").perform(node)
-    Write(str(path), "ours").perform(node)
+    PutAside(str(path)).run(node)
+    Write(str(path), "ours").run(node)
+    Write(str(path), "ours").run(node)
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("ours", 0o644)
-    Remove(str(path)).perform(node)
+    Remove(str(path)).run(node)
     assert path.read_text() == "somebody's"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    Write(str(tmp_path / "other"), "ours").perform(node)
-    Remove(str(tmp_path / "other")).perform(node)
+    Write(str(tmp_path / "other"), "ours").run(node)
+    Remove(str(tmp_path / "other")).run(node)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_environment_file_is_private_and_what_a_person_wrote_stays(lab_site: Site, tmp_path: Path) -> None:
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
     path = tmp_path / "aya" / "lab.env"
-    deed = Secrets(str(path), environment(node.site, "ALPHA"), ACCOUNT)
-    deed.perform(node)
+    action = Secrets(str(path), environment(node.site, "ALPHA"), ACCOUNT)
+    action.run(node)
     assert path.read_text() == environment(node.site, "ALPHA")
     path.write_text("NAME=value\n")
     path.chmod(0o644)
-    deed.perform(node)
+    action.run(node)
     listed = subprocess.run(["ls", "-ld", str(path)], capture_output=True, text=True, env={"LC_ALL": "C"}).stdout
     assert parse_ls(str(path), listed).only_of(ACCOUNT)
     assert path.read_text() == "NAME=value\n"
-    assert "NAME" not in deed.command(node)
-    Delete(str(path)).perform(node)
+    assert "NAME" not in action.command(node)
+    Delete(str(path)).run(node)
     assert not path.parent.exists()
 
 
@@ -254,34 +254,36 @@ def test_a_node_whose_systemd_cannot_be_asked_is_unknown_and_nothing_is_changed(
         pytest.skip("this machine runs systemd: it can be asked")
     site = kept_by(lab_site, "systemd")
     seen = look(only(open_nodes(site)["ALPHA"]))
-    unknown = {check.name for check in gate(site, seen) if check.status == "unknown"}
+    unknown = {check.name for check in preconditions(site, seen) if check.status == "unknown"}
     assert "ALPHA state of postgresql" in unknown
 
 
-# What each deed does to a node, as its facts then show it: enough to walk a plan without the machine.
+# What each action does to a node, as its facts then show it: enough to walk a plan without the machine.
 def after(step: Change, seen: NodeSeen) -> NodeSeen:
-    files, deed = dict(seen.files if isinstance(seen.files, dict) else {}), step.deed
-    match deed:
+    files, action = dict(seen.files if isinstance(seen.files, dict) else {}), step.action
+    match action:
         case Write():
-            return replace(seen, files={**files, deed.path: deed.text})
+            return replace(seen, files={**files, action.path: action.text})
         case Remove():
-            return replace(seen, files={**files, deed.path: None})
+            return replace(seen, files={**files, action.path: None})
         case Secrets():
-            return replace(seen, environment=Private(deed.path, "-rw-------", deed.account))
+            return replace(seen, environment=Private(action.path, "-rw-------", action.account))
         case Delete():
             return replace(seen, environment=None)
         case Service():
-            return replace(seen, services=tuple(acted(deed, one) if one.name == deed.service else one for one in seen.services))
+            return replace(
+                seen, services=tuple(acted(action, one) if one.name == action.service else one for one in seen.services)
+            )
         case Reload():
             return replace(seen, reload=False)
         case _:
             return seen
 
 
-def acted(deed: Service, one: ServiceSeen) -> ServiceSeen:
-    if deed.action in ("enable", "disable"):
-        return replace(one, enabled=deed.action == "enable")
-    if deed.action == "stop":
+def acted(action: Service, one: ServiceSeen) -> ServiceSeen:
+    if action.action in ("enable", "disable"):
+        return replace(one, enabled=action.action == "enable")
+    if action.action == "stop":
         return replace(one, process=ServiceState("stopped", detail="not loaded"), answer=None)
     return replace(one, process=ServiceState("running", 7), answer="x")
 
@@ -315,7 +317,7 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(
         for step in whole[:done]:
             now = after(step, now)
         rest = plan(nodes, Autostart({"ALPHA": now}), action).changes
-        ours = [step.title for step in rest if not isinstance(step.deed, PutAside)]
+        ours = [step.title for step in rest if not isinstance(step.action, PutAside)]
         for step in rest:
             now = after(step, now)
         assert plan(nodes, Autostart({"ALPHA": now}), action).changes == ()

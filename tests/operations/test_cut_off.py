@@ -46,10 +46,10 @@ def test_cut_off_and_asynchronous_is_refused_and_synchronous_is_held(two: Hosts)
     assert held["status"] == "failed"
     assert "confirmed_by" in held["hint"]
     assert condition(overview.look(nodes).nodes["ALPHA"]) == "unreachable"
-    assert state.read(site) == state.Standing()
+    assert state.read(site) == state.State()
 
     two.heal()
-    Setting("synchronous_standby_names", "beta").perform(nodes["ALPHA"])
+    Setting("synchronous_standby_names", "beta").run(nodes["ALPHA"])
     state.change(site, mode="synchronous", mode_since=state.stamp(), mode_by="a test")
     two.cut()
     client = two.inside(WRITE, Clients(site).address("ALPHA"))

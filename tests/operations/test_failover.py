@@ -29,7 +29,7 @@ from aya_lib.site import Site
 def fresh(pair: Site) -> None:
     """Each test begins with ALPHA as the primary and BETA as its standby."""
     seen = overview.look(open_nodes(pair))
-    if not seen.nodes["ALPHA"].writable or seen.nodes["BETA"].receiver is None or seen.standing != state.Standing():
+    if not seen.nodes["ALPHA"].writable or seen.nodes["BETA"].receiver is None or seen.state != state.State():
         again(pair)
     streaming(pair)
 
@@ -169,7 +169,7 @@ def test_refused_and_nothing_changed(pair: Site, fault: str | None, values: dict
     assert refused.check(check)["hint"]
     assert not refused.done
     assert [role(pair, name) for name in pair.pair] == before
-    assert state.read(pair) == state.Standing()
+    assert state.read(pair) == state.State()
 
 
 @pytest.mark.parametrize("values", [{"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}])
@@ -191,9 +191,11 @@ def test_broken_off_after_any_change_and_run_again_it_is_finished(pair: Site, em
     titles = [step.title for step in steps]
     assert "Promote BETA" in titles
     for number, change in enumerate(steps[:-1], 1):
-        change.deed.perform(nodes[change.node])
+        change.action.run(nodes[change.node])
         found = looked(pair, wish)
-        gate = [check for check in checks.gate(pair, wish, found) if check.required and check.status in ("failed", "unknown")]
+        gate = [
+            check for check in checks.preconditions(pair, wish, found) if check.required and check.status in ("failed", "unknown")
+        ]
         assert not gate, f"after '{change.title}': {gate}"
         rest = [step.title for step in plan.plan(nodes, wish, found).changes]
         assert set(rest) <= {*titles, f"Create the slot {pair.replication.slot} for ALPHA"}
@@ -211,18 +213,18 @@ def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: 
     refused = fail_over(pair, take_back=True)
     assert refused.error is not None
     assert "no such failover" in refused.check("the failover can be taken back")["observed"]
-    Setting("restore_command", "cat /nowhere/%f > %p").perform(nodes["BETA"])
+    Setting("restore_command", "cat /nowhere/%f > %p").run(nodes["BETA"])
     wish = checks.wish(pair)
     for change in plan.plan(nodes, wish, looked(pair, wish)).changes:
-        change.deed.perform(nodes[change.node])
+        change.action.run(nodes[change.node])
         if change.title == upto:
             break
     assert role(pair, "ALPHA") == "down"
     passed(fail_over(pair, take_back=True))
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
-    assert state.read(pair) == state.Standing()
+    assert state.read(pair) == state.State()
     streaming(pair)
-    Setting("restore_command", None).perform(nodes["BETA"])
+    Setting("restore_command", None).run(nodes["BETA"])
 
 
 def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair: Site) -> None:
@@ -261,15 +263,15 @@ def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> No
     with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
         apply(replace(planned, changes=(*before, impossible)), nodes, lambda *_: None)
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
-    assert state.read(pair) == state.Standing()
+    assert state.read(pair) == state.State()
     streaming(pair)
 
 
 def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
     nodes = open_nodes(pair)
-    Setting("restore_command", "sleep 2; false").perform(nodes["BETA"])
+    Setting("restore_command", "sleep 2; false").run(nodes["BETA"])
     inject(pair, "alpha-down")
-    plan.Promote(30).perform(nodes["BETA"])
+    plan.Promote(30).run(nodes["BETA"])
     assert role(pair, "BETA") == "primary"
 
 
@@ -280,7 +282,7 @@ def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> N
         "summarize_wal": "on",
         "synchronous_standby_names": "beta",
     }.items():
-        Setting(name, value).perform(nodes["BETA"])
+        Setting(name, value).run(nodes["BETA"])
     inject(pair, "alpha-down")
     passed(fail_over(pair, emergency=True))
     with nodes["BETA"].session(database="postgres") as connection:
@@ -314,7 +316,7 @@ def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Si
     assert isinstance(beta.cluster, Cluster)
 
     def failed(seen: overview.Overview) -> list[str]:
-        gate = checks.gate(pair, wish, replace(found, overview=seen))
+        gate = checks.preconditions(pair, wish, replace(found, overview=seen))
         return [check.name for check in gate if check.status == "failed" and check.hint]
 
     def with_beta(changed: Cluster) -> overview.Overview:
@@ -324,4 +326,4 @@ def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Si
     assert failed(found.overview) == []
     assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
     assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
-    assert failed(replace(found.overview, standing=state.Standing(fenced={"BETA": left}))) == ["BETA can be promoted"]
+    assert failed(replace(found.overview, state=state.State(fenced={"BETA": left}))) == ["BETA can be promoted"]

@@ -34,10 +34,10 @@ def test_only_the_key_that_the_site_names(
     lab_site: Site, wished: str | None, offered: str, known: tuple[str, ...], statuses: list[str]
 ) -> None:
     key = HostKey("AIR", "air", "air ssh-ed25519 AAAA", offered, known, "known_hosts")
-    assert [check.status for check in judge.gate(away(lab_site, wished), "AIR", key)] == statuses
+    assert [check.status for check in judge.preconditions(away(lab_site, wished), "AIR", key)] == statuses
 
 
 def test_a_key_that_could_not_be_fetched_is_unknown_and_a_laptop_that_is_here_has_none(lab_site: Site) -> None:
     unseen = Unseen("AIR", "ssh-keyscan", "away")
-    assert {check.status for check in judge.gate(away(lab_site, RIGHT), "AIR", unseen)} == {"unknown"}
-    assert judge.gate(lab_site, "AIR", None) == []
+    assert {check.status for check in judge.preconditions(away(lab_site, RIGHT), "AIR", unseen)} == {"unknown"}
+    assert judge.preconditions(lab_site, "AIR", None) == []

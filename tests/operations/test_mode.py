@@ -52,7 +52,7 @@ def synchronous(site: Site) -> None:
     beta = open_nodes(site)["BETA"]
     beta.supervisor.start("postgresql")
     streaming(site)
-    if seen(site).overview.standing.mode != "synchronous" or value(site, "synchronous_standby_names") != NAMES:
+    if seen(site).overview.state.mode != "synchronous" or value(site, "synchronous_standby_names") != NAMES:
         passed(mode(site))
     with open_nodes(site)["ALPHA"].session(write=True) as connection:
         connection.execute("TRUNCATE marks")
@@ -149,7 +149,7 @@ def rows(node: Node) -> list[int]:
 
 def test_the_runbook_makes_it_synchronous_and_says_so_and_the_second_run_changes_nothing(site: Site) -> None:
     passed(mode(site, mode="asynchronous", reason="before the test"))
-    assert (value(site, "synchronous_standby_names"), seen(site).overview.standing.mode) == ("", "asynchronous")
+    assert (value(site, "synchronous_standby_names"), seen(site).overview.state.mode) == ("", "asynchronous")
     result = run("replication_mode", {"site": site.name, "approved_by": "tester"})
     assert result.exit_code == 0, result.record["error"]
     checked = {one["name"]: one["observed"] for one in result.record["steps"] if one["kind"] == "check"}
@@ -240,7 +240,8 @@ def test_a_standby_that_is_not_meant_by_the_names_is_noticed_and_the_names_are_t
     plan = changes.plan(nodes, checks.wish(quick), facts.look(nodes))
     wrong = Setting("synchronous_standby_names", 'FIRST 1 ("nobody")')
     steps = [
-        replace(one, deed=wrong) if isinstance(one.deed, Setting) and one.deed.value == NAMES else one for one in plan.changes
+        replace(one, action=wrong) if isinstance(one.action, Setting) and one.action.value == NAMES else one
+        for one in plan.changes
     ]
     with pytest.raises(ChangeFailed, match=r"last seen: async\. 'Let commits wait for BETA' was undone"):
         apply(replace(plan, changes=tuple(steps)), nodes, lambda *_: None)
@@ -260,7 +261,7 @@ def test_a_run_that_ended_after_the_names_were_set_is_finished_by_the_next(site:
 
 
 def test_settings_that_somebody_changed_past_the_runbook_are_told(site: Site) -> None:
-    Setting("synchronous_standby_names", "").perform(open_nodes(site)["ALPHA"])
+    Setting("synchronous_standby_names", "").run(open_nodes(site)["ALPHA"])
     told = status(site)
     assert told.status == "warning"
     assert told.observed.startswith("asynchronous, but synchronous was agreed")

@@ -16,13 +16,13 @@ from aya_lib.cluster.judge import replication
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender, Settings, Slot, Stream
 from aya_lib.cluster.server import Cluster, Files
-from aya_lib.cluster.state import Fence, Standing
+from aya_lib.cluster.state import Fence, State
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.failover.fence import Setting as Set
 from aya_lib.operations.mode import judge as checks
-from aya_lib.operations.mode.judge import Wish, gate, names, reached, wish
+from aya_lib.operations.mode.judge import Wish, names, preconditions, reached, wish
 from aya_lib.operations.mode.look import Cancelled, Mode, Server, Setting, Store
 from aya_lib.operations.mode.plan import Agree, Install, MakeFolder, Restart, Waits, plan
 from aya_lib.plan.change import Change
@@ -65,7 +65,7 @@ def sender(stream: Stream | None = STREAM, names: str = "", keep: int = 96, slot
 def facts(
     alpha: Server | None = None,
     stream: Stream | None = STREAM,
-    standing: Standing | None = None,
+    state: State | None = None,
     beta: NodeSeen | None = None,
     stores: Mapping[str, Store | None] | None = None,
 ) -> Mode:
@@ -74,11 +74,11 @@ def facts(
     nodes = {"ALPHA": node("ALPHA", recovery=False, sender=sends), "BETA": beta or node("BETA", recovery=True)}
     servers = {"ALPHA": alpha, "BETA": server("BETA")}
     kept = stores or {"ALPHA": None, "BETA": None}
-    seen = Overview(NOW, nodes, standing or Standing())
+    seen = Overview(NOW, nodes, state or State())
     return Mode(seen, "ALPHA", "BETA", servers, kept, Cancelled("ALPHA", "log", 0), stream)
 
 
-def is_synchronous(standing: Standing | None = None) -> Mode:
+def is_synchronous(standing: State | None = None) -> Mode:
     return facts(server("ALPHA", synchronous_standby_names=names("beta")), replace(STREAM, sync_state="sync"), standing)
 
 
@@ -108,27 +108,27 @@ def titles(changes: tuple[Change, ...]) -> list[str]:
 
 def done(mode: Mode, step: Change) -> Mode:
     """The facts after a change, as the servers would show them."""
-    deed, servers, stores = step.deed, dict(mode.servers), dict(mode.stores)
+    action, servers, stores = step.action, dict(mode.servers), dict(mode.stores)
     here = servers[step.node]
     assert isinstance(here, Server)
-    if isinstance(deed, Agree):
-        standing = replace(mode.overview.standing, mode=deed.mode, mode_since="now", mode_by=deed.by)
-        return replace(mode, overview=replace(mode.overview, standing=standing))
-    if isinstance(deed, Set) and deed.name == "archive_mode":
+    if isinstance(action, Agree):
+        standing = replace(mode.overview.state, mode=action.mode, mode_since="now", mode_by=action.by)
+        return replace(mode, overview=replace(mode.overview, state=standing))
+    if isinstance(action, Set) and action.name == "archive_mode":
         waiting = replace(here.settings["archive_mode"], pending_restart=True)
         servers[step.node] = replace(here, settings={**here.settings, "archive_mode": waiting})
-    elif isinstance(deed, Set):
-        value = (deed.value or "").removesuffix("MB")
-        changed = {**here.settings, deed.name: Setting(deed.name, value, own=True)}
+    elif isinstance(action, Set):
+        value = (action.value or "").removesuffix("MB")
+        changed = {**here.settings, action.name: Setting(action.name, value, own=True)}
         servers[step.node] = replace(here, settings=changed)
-    elif isinstance(deed, Restart):
+    elif isinstance(action, Restart):
         servers[step.node] = replace(here, settings={**here.settings, "archive_mode": Setting("archive_mode", "on", own=True)})
-    elif isinstance(deed, Waits):
+    elif isinstance(action, Waits):
         assert mode.stream is not None
         return replace(mode, stream=replace(mode.stream, sync_state="sync"))
-    elif isinstance(deed, MakeFolder):
+    elif isinstance(action, MakeFolder):
         stores = {name: replace(store, folder="there") for name, store in stores.items() if isinstance(store, Store)}
-    elif isinstance(deed, Install):
+    elif isinstance(action, Install):
         store = stores[step.node]
         assert isinstance(store, Store)
         stores[step.node] = replace(store, installed=True)
@@ -137,8 +137,8 @@ def done(mode: Mode, step: Change) -> Mode:
 
 def test_nothing_is_changed_where_the_mode_holds(nodes: Nodes) -> None:
     assert not plan(nodes, ASYNCHRONOUS, facts())
-    assert not plan(nodes, ASYNCHRONOUS, facts(standing=Standing(mode="asynchronous")))
-    agreed = is_synchronous(Standing(mode="synchronous"))
+    assert not plan(nodes, ASYNCHRONOUS, facts(state=State(mode="asynchronous")))
+    agreed = is_synchronous(State(mode="synchronous"))
     assert not plan(nodes, SYNCHRONOUS, agreed)
     assert not plan(nodes, SYNCHRONOUS, agreed, WAITED)
 
@@ -157,7 +157,7 @@ def test_synchronous_is_written_down_only_once_it_was_proven(nodes: Nodes) -> No
 
 @pytest.mark.parametrize("wished", [DEGRADED, ASYNCHRONOUS])
 def test_a_promise_is_taken_back_before_it_ends(nodes: Nodes, wished: Wish) -> None:
-    seen = down(is_synchronous(Standing(mode="synchronous", mode_since="then", mode_by="you")))
+    seen = down(is_synchronous(State(mode="synchronous", mode_since="then", mode_by="you")))
     found = plan(nodes, wished, seen)
     assert titles(found.changes) == [
         f"ALPHA: Write down that replication is {wished.mode}",
@@ -169,8 +169,8 @@ def test_a_promise_is_taken_back_before_it_ends(nodes: Nodes, wished: Wish) -> N
 
 def test_the_names_are_those_the_standby_gives_itself(nodes: Nodes) -> None:
     strange = facts(stream=replace(STREAM, application_name='of "mine"'))
-    deed = plan(nodes, SYNCHRONOUS, strange).changes[0].deed
-    assert deed == Set("synchronous_standby_names", 'FIRST 1 ("of ""mine""")')
+    action = plan(nodes, SYNCHRONOUS, strange).changes[0].action
+    assert action == Set("synchronous_standby_names", 'FIRST 1 ("of ""mine""")')
     assert (
         plan(nodes, SYNCHRONOUS, strange)
         .changes[0]
@@ -187,7 +187,7 @@ def test_what_a_commit_waits_for_is_settled_before_it_waits(nodes: Nodes) -> Non
         "ALPHA: Be sure that commits wait for BETA",
     ]
     limit = plan(nodes, SYNCHRONOUS, seen).changes[0]
-    assert limit.deed == Set("max_slot_wal_keep_size", "96MB")
+    assert limit.action == Set("max_slot_wal_keep_size", "96MB")
 
 
 def test_an_undo_puts_back_what_was_set_and_resets_what_was_not(nodes: Nodes) -> None:
@@ -211,7 +211,7 @@ def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site
     ]
     assert titles(found) == [f"{name}: {title}" for name in ("BETA", "ALPHA") for title in of_one]
     assert [step.interrupts for step in found[:6]] == [False] * 5 + [True]
-    command = found[2].deed
+    command = found[2].action
     assert isinstance(command, Set)
     folder = archiving.path(Path("archive"))
     assert command.value == f"/usr/bin/python3 -I aya_archive_wal.py --into {folder} %p %f"
@@ -221,10 +221,10 @@ def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site
 def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Site, wished: Wish) -> None:
     here = open_nodes(archiving)
     bare = {name: Store(name, "/usr/bin/python3", False, "there") for name in ("ALPHA", "BETA")}
-    standing = Standing(mode="synchronous", mode_since="then", mode_by="you")
+    standing = State(mode="synchronous", mode_since="then", mode_by="you")
     starts = facts(server("ALPHA", synchronous_commit="off"), stores=bare)
     if not wished.synchronous:
-        starts = facts(server("ALPHA", synchronous_standby_names=names("beta")), standing=standing, stores=bare)
+        starts = facts(server("ALPHA", synchronous_standby_names=names("beta")), state=standing, stores=bare)
     whole = plan(here, wished, starts).changes
     assert len(whole) >= 10
     state = starts
@@ -234,40 +234,40 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Sit
 
 
 def test_synchronous_is_refused_while_the_standby_is_away(lab_site: Site) -> None:
-    assert worst(gate(lab_site, SYNCHRONOUS, facts())) == "passed"
+    assert worst(preconditions(lab_site, SYNCHRONOUS, facts())) == "passed"
     for seen in (
         down(facts()),
         facts(stream=replace(STREAM, state="catchup")),
         facts(stream=replace(STREAM, reply_age_s=60.0)),
     ):
-        found = [check for check in gate(lab_site, SYNCHRONOUS, seen) if check.status == "failed"]
+        found = [check for check in preconditions(lab_site, SYNCHRONOUS, seen) if check.status == "failed"]
         assert [check.name for check in found] == ["BETA listens"]
         assert "Run restore" in found[0].hint
         assert "mode=degraded" in found[0].hint
-        assert worst(gate(lab_site, ASYNCHRONOUS, seen)) == "passed"
+        assert worst(preconditions(lab_site, ASYNCHRONOUS, seen)) == "passed"
 
 
 def test_not_waiting_is_refused_while_nobody_knows_whether_the_standby_was_promoted(lab_site: Site) -> None:
     away = replace(node("BETA", recovery=True), cluster=UNSEEN)
     seen = facts(beta=away, stream=None)
-    found = [check for check in gate(lab_site, ASYNCHRONOUS, seen) if check.status == "unknown"]
+    found = [check for check in preconditions(lab_site, ASYNCHRONOUS, seen) if check.status == "unknown"]
     assert [check.name for check in found] == ["no second primary"]
     assert "confirmed_by=NAME" in found[0].hint
-    assert worst(gate(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), seen)) == "passed"
+    assert worst(preconditions(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), seen)) == "passed"
     two = facts(beta=node("BETA", recovery=False))
-    assert worst(gate(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), two)) == "failed"
+    assert worst(preconditions(lab_site, replace(ASYNCHRONOUS, confirmed_by="me"), two)) == "failed"
 
 
 def test_a_fenced_primary_is_not_touched(lab_site: Site) -> None:
     fence = Fence("ALPHA", "then", "you", "stopped", "BETA was made the primary")
-    assert worst(gate(lab_site, ASYNCHRONOUS, facts(standing=Standing(fenced={"ALPHA": fence}, primary="ALPHA")))) == "failed"
+    assert worst(preconditions(lab_site, ASYNCHRONOUS, facts(state=State(fenced={"ALPHA": fence}, primary="ALPHA")))) == "failed"
 
 
 def test_degraded_needs_a_promise_that_it_suspends(lab_site: Site) -> None:
-    assert worst(gate(lab_site, DEGRADED, facts())) == "failed"
-    assert worst(gate(lab_site, DEGRADED, facts(standing=Standing(mode="synchronous")))) == "passed"
+    assert worst(preconditions(lab_site, DEGRADED, facts())) == "failed"
+    assert worst(preconditions(lab_site, DEGRADED, facts(state=State(mode="synchronous")))) == "passed"
     wishes = lab_site.replication.model_copy(update={"mode": "synchronous"})
-    assert worst(gate(lab_site.model_copy(update={"replication": wishes}), DEGRADED, facts())) == "passed"
+    assert worst(preconditions(lab_site.model_copy(update={"replication": wishes}), DEGRADED, facts())) == "passed"
 
 
 def test_what_was_asked_for(lab_site: Site) -> None:
@@ -277,10 +277,10 @@ def test_what_was_asked_for(lab_site: Site) -> None:
 
 
 def test_a_mode_is_reached_only_when_marked_commits_say_so_too(lab_site: Site) -> None:
-    good = is_synchronous(Standing(mode="synchronous"))
+    good = is_synchronous(State(mode="synchronous"))
     assert failing(lab_site, SYNCHRONOUS, good, WAITED) == []
     assert failing(lab_site, SYNCHRONOUS, good, NONE_WAITED) == ["marked commits"]
-    assert failing(lab_site, SYNCHRONOUS, is_synchronous(), WAITED) == ["the standing says so"]
+    assert failing(lab_site, SYNCHRONOUS, is_synchronous(), WAITED) == ["the state says so"]
     assert failing(lab_site, ASYNCHRONOUS, facts(), WAITED) == ["marked commits"]
     assert failing(lab_site, ASYNCHRONOUS, facts(), NONE_WAITED) == []
     unproven = [check for check in reached(lab_site, SYNCHRONOUS, good, UNSEEN) if check.status == "unknown"]
@@ -288,7 +288,7 @@ def test_a_mode_is_reached_only_when_marked_commits_say_so_too(lab_site: Site) -
 
 
 def test_roles_that_never_wait_and_waits_that_were_broken_off_warn(lab_site: Site) -> None:
-    good = is_synchronous(Standing(mode="synchronous"))
+    good = is_synchronous(State(mode="synchronous"))
     alpha = good.servers["ALPHA"]
     assert isinstance(alpha, Server)
     told = replace(alpha, exempt=("aya_user in every database: synchronous_commit=off",))
@@ -316,7 +316,7 @@ def test_the_status_page_tells_a_mode_that_is_not_what_it_should_be(
     lab_site: Site, names_set: str, sync: str, agreed: str | None, wished: str, status: str, told: str
 ) -> None:
     site = lab_site.model_copy(update={"replication": lab_site.replication.model_copy(update={"mode": wished})})
-    standing = Standing(mode=agreed, mode_since="then", mode_by="you")  # type: ignore[arg-type]
+    standing = State(mode=agreed, mode_since="then", mode_by="you")  # type: ignore[arg-type]
     sends = sender(replace(STREAM, sync_state=sync), names_set, waiting=3)
     both = {"ALPHA": node("ALPHA", recovery=False, sender=sends), "BETA": node("BETA", recovery=True)}
     check = next(one for one in glance.judge(site, Overview(NOW, both, standing)) if one.name == "replication mode")

@@ -56,7 +56,7 @@ def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     seen = facts.look(nodes)
     assert seen.node.name == "BETA"
     assert seen.streams
-    assert worst(checks.gate(bare, seen)) == "passed"
+    assert worst(checks.preconditions(bare, seen)) == "passed"
     assert not rejoin.plan(nodes, seen)
     assert not rejoin.plan(nodes, seen, remove_old=True)
 
@@ -72,7 +72,7 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
     assert statuses(restored)["ALPHA has not diverged"] == "failed"
     seen = facts.look(nodes)
     assert not seen.streams
-    assert worst(checks.gate(bare, seen)) == "passed"
+    assert worst(checks.preconditions(bare, seen)) == "passed"
     back = bring_back(bare)
     assert rows(back) == [f"on the old timeline {n}" for n in (1, 2, 3)]
     assert contents(nodes["ALPHA"], "on the old timeline") == []
@@ -141,7 +141,7 @@ def test_killed_after_any_change_the_next_plan_is_the_rest(bare: Site, method: s
     assert len(expected) >= 4
     while plan:
         assert [kind(step) for step in plan.changes] == expected
-        plan.changes[0].deed.perform(nodes[plan.changes[0].node])
+        plan.changes[0].action.run(nodes[plan.changes[0].node])
         if expected.pop(0) == "Start":
             break
         plan = rejoin.plan(nodes, facts.look(nodes), method)
@@ -167,7 +167,7 @@ def test_killed_within_a_change_the_next_run_finishes(bare: Site, where: str, me
         assert listening(old) == []
     assert seen.half_rewound is (method == "rewind")
     assert choose(seen).method == then
-    assert worst(checks.gate(bare, seen)) == "passed"
+    assert worst(checks.preconditions(bare, seen)) == "passed"
     back = bring_back(bare)
     assert rows(back) == ["h", "i"]
     assert contents(old, "") == contents(new, "")
@@ -179,10 +179,10 @@ def test_killed_between_the_two_renames_the_clone_is_put_in_place(bare: Site) ->
     for step in rejoin.plan(nodes, facts.look(nodes)).changes:
         if kind(step) == "Put":
             break
-        step.deed.perform(nodes[step.node])
+        step.action.run(nodes[step.node])
     old.data_directory.rename(old.data_directory.with_name("data.before-20260101T000000Z"))
     seen = facts.look(nodes)
-    assert worst(checks.gate(bare, seen)) == "passed"
+    assert worst(checks.preconditions(bare, seen)) == "passed"
     assert [kind(step) for step in rejoin.plan(nodes, seen).changes] == ["Put", "Lift", "Start"]
     bring_back(bare)
     assert contents(old, "") == contents(new, "")
@@ -197,7 +197,7 @@ def test_a_frozen_primary_that_took_writes_when_it_thawed_is_killed_and_every_ro
     promote(bare, old, new)
     thaw(pid(old))
     write(old, ["frozen 2", "frozen 3"])
-    assert worst(checks.gate(bare, facts.look(open_nodes(bare)))) == "passed"  # fenced, so it may be stopped
+    assert worst(checks.preconditions(bare, facts.look(open_nodes(bare)))) == "passed"  # fenced, so it may be stopped
     freeze(old)
     nodes = open_nodes(bare)
     seen = facts.look(nodes)
@@ -216,7 +216,7 @@ def test_wal_that_the_old_primary_has_lost_itself_is_said_and_not_taken_for_noth
         (old.data_directory / "pg_wal" / segment).unlink()
     seen = facts.look(nodes)
     assert "is not there" in past(seen).gone
-    assert {c.status for c in checks.gate(bare, seen) if "never received" in c.name} == {"warning"}
+    assert {c.status for c in checks.preconditions(bare, seen) if "never received" in c.name} == {"warning"}
     assert "rewind can work" in refusals(bare, old.name, "rewind")
     back = bring_back(bare)
     assert "is not there" in report(back)[1].untold
@@ -236,8 +236,8 @@ def test_a_new_slot_holds_no_more_wal_than_it_must(bare: Site) -> None:
     with primary.session(database="postgres", write=True) as connection:
         before = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000), true)")
-        CreateSlot("another").perform(primary)
-        CreateSlot("another").perform(primary)
+        CreateSlot("another").run(primary)
+        CreateSlot("another").run(primary)
         query = "SELECT restart_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = 'another'"
         assert connection.execute(query, before).fetchone() == (True,)
         connection.execute("SELECT pg_drop_replication_slot('another')")
@@ -404,7 +404,7 @@ def fork(seen: Rejoin) -> server.Switch:
 
 
 def refusals(site: Site, node: str, method: str = "auto") -> set[str]:
-    gate = checks.gate(site, facts.look(open_nodes(site), node), method)
+    gate = checks.preconditions(site, facts.look(open_nodes(site), node), method)
     found = [check for check in gate if check.status in ("failed", "unknown")]
     assert all(check.hint for check in found), found
     return {check.name for check in found}

@@ -11,12 +11,12 @@ from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Files, Switch
-from aya_lib.cluster.state import Fence, Standing
+from aya_lib.cluster.state import Fence, State
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
-from aya_lib.operations.rejoin.judge import gate
+from aya_lib.operations.rejoin.judge import preconditions
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.plan import plan, rest
@@ -30,7 +30,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
 FORK = Switch(1, "0/3000000")
 SLOT = Slot("beta_slot", "physical", False, None, "reserved", 10**8, "0/1", 0)
-FENCED = Standing("BETA", {"ALPHA": Fence("ALPHA", "today", "me", "none", "BETA was made the primary")})
+FENCED = State("BETA", {"ALPHA": Fence("ALPHA", "today", "me", "none", "BETA was made the primary")})
 FILES = Files("ALPHA", False, "7", 1, "in production", "0/3000100", "{}")
 ALPHA = NodeSeen("ALPHA", STOPPED, None, FILES, Down("ALPHA", "connection refused"), None, None, None)
 LEADER = Cluster("BETA", "7", False, "18.1", NOW, 2, "0/4000000", "0.8.5", None, (FORK,))
@@ -48,11 +48,11 @@ SAVED = Report("ALPHA", "BETA", "t", "7", 1, "0/3000000", "0/3000400", "0/300010
 def rejoin(
     alpha: NodeSeen = ALPHA,
     beta: NodeSeen = BETA,
-    standing: Standing = FENCED,
+    state: State = FENCED,
     details: Details | None = DETAILS,
     **other: object,
 ) -> Rejoin:
-    glance = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, standing)
+    glance = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, state)
     seen = Rejoin(glance, alpha, beta, "beta_slot", BESIDE, None, None, None, (), details)
     return replace(seen, **other)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ def titles(site: Site, seen: Rejoin, method: str = "auto", *, remove_old: bool =
 
 
 def refused(site: Site, seen: Rejoin, method: str = "auto") -> list[str]:
-    found = [check for check in gate(site, seen, method) if check.status in ("failed", "unknown") and check.required]
+    found = [check for check in preconditions(site, seen, method) if check.status in ("failed", "unknown") and check.required]
     assert all(check.hint for check in found), found
     return [check.name for check in found]
 
@@ -82,7 +82,7 @@ def test_what_was_left_behind_is_saved_cloned_swapped_and_started(lab_site: Site
         (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL)), ["Put", "Lift", "Start"]),
         (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL, data=False)), ["Put", "Lift", "Start"]),
         (rejoin(beside=replace(BESIDE, journal=JOURNAL), alpha=replace(ALPHA, files=CLEAN)), ["Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, journal=JOURNAL), standing=Standing("BETA")), ["Take", "Start"]),
+        (rejoin(beside=replace(BESIDE, journal=JOURNAL), state=State("BETA")), ["Take", "Start"]),
         (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, timeline=1))), ["Save", "Clone", "Put", "Lift", "Start"]),
         (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, node="BETA"))), ["Save", "Clone", "Put", "Lift", "Start"]),
         (
@@ -111,7 +111,7 @@ def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site:
     standby = replace(
         ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
     )
-    same = rejoin(standby, standing=Standing("BETA"), details=None, compared=Compared(one, two, 1), beside=kept)
+    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two, 1), beside=kept)
     assert titles(lab_site, same) == ["Write", "Take"]
     assert titles(lab_site, same, remove_old=True) == ["Write", "Take", "Delete"]
     other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
@@ -128,12 +128,12 @@ def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site:
 def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped(lab_site: Site) -> None:
     frozen = replace(ALPHA, process=ServiceState("frozen", 9, NOW), cluster=Unseen("ALPHA", "SQL", "no answer"))
     assert titles(lab_site, rejoin(frozen))[0] == "Kill"
-    assert refused(lab_site, rejoin(frozen, standing=Standing("BETA"))) == []
+    assert refused(lab_site, rejoin(frozen, state=State("BETA"))) == []
     running = replace(ALPHA, process=UP, cluster=replace(LEADER, node="ALPHA", timeline=1, history=()))
     assert titles(lab_site, rejoin(running, autostart=True))[:2] == ["Keep", "Stop"]
     assert refused(lab_site, rejoin(running)) == []
     unmarked = replace(running, files=replace(FILES, fenced=None))
-    assert refused(lab_site, rejoin(unmarked, standing=Standing("BETA"))) == ["ALPHA is not a second primary"]
+    assert refused(lab_site, rejoin(unmarked, state=State("BETA"))) == ["ALPHA is not a second primary"]
 
 
 def test_it_starts_by_itself_again_where_the_primary_does(lab_site: Site) -> None:
@@ -152,7 +152,7 @@ def test_a_lost_slot_is_made_anew_and_a_missing_one_is_made(lab_site: Site) -> N
 
 
 def test_a_copy_that_does_not_come_to_stream_can_be_made_anew(lab_site: Site) -> None:
-    done = rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind")), standing=Standing("BETA"))
+    done = rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind")), state=State("BETA"))
     assert titles(lab_site, done) == ["Take", "Start"]
     assert titles(lab_site, done, "clone") == ["Save", "Clone", "Put", "Start"]
     lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
@@ -161,7 +161,7 @@ def test_a_copy_that_does_not_come_to_stream_can_be_made_anew(lab_site: Site) ->
 
 def test_a_standby_that_is_only_down_is_only_started(lab_site: Site) -> None:
     files = replace(FILES, standby_signal=True, timeline=2, fenced=None)
-    down = rejoin(replace(ALPHA, files=files), standing=Standing("BETA"), details=replace(DETAILS, fork=None, past=None))
+    down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=replace(DETAILS, fork=None, past=None))
     assert titles(lab_site, down) == ["Start"]
 
 
@@ -210,9 +210,9 @@ def test_where_nothing_has_to_be_rewound_pg_rewind_only_sees_it() -> None:
 def test_an_archive_is_used_by_pg_rewind(lab_site: Site) -> None:
     nodes = open_nodes(lab_site)
     steps = plan(nodes, rejoin(details=replace(DETAILS, archive=True)), "rewind").changes
-    assert any(isinstance(step.deed, Rewind) and "--restore-target-wal" in step.command for step in steps)
+    assert any(isinstance(step.action, Rewind) and "--restore-target-wal" in step.command for step in steps)
     assert not any("--restore-target-wal" in step.command for step in plan(nodes, rejoin(), "rewind").changes)
-    assert any(isinstance(step.deed, Clone) and "passfile=" in step.command for step in plan(nodes, rejoin()).changes)
+    assert any(isinstance(step.action, Clone) and "passfile=" in step.command for step in plan(nodes, rejoin()).changes)
 
 
 def test_own_settings_stay_and_those_of_another_role_go() -> None:

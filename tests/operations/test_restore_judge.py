@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from aya_lib.check import Check, Status, judge, worst
+from aya_lib.check import Check, Status, evaluate, worst
 from aya_lib.cluster.judge import server as cluster
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
@@ -18,7 +18,7 @@ from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Planned, Starting, Unseen
-from aya_lib.operations.restore.judge import gate
+from aya_lib.operations.restore.judge import preconditions
 from aya_lib.operations.restore.plan import plan
 from aya_lib.plan.change import Change, Service, Sql
 from aya_lib.site import Site
@@ -65,7 +65,7 @@ def overview(alpha: NodeSeen = ALPHA, beta: NodeSeen = BETA) -> Overview:
 
 
 def failing(site: Site, seen: Overview) -> list[str]:
-    return [check.name for check in gate(site, seen) if check.status in ("failed", "unknown")]
+    return [check.name for check in preconditions(site, seen) if check.status in ("failed", "unknown")]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def titles(changes: tuple[Change, ...]) -> list[str]:
 def done(seen: Overview, step: Change) -> Overview:
     """What would be seen after a change."""
     nodes = dict(seen.nodes)
-    if step.deed == Service("start", "postgresql"):
+    if step.action == Service("start", "postgresql"):
         nodes[step.node] = {"ALPHA": replace(ALPHA, embedding=nodes["ALPHA"].embedding), "BETA": BETA}[step.node]
-    elif isinstance(step.deed, Service):
+    elif isinstance(step.action, Service):
         nodes["ALPHA"] = replace(nodes["ALPHA"], embedding=ALPHA.embedding)
-    elif isinstance(step.deed, Sql) and "resume" in step.deed.statement:
+    elif isinstance(step.action, Sql) and "resume" in step.action.statement:
         nodes["BETA"] = replace(nodes["BETA"], receiver=receiver())
     else:
         nodes["ALPHA"] = replace(nodes["ALPHA"], sender=ALPHA.sender)
@@ -177,7 +177,7 @@ def test_what_could_not_be_seen_yields_no_change(lab_site: Site) -> None:
     [(UNSEEN, "unknown"), (Down("BETA", "x"), "failed"), (Starting("BETA", "x"), "failed"), (Planned("x"), "planned")],
 )
 def test_a_fact_that_is_not_there_never_passes(fact: Unseen | Down | Starting | Planned, status: Status) -> None:
-    check = judge("a", "b", fact, lambda _: pytest.fail("must not be judged"))
+    check = evaluate("a", "b", fact, lambda _: pytest.fail("must not be judged"))
     assert check.status == status
     assert (check.unseen is fact) == (status == "unknown")
 

@@ -47,7 +47,7 @@ def site(pair: Site) -> Site:
     nodes = open_nodes(found)
     plan = changes.plan(nodes, checks.wish(found), facts.look(nodes))
     apply(replace(plan, changes=plan.changes[:5]), nodes, lambda *_: None)
-    rest = [change.title for change in plan.changes[5:] if not isinstance(change.deed, MakeFolder)]
+    rest = [change.title for change in plan.changes[5:] if not isinstance(change.action, MakeFolder)]
     assert passed(step("replication_mode", site=pair.name)).done == rest
     return found
 
@@ -229,7 +229,7 @@ def test_without_one_of_the_files_or_with_one_cut_short_it_is_refused_and_nothin
 
 def test_a_standby_that_does_not_read_the_archive_is_told_how_and_mended_then(site: Site) -> None:
     beta = open_nodes(site)["BETA"]
-    Setting("restore_command", None).perform(beta)
+    Setting("restore_command", None).run(beta)
     with lost(site):
         refused = restored(site)
         assert refused.done == ["Start PostgreSQL (stopped)"]
@@ -250,7 +250,7 @@ def test_killed_between_drop_and_create_the_next_run_finishes(site: Site) -> Non
 
 
 def test_a_slot_without_a_limit_warns_and_the_runbook_sets_one(site: Site) -> None:
-    Setting("max_slot_wal_keep_size", "-1").perform(open_nodes(site)["ALPHA"])
+    Setting("max_slot_wal_keep_size", "-1").run(open_nodes(site)["ALPHA"])
     assert judged(site, "max_slot_wal_keep_size").status == "warning"
     assert passed(step("replication_mode", site=site.name)).done == ["Limit the WAL that a slot may hold"]
     assert judged(site, "max_slot_wal_keep_size").status == "passed"

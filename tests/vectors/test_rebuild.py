@@ -228,7 +228,7 @@ def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(
     left = kill(process, alpha)
     assert {one.name for one in left.indexes} == {"idx_chunks_embedding", "idx_chunks_embedding_old"}
     steps = plan(alpha, left, wish, 2, proof=PROOF)
-    titles = [step.title for step in steps.changes if not isinstance(step.deed, swap.Standing)]
+    titles = [step.title for step in steps.changes if not isinstance(step.action, swap.Standing)]
     assert titles == [
         "Prove that its recall is at least 0.9",
         "Drop the old index, idx_chunks_embedding_old",

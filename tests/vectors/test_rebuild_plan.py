@@ -11,7 +11,7 @@ import pytest
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.unseen import Unseen
-from aya_lib.plan.change import Change, Deed, Plan, Sql
+from aya_lib.plan.change import Action, Change, Plan, Sql
 from aya_lib.site import Site
 from aya_lib.vectors.index import EXACT, Index, hnsw, ivfflat
 from aya_lib.vectors.online.live import Build, Idle, Live, LiveIndex
@@ -72,11 +72,11 @@ def node(lab_site: Site) -> Node:
     return open_nodes(lab_site)["ALPHA"]
 
 
-def after(state: Live, deed: Deed | None) -> Live:
-    """What a look would see when the deed is done."""
+def after(state: Live, action: Action | None) -> Live:
+    """What a look would see when the action is done."""
     stored = dict(state.stored or {})
     here = {one.name: one for one in state.indexes}
-    match deed:
+    match action:
         case Settle(settings):
             state, stored = after_settings(state, settings)
         case Alter(_, name, wish):
@@ -114,7 +114,7 @@ def after_settings(state: Live, settings: Settings) -> tuple[Live, dict[str, Any
 
 def walk(state: Live, steps: Sequence[Change]) -> Live:
     for step in steps:
-        state = after(state, step.deed)
+        state = after(state, step.action)
     return state
 
 
@@ -125,7 +125,7 @@ def unwound(state: Live, steps: Sequence[Change]) -> Live:
 
 
 def real(changes: Plan) -> list[Change]:
-    return [step for step in changes.changes if not isinstance(step.deed, Standing)]
+    return [step for step in changes.changes if not isinstance(step.action, Standing)]
 
 
 def seen(state: Live) -> tuple[object, ...]:
@@ -144,9 +144,9 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, st
     assert whole
     for done in range(len(whole) + 1):
         state = walk(start, whole.changes[:done])
-        rest = [step.deed for step in real(plan(node, state, wish, value, proof=PROOF))]
-        want = [step.deed for step in whole.changes[done:]]
-        if want and not any(isinstance(deed, Prove) for deed in want):
+        rest = [step.action for step in real(plan(node, state, wish, value, proof=PROOF))]
+        want = [step.action for step in whole.changes[done:]]
+        if want and not any(isinstance(action, Prove) for action in want):
             assert isinstance(rest.pop(0), Prove)  # proven once more: whether it was is not noted
         assert rest == want, f"after {done} of {len(whole)}"
     assert state.current
@@ -162,11 +162,11 @@ def test_a_failing_proof_brings_everything_back_also_when_an_earlier_run_had_beg
     node: Node, start: Live, wish: Index, value: int
 ) -> None:
     whole = plan(node, start, wish, value, proof=PROOF)
-    proof = next(number for number, step in enumerate(whole.changes) if isinstance(step.deed, Prove))
+    proof = next(number for number, step in enumerate(whole.changes) if isinstance(step.action, Prove))
     for done in range(proof + 1):
         state = walk(start, whole.changes[:done])
         second = plan(node, state, wish, value, proof=PROOF)
-        until = next(number for number, step in enumerate(second.changes) if isinstance(step.deed, Prove))
+        until = next(number for number, step in enumerate(second.changes) if isinstance(step.action, Prove))
         back = unwound(walk(state, second.changes[:until]), second.changes[:until])
         assert seen(back) == seen(start), f"after {done} of {len(whole)}"
 
@@ -204,7 +204,7 @@ def test_searches_have_enough_probes_for_the_index_they_use_at_every_step_there_
     steps = plan(node, start, wish, value, proof=PROOF).changes
     for done in range(len(steps) + 1):
         assert enough(walk(start, steps[:done]), need), f"after {done} of {len(steps)}"
-    proof = next(number for number, step in enumerate(steps) if isinstance(step.deed, Prove))
+    proof = next(number for number, step in enumerate(steps) if isinstance(step.action, Prove))
     for undone in range(proof + 1):
         state = unwound(walk(start, steps[:proof]), steps[proof - undone : proof])
         assert enough(state, need), f"{undone} of {proof} undone"
@@ -216,35 +216,37 @@ def test_options_that_were_only_declared_are_not_believed(node: Node, other: Ind
     half = walk(CHOSEN, plan(node, CHOSEN, ivfflat(400), 20).changes[:2])
     assert half.current
     assert (half.current.index(), half.current.definition) == (ivfflat(400), str(ivfflat(100)))
-    assert not any(isinstance(step.deed, Reindex) for step in plan(node, half, ivfflat(100), 7).changes)
+    assert not any(isinstance(step.action, Reindex) for step in plan(node, half, ivfflat(100), 7).changes)
     steps = plan(node, half, other, knob, proof=PROOF).changes
-    until = next(number for number, step in enumerate(steps) if isinstance(step.deed, Prove))
+    until = next(number for number, step in enumerate(steps) if isinstance(step.action, Prove))
     assert seen(unwound(walk(half, steps[:until]), steps[:until])) == seen(CHOSEN)
 
 
 def test_what_holds_already_yields_no_change_and_a_stale_index_is_built_anew_on_request(node: Node) -> None:
     assert not plan(node, CHOSEN, ivfflat(100), 7)
     (only,) = plan(node, CHOSEN, ivfflat(100), 8).changes
-    assert isinstance(only.deed, Settle)
+    assert isinstance(only.action, Settle)
     stale = plan(node, CHOSEN, ivfflat(100), 7, again=True, proof=PROOF)
-    assert [type(step.deed) for step in stale.changes] == [Settle, Reindex, Prove, Finish]
+    assert [type(step.action) for step in stale.changes] == [Settle, Reindex, Prove, Finish]
     half = walk(CHOSEN, stale.changes[:1])
-    assert [type(step.deed) for step in real(plan(node, half, ivfflat(100), 7, proof=PROOF))] == [Reindex, Prove, Finish]
+    assert [type(step.action) for step in real(plan(node, half, ivfflat(100), 7, proof=PROOF))] == [Reindex, Prove, Finish]
 
 
 def test_the_new_index_is_never_valid_before_searchers_have_settings_good_for_both(node: Node) -> None:
     """More lists need more probes before the swap, fewer lists fewer probes only after it."""
     for wish, value, interim, final in ((ivfflat(400), 20, 20, None), (ivfflat(50), 3, None, 3)):
         steps = plan(node, CHOSEN, wish, value).changes
-        build = next(step.deed for step in steps if isinstance(step.deed, Reindex))
+        build = next(step.action for step in steps if isinstance(step.action, Reindex))
         assert (build.interim.put["probes"] if build.interim else None) == interim
-        later = [step.deed.settings.put["probes"] for step in steps[steps.index(steps[2]) + 1 :] if isinstance(step.deed, Settle)]
+        later = [
+            step.action.settings.put["probes"] for step in steps[steps.index(steps[2]) + 1 :] if isinstance(step.action, Settle)
+        ]
         assert later == ([final] if final else [])
 
 
 def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) -> None:
     steps = plan(node, BY_ROLE, ivfflat(400), 20).changes
-    (build,) = [step.deed for step in steps if isinstance(step.deed, Reindex)]
+    (build,) = [step.action for step in steps if isinstance(step.action, Reindex)]
     assert build.interim
     assert [role.value for role in build.interim.roles] == [20, 90]
     end = walk(BY_ROLE, steps)
@@ -258,14 +260,14 @@ def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) 
 
 def test_the_build_asks_for_approval_and_only_dropping_the_old_index_has_no_way_back(node: Node) -> None:
     steps = plan(node, CHOSEN, hnsw(), 90, proof=PROOF).changes
-    assert [type(step.deed) for step in steps if step.interrupts] == [Create]
-    assert [type(step.deed) for step in steps if step.undo is None] == [Drop, Finish]
+    assert [type(step.action) for step in steps if step.interrupts] == [Create]
+    assert [type(step.action) for step in steps if step.undo is None] == [Drop, Finish]
 
 
 def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: Node) -> None:
     broken = index(ivfflat(100), f"{NAME}_ccnew", valid=False)
     first = plan(node, live(index(ivfflat(100)), broken), ivfflat(200), 9).changes[0]
-    assert (first.deed, first.undo) == (Drop(first.deed.place, broken.name), None)  # type: ignore[attr-defined]
+    assert (first.action, first.undo) == (Drop(first.action.place, broken.name), None)  # type: ignore[attr-defined]
     (check,) = [one for one in checks(live(index(hnsw()), index(hnsw(), f"{NAME}_old")), ivfflat(9), 3) if "names" in one.name]
     assert (check.status, check.observed) == ("failed", f"{NAME}_old")
 
@@ -313,7 +315,7 @@ def test_what_stands_against_a_rebuild_is_said_before_it(
 def test_a_build_is_given_what_it_needs_and_never_above_half_of_what_is_there(node: Node) -> None:
     def memory(state: Live, wish: Index) -> int:
         return next(
-            step.deed.room.memory for step in plan(node, state, wish, 5).changes if isinstance(step.deed, Create | Reindex)
+            step.action.room.memory for step in plan(node, state, wish, 5).changes if isinstance(step.action, Create | Reindex)
         )
 
     assert memory(OLD, ivfflat(50)) == 64 << 20

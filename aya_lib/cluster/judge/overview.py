@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aya_lib.check import Check, Judged, optional
-from aya_lib.check import judge as judge_fact
+from aya_lib.check import evaluate as judge_fact
 from aya_lib.cluster.judge import replication, server, services
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Receiver, Sender
@@ -53,7 +53,7 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
 
 def mode(site: Site, seen: Overview) -> Check:
     """Commits wait for the standby, or not, as the site wishes and as was last agreed. Degraded warns until it is undone."""
-    wished, known = site.replication.mode, seen.standing
+    wished, known = site.replication.mode, seen.state
     undo = "undo it as soon as the standby is back: run replication_mode"
 
     def of(sender: Sender) -> Judged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, Status, holds, judge
+from aya_lib.check import Check, Judged, Status, evaluate, passed_if
 from aya_lib.cluster.judge.archive import Bridge
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
@@ -18,9 +18,9 @@ def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
     def of(seen: Sender) -> Judged:
         states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in seen.streams) or "none"
         hint = f"Look at {standby}'s log for what its walreceiver says; restore brings a stopped standby back"
-        return holds([s.state for s in seen.streams] == ["streaming"], f"{len(seen.streams)}: {states}", hint)
+        return passed_if([s.state for s in seen.streams] == ["streaming"], f"{len(seen.streams)}: {states}", hint)
 
-    return judge("one stream to the standby", "1, state streaming", sender, of)
+    return evaluate("one stream to the standby", "1, state streaming", sender, of)
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:
@@ -30,12 +30,12 @@ def slot(site: Site, sender: Sender | Missing) -> Check:
     def of(seen: Sender) -> Judged:
         found = seen.slot(name)
         if found is None:
-            return holds(False, "no such slot", f"Run restore: it creates {name} on {seen.node}")
+            return passed_if(False, "no such slot", f"Run restore: it creates {name} on {seen.node}")
         told = f"active, PID {found.active_pid}" if found.active else "not active"
         near = found.safe_wal_size is not None and found.safe_wal_size < warn * MB
         return Judged(_slot_status(found, near), f"{told}, WAL {found.wal_status}{_room(found)}", _slot_hint(found, near))
 
-    return judge(f"slot {name}", f"active, with a PID, WAL kept, {warn:,} MiB or more until it is lost", sender, of)
+    return evaluate(f"slot {name}", f"active, with a PID, WAL kept, {warn:,} MiB or more until it is lost", sender, of)
 
 
 def slot_limit(site: Site, sender: Sender | Missing) -> Check:
@@ -50,7 +50,7 @@ def slot_limit(site: Site, sender: Sender | Missing) -> Check:
         told = "-1: a standby that stays away fills the disk" if keep < 0 else f"{keep:,} MB"
         return Judged("passed" if keep == wished else "warning", told, hint)
 
-    return judge("max_slot_wal_keep_size", f"{wished:,} MB", sender, of)
+    return evaluate("max_slot_wal_keep_size", f"{wished:,} MB", sender, of)
 
 
 def slot_not_lost(site: Site, sender: Sender | Missing, standby: str, found_bridge: Bridge | Missing | None = None) -> Check:
@@ -69,7 +69,7 @@ def slot_not_lost(site: Site, sender: Sender | Missing, standby: str, found_brid
         anew = f"Make it anew: run rejoin, or pg_basebackup from {seen.node} with slot {name} (on the lab: aya lab reset)"
         return _lost(found_bridge, standby, f"{standby} cannot catch up any more. {anew}")
 
-    return judge(f"slot {name} still holds the WAL", "wal_status is not lost, or the archive has what is missing", sender, of)
+    return evaluate(f"slot {name} still holds the WAL", "wal_status is not lost, or the archive has what is missing", sender, of)
 
 
 def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) -> list[Check]:
@@ -90,8 +90,8 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
         return _age(seen.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
 
     return [
-        judge("last reply from the standby", f"under {limit:g} s ago", sender, reply),
-        judge("last message from the primary", f"under {allowed:g} s ago", receiver, receipt),
+        evaluate("last reply from the standby", f"under {limit:g} s ago", sender, reply),
+        evaluate("last message from the primary", f"under {allowed:g} s ago", receiver, receipt),
     ]
 
 
@@ -107,16 +107,16 @@ def lag(site: Site, sender: Sender | Missing) -> Check:
             return Judged("failed", "no stream", "Run restore")
         return _lag_of(seen.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
 
-    return judge("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, of)
+    return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, of)
 
 
 def replaying(receiver: Receiver | Missing) -> Check:
     """Replay on the standby is not paused."""
 
     def of(seen: Receiver) -> Judged:
-        return holds(seen.replay_state == "not paused", seen.replay_state, "Run restore: it resumes the replay")
+        return passed_if(seen.replay_state == "not paused", seen.replay_state, "Run restore: it resumes the replay")
 
-    return judge("replay on the standby", "not paused", receiver, of)
+    return evaluate("replay on the standby", "not paused", receiver, of)
 
 
 def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -> Check:
@@ -126,10 +126,10 @@ def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -
         where = f"{seen.sender_host}:{seen.sender_port} over {seen.slot_name or 'no slot'}"
         hint = f"Set primary_slot_name = '{site.replication.slot}' and primary_conninfo on {seen.node}"
         if seen.status is None:
-            return holds(False, "no walreceiver", hint if not seen.has_conninfo else f"Read {seen.node}'s log")
-        return holds(seen.slot_name == site.replication.slot, where, hint)
+            return passed_if(False, "no walreceiver", hint if not seen.has_conninfo else f"Read {seen.node}'s log")
+        return passed_if(seen.slot_name == site.replication.slot, where, hint)
 
-    return judge(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, of)
+    return evaluate(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, of)
 
 
 def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -> Judged:
@@ -141,13 +141,13 @@ def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -
     seconds = stream.replay_lag_s or 0.0
     told = f"{stream.bytes_behind:,} bytes, {seconds:.3f} s" if heard else f"{stream.bytes_behind:,} bytes, seconds not known"
     hint = "Is replay paused, is the standby busy with a long query, is the link slow? High lag loses that much in a failover"
-    return holds(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
+    return passed_if(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
 
 
 def _age(age_s: float | None, limit_s: float, hint: str) -> Judged:
     if age_s is None:
         return Judged("failed", "never", "Run restore")
-    return holds(age_s < limit_s, f"{age_s:.1f} s ago", hint)
+    return passed_if(age_s < limit_s, f"{age_s:.1f} s ago", hint)
 
 
 def _lost(bridge: Bridge | Missing | None, standby: str, anew: str) -> Judged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.server import Cluster, Files
@@ -18,9 +18,9 @@ def alive(node: NodeSeen) -> Check:
 
     def of(state: ServiceState) -> Judged:
         said = f"{state.status}, PID {state.pid}" if state.pid else state.status
-        return holds(state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state))
+        return passed_if(state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state))
 
-    return judge(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, of)
+    return evaluate(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, of)
 
 
 def primary(node: NodeSeen) -> Check:
@@ -28,9 +28,9 @@ def primary(node: NodeSeen) -> Check:
 
     def of(cluster: Cluster) -> Judged:
         hint = f"{node.name} is in recovery: find out which node was promoted before anything is started or stopped"
-        return holds(not cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
+        return passed_if(not cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
 
-    return judge(f"{node.name} is the primary", "accepts writes", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} is the primary", "accepts writes", node.cluster, of, hint=server_hint(node))
 
 
 def standby(node: NodeSeen) -> Check:
@@ -38,14 +38,14 @@ def standby(node: NodeSeen) -> Check:
 
     def of(cluster: Cluster) -> Judged:
         hint = f"{node.name} accepts writes. Stop the clients, then decide which of the two nodes to keep"
-        return holds(cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
+        return passed_if(cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
 
-    return judge(f"{node.name} is a standby", "in recovery and read-only", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} is a standby", "in recovery and read-only", node.cluster, of, hint=server_hint(node))
 
 
 def answers(node: NodeSeen) -> Check:
     """The server answers SQL, whatever its role."""
-    return judge(
+    return evaluate(
         f"{node.name} answers SQL",
         "takes sessions",
         node.cluster,
@@ -61,9 +61,9 @@ def vector_column(site: Site, node: NodeSeen) -> Check:
     def of(cluster: Cluster) -> Judged:
         found = cluster.vector_dimension
         hint = "Site and database speak of different models: correct embedding in site.yaml, or embed the chunks anew"
-        return holds(found == wished, "no such column" if found is None else f"{found} dimensions", hint)
+        return passed_if(found == wished, "no such column" if found is None else f"{found} dimensions", hint)
 
-    return judge(f"{node.name} chunks.embedding", f"{wished} dimensions", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} chunks.embedding", f"{wished} dimensions", node.cluster, of, hint=server_hint(node))
 
 
 def one_primary(nodes: Sequence[NodeSeen]) -> Check:
@@ -92,11 +92,11 @@ def same_system(a: NodeSeen, b: NodeSeen) -> Check:
     name, expected = f"{a.name} and {b.name} are one system", "the same system identifier"
     for node in (a, b):
         if identity(node) is None:
-            return judge(
+            return evaluate(
                 name,
                 expected,
                 node.files if not isinstance(node.files, Files) else node.cluster,
-                lambda _: holds(False, ""),
+                lambda _: passed_if(False, ""),
             )
     one, two = identity(a), identity(b)
     hint = f"{b.name} holds another cluster's data: make it anew with pg_basebackup from {a.name}"
@@ -112,7 +112,7 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
     place = position(follower)
     if place is None or not isinstance(leader.cluster, Cluster):
         missing = leader.cluster if not isinstance(leader.cluster, Cluster) else follower.files
-        return judge(name, expected, missing, lambda _: holds(False, ""))
+        return evaluate(name, expected, missing, lambda _: passed_if(False, ""))
     timeline, lsn = place
     hint = (
         f"Do not start {follower.name} as it is. Keep its data directory, and make it anew from {leader.name}: "
@@ -130,7 +130,7 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
 def not_passed_over(site: Site, overview: Overview) -> Check:
     """The node that accepts writes, if any does, is the one that should: as the site wishes, or as a failover left it."""
     writable = [node.name for node in overview.writable() if node.name in site.pair]
-    known = overview.standing.primary or site.primary
+    known = overview.state.primary or site.primary
     name, expected = f"{known} was not passed over", f"{known} is the primary, or nobody is"
     hint = (
         f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "
@@ -150,10 +150,10 @@ def as_configured(site: Site, overview: Overview) -> Check:
 
 
 def not_fenced(node: NodeSeen, overview: Overview) -> Check:
-    """No failover has fenced the node: neither the site's standing nor a mark in its data directory says so."""
+    """No failover has fenced the node: neither the site's state nor a mark in its data directory says so."""
     name, expected = f"{node.name} is not fenced", "no failover left it behind"
     hint = f"It must not be started as a primary again: run rejoin, which makes {node.name} a standby and lifts the fence"
-    if overview.standing.under_way:
+    if overview.state.under_way:
         hint = "A failover is under way: run it again with the same parameters, or take_back=true while nobody was promoted"
     told = overview.fenced(node.name)
     return Check(name, "failed" if told else "passed", expected, told or "no fence", hint if told else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster.services import Embedding, Health, Vector
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Missing
@@ -14,9 +14,9 @@ def process(service: Embedding) -> Check:
 
     def of(state: ServiceState) -> Judged:
         said = f"{state.status}, PID {state.pid}" if state.pid else state.status
-        return holds(state.status == "running", f"{said}: {state.detail}" if state.detail else said, "Run restore")
+        return passed_if(state.status == "running", f"{said}: {state.detail}" if state.detail else said, "Run restore")
 
-    return judge(f"{service.node} embedding process", "running, with a valid PID", service.process, of)
+    return evaluate(f"{service.node} embedding process", "running, with a valid PID", service.process, of)
 
 
 def port_free(node: str, service: str, port: int, listener: Listener | Missing | None, process: ServiceState | Missing) -> Check:
@@ -29,9 +29,9 @@ def port_free(node: str, service: str, port: int, listener: Listener | Missing |
         if own and (holder.pid is None or holder.pid == process.pid):  # type: ignore[union-attr]
             return Judged("passed", f"held by the service itself, PID {holder.pid}")
         hint = "Find out what it is and stop it, or give the service another port in site.yaml"
-        return holds(False, f"held by another process: PID {holder.pid or 'not visible'}, {holder.command}", hint)
+        return passed_if(False, f"held by another process: PID {holder.pid or 'not visible'}, {holder.command}", hint)
 
-    return judge(f"{node} port {port} for {service}", "free, or its own", listener, of)
+    return evaluate(f"{node} port {port} for {service}", "free, or its own", listener, of)
 
 
 def healthy(service: Embedding) -> Check:
@@ -40,9 +40,9 @@ def healthy(service: Embedding) -> Check:
     def of(health: Health) -> Judged:
         said = f"{health.http} {health.status}" + (f": {health.error}" if health.error else "")
         hint = "It is still loading its model" if health.status == "loading" else "Read its log, then run restore"
-        return holds(health.http == 200 and health.status == "healthy", said, hint)
+        return passed_if(health.http == 200 and health.status == "healthy", said, hint)
 
-    return judge(f"{service.node} embedding health", "200 healthy", service.health, of, hint="Run restore")
+    return evaluate(f"{service.node} embedding health", "200 healthy", service.health, of, hint="Run restore")
 
 
 def vector(site: Site, node: str, found: Vector | Missing) -> Check:
@@ -51,6 +51,8 @@ def vector(site: Site, node: str, found: Vector | Missing) -> Check:
     def of(seen: Vector) -> Judged:
         good = seen.dimension == site.embedding.dimension and abs(seen.norm - 1) < 1e-3
         said = f"{seen.dimension} dimensions, length {seen.norm:.4f}, {seen.milliseconds:.0f} ms"
-        return holds(good, said, "Another model is loaded than the site names: check embedding.model and dimension")
+        return passed_if(good, said, "Another model is loaded than the site names: check embedding.model and dimension")
 
-    return judge(f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore")
+    return evaluate(
+        f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from aya_lib.check import Check, Judged, Status, holds, judge
+from aya_lib.check import Check, Judged, Status, evaluate, passed_if
 from aya_lib.cluster.judge.overview import judge as judge_site
 from aya_lib.cluster.judge.services import port_free
 from aya_lib.cluster.overview import Overview
@@ -15,7 +15,7 @@ from aya_lib.operations.autostart.look import Autostart, Kept, NodeSeen, Private
 from aya_lib.site import Site
 
 
-def gate(site: Site, seen: Autostart) -> list[Check]:
+def preconditions(site: Site, seen: Autostart) -> list[Check]:
     """Before anything is changed: all was seen, and nothing runs beside its unit."""
     return [check for node in seen.nodes.values() for check in _gate(site, node)]
 
@@ -56,13 +56,13 @@ def _gate(site: Site, node: NodeSeen) -> Iterable[Check]:
     ports = {"postgresql": wish.postgresql.port, **({"embedding": wish.embedding.port} if wish.embedding else {})}
     known, hint = node.account is not None, "Set postgresql.account in site.yaml"
     yield Check(f"{node.name} account of the services", "passed" if known else "unknown", "known", str(node.account), hint)
-    yield judge(f"{node.name} fence", "known", node.fenced, lambda why: Judged("passed", why or "none"))
+    yield evaluate(f"{node.name} fence", "known", node.fenced, lambda why: Judged("passed", why or "none"))
     for one in node.services:
-        yield judge(f"{node.name} state of {one.name}", "known", one.process, lambda state: Judged("passed", state.status))
-        yield judge(f"{node.name} {one.name} is enabled or not", "known", one.enabled, lambda on: Judged("passed", _said(on)))
+        yield evaluate(f"{node.name} state of {one.name}", "known", one.process, lambda state: Judged("passed", state.status))
+        yield evaluate(f"{node.name} {one.name} is enabled or not", "known", one.enabled, lambda on: Judged("passed", _said(on)))
         if one.name in ports:
             yield port_free(node.name, one.name, ports[one.name], one.listener, one.process)
-    yield judge(f"{node.name} unit files", "readable", node.files, lambda files: Judged("passed", f"{len(files)} looked for"))
+    yield evaluate(f"{node.name} unit files", "readable", node.files, lambda files: Judged("passed", f"{len(files)} looked for"))
 
 
 def installed_on(site: Site, node: NodeSeen) -> Iterable[Check]:
@@ -75,9 +75,9 @@ def installed_on(site: Site, node: NodeSeen) -> Iterable[Check]:
 
         def same(files: object, path: str = str(unit.path), text: str = unit.text) -> Judged:
             there = files.get(path) if isinstance(files, dict) else None
-            return holds(there == text, "as generated" if there == text else "missing" if there is None else "differs")
+            return passed_if(there == text, "as generated" if there == text else "missing" if there is None else "differs")
 
-        yield judge(f"{node.name} {unit.path.name}", "as generated from the site", node.files, same, hint="Run autostart")
+        yield evaluate(f"{node.name} {unit.path.name}", "as generated from the site", node.files, same, hint="Run autostart")
     if isinstance(node.environment, Private) or node.files:
         yield _private(node, node.environment)
 
@@ -88,10 +88,10 @@ def _starts(node: NodeSeen, one: ServiceSeen) -> Check:
 
     def of(enabled: bool | None) -> Judged:
         hint = "Run autostart" if on else "Run failover or rejoin to its end"
-        return holds((enabled is True) == on, _said(enabled), hint)
+        return passed_if((enabled is True) == on, _said(enabled), hint)
 
     why = "no: it is fenced" if fenced else "yes" if on else "no: only on the primary"
-    return judge(f"{node.name} {one.name} starts by itself", why, one.enabled, of)
+    return evaluate(f"{node.name} {one.name} starts by itself", why, one.enabled, of)
 
 
 def _keeper(node: NodeSeen, keeper: ServiceState) -> Check:
@@ -106,26 +106,26 @@ def _keeper(node: NodeSeen, keeper: ServiceState) -> Check:
 def _private(node: NodeSeen, found: Private | Missing | None) -> Check:
     def of(file: Private | None) -> Judged:
         if file is None:
-            return holds(False, "missing")
-        return holds(file.only_of(str(node.account)), f"{file.mode} {file.owner}")
+            return passed_if(False, "missing")
+        return passed_if(file.only_of(str(node.account)), f"{file.mode} {file.owner}")
 
-    return judge(f"{node.name} environment file", f"only {node.account} may read it", found, of, hint="Run autostart")
+    return evaluate(f"{node.name} environment file", f"only {node.account} may read it", found, of, hint="Run autostart")
 
 
 def _removed(node: NodeSeen) -> Iterable[Check]:
     if node.keeper is not None:
         for one in node.services:
-            yield judge(f"{node.name} {one.name} starts by itself", "no", one.enabled, lambda on: holds(not on, _said(on)))
+            yield evaluate(f"{node.name} {one.name} starts by itself", "no", one.enabled, lambda on: passed_if(not on, _said(on)))
         status: Status = "passed" if node.keeper.status in ("stopped", "stale") else "failed"
         yield Check(f"{node.name} keeper", status, "none", node.keeper.status)
         return
 
     def of(files: object) -> Judged:
         ours = [path for path, text in files.items() if text and HEADER in text] if isinstance(files, dict) else []
-        return holds(not ours, ", ".join(ours) or "none")
+        return passed_if(not ours, ", ".join(ours) or "none")
 
-    yield judge(f"{node.name} unit files of AYA", "none", node.files, of)
-    yield judge(f"{node.name} environment file", "none", node.environment, lambda file: holds(file is None, _path(file)))
+    yield evaluate(f"{node.name} unit files of AYA", "none", node.files, of)
+    yield evaluate(f"{node.name} environment file", "none", node.environment, lambda file: passed_if(file is None, _path(file)))
 
 
 def _returned(one: Kept, seen: Autostart) -> Check:
@@ -137,10 +137,10 @@ def _returned(one: Kept, seen: Autostart) -> Check:
     def of(state: ServiceState) -> Judged:
         pid = f"PID {state.pid}" if state.pid else state.status
         new = state.status == "running" and state.pid != one.pid
-        return holds(new and now.answer == one.answer, f"{pid} after PID {one.pid}, {now.answer or 'no answer'}", hint)
+        return passed_if(new and now.answer == one.answer, f"{pid} after PID {one.pid}, {now.answer or 'no answer'}", hint)
 
     hint = "Read its log; run restore"
-    return judge(name, expected, now.process, of)
+    return evaluate(name, expected, now.process, of)
 
 
 def _said(enabled: bool | None) -> str:

@@ -27,7 +27,7 @@ class Write:
     def command(self, node: Node) -> str:
         return _typed(node, f"install -m 0644 <as generated> {self.path}{_then_reload(node)}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         script = 'cat > "$1.new" && chmod 0644 "$1.new" && mv "$1.new" "$1"'
         _root(node, ["sh", "-c", script, "sh", self.path], stdin=self.text)
         _reload(node)
@@ -42,7 +42,7 @@ class PutAside:
     def command(self, node: Node) -> str:
         return _typed(node, f"cp -p {self.path} {self.path}{BEFORE}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         _root(node, ["cp", "-p", "--", self.path, self.path + BEFORE])
 
 
@@ -55,7 +55,7 @@ class Remove:
     def command(self, node: Node) -> str:
         return _typed(node, f"rm -f {self.path}{_then_reload(node)}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         script = 'rm -f -- "$1" "$1.d/aya-disabled.conf"; rmdir "$1.d" 2>/dev/null; [ ! -e "$1$2" ] || mv "$1$2" "$1"'
         _root(node, ["sh", "-c", script, "sh", self.path, BEFORE])
         _reload(node)
@@ -72,7 +72,7 @@ class Secrets:
     def command(self, node: Node) -> str:
         return _typed(node, f"install -m 0600 -o {self.account} <names, no values> {self.path}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         script = 'mkdir -p "${1%/*}" && umask 077 && { [ -e "$1" ] || cat > "$1"; } && chmod 0600 "$1" && chown "$2" "$1"'
         _root(node, ["sh", "-c", script, "sh", self.path, self.account], stdin=self.text)
 
@@ -84,7 +84,7 @@ class Delete:
     def command(self, node: Node) -> str:
         return _typed(node, f"rm -f {self.path}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         _root(node, ["sh", "-c", 'rm -f -- "$1"; rmdir "${1%/*}" 2>/dev/null || true', "sh", self.path])
 
 
@@ -95,7 +95,7 @@ class Reload:
     def command(self, node: Node) -> str:
         return _typed(node, "systemctl daemon-reload")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         _reload(node)
 
 
@@ -109,7 +109,7 @@ class Kill:
     def command(self, node: Node) -> str:
         return _typed(node, f"kill -KILL {self.pid}")
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         if node.supervisor.state(self.service).pid == self.pid:
             _root(node, ["kill", "-KILL", str(self.pid)])
 
@@ -180,8 +180,8 @@ def _environment(node: Node, seen: NodeSeen) -> Change:
     path, account = str(Home(node.site, node.name, str(seen.account)).environment), str(seen.account)
     there = isinstance(seen.environment, Private)
     title = "Let nobody else read the environment file" if there else "Make the environment file, names only"
-    deed = Secrets(path, environment(node.site, node.name), account)
-    return change(node, title, deed, undo=deed if there else Delete(path))  # a file that was open stays closed
+    action = Secrets(path, environment(node.site, node.name), account)
+    return change(node, title, action, undo=action if there else Delete(path))  # a file that was open stays closed
 
 
 def _write(node: Node, unit: Unit, there: str | None) -> Iterator[Change]:

@@ -23,7 +23,7 @@ class Kill:
     def command(self, node: Node) -> str:
         return f"kill -KILL {self.pid} and its children"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         state = node.supervisor.state("postgresql")
         if state.pid is None:
             return
@@ -48,7 +48,7 @@ class Autostart:
     def command(self, node: Node) -> str:
         return f"{'enable' if self.on else 'disable'} {node.supervisor.units[self.service]} at boot"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         (node.supervisor.enable if self.on else node.supervisor.disable)(self.service)
 
 
@@ -61,7 +61,7 @@ class Mark:
     def command(self, node: Node) -> str:
         return f"write {node.data_directory / MARK}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         target = shlex.quote(str(node.data_directory / MARK))
         text = json.dumps(asdict(self.fence), ensure_ascii=False) + "\n"
         script = f"cat > {target}.new && mv {target}.new {target}"
@@ -73,20 +73,20 @@ class Unmark:
     def command(self, node: Node) -> str:
         return f"rm -f {node.data_directory / MARK}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         node.shell.run(["rm", "-f", str(node.data_directory / MARK)], account=node.account).checked()
 
 
 @dataclass(frozen=True)
 class Remember:
-    """Write the fence into the site's standing."""
+    """Write the fence into the site's state."""
 
     fence: Fence
 
     def command(self, node: Node) -> str:
         return f"{standing.path(node.site).name}: {self.fence.node} is fenced ({self.fence.way})"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         standing.fence(node.site, self.fence)
 
 
@@ -97,13 +97,13 @@ class Forget:
     def command(self, node: Node) -> str:
         return f"{standing.path(node.site).name}: {self.name} is not fenced"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         standing.unfence(node.site, self.name)
 
 
 @dataclass(frozen=True)
 class Stand:
-    """Change fields of the site's standing: who is the primary, what is under way, which mode holds."""
+    """Change fields of the site's state: who is the primary, what is under way, which mode holds."""
 
     changes: Mapping[str, Any]
 
@@ -111,7 +111,7 @@ class Stand:
         told = ", ".join(f"{name} = {_short(value)}" for name, value in self.changes.items())
         return f"{standing.path(node.site).name}: {told}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         standing.change(node.site, **self.changes)
 
 
@@ -125,7 +125,7 @@ class Setting:
     def command(self, node: Node) -> str:
         return f"{self._statement}; SELECT pg_reload_conf()"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database="postgres", write=True) as connection:
             connection.execute("SET synchronous_commit = local")
             connection.execute(self._statement.encode())

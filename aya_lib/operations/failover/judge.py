@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from dataclasses import dataclass
 
-from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import NodeSeen, Overview
@@ -74,7 +74,7 @@ def wish(
     return Wish(old, new, emergency, fence, confirmed_by, by or getpass.getuser(), take_back)
 
 
-def gate(site: Site, wish: Wish, found: Found) -> list[Check]:
+def preconditions(site: Site, wish: Wish, found: Found) -> list[Check]:
     """Everything that must hold before the first change."""
     old, new = found.overview.nodes[wish.old], found.overview.nodes[wish.new]
     if wish.take_back:
@@ -102,17 +102,19 @@ def promotable(node: NodeSeen, found: Found) -> Check:
     hint = (
         f"{node.name} cannot take over. Bring it back first (restore), or bring the old primary back: restore does that as well"
     )
-    return judge(name, expected, node.cluster, lambda c: holds(c.in_recovery, f"{c.role}, timeline {c.timeline}"), hint=hint)
+    return evaluate(
+        name, expected, node.cluster, lambda c: passed_if(c.in_recovery, f"{c.role}, timeline {c.timeline}"), hint=hint
+    )
 
 
 def can_be_taken_back(wish: Wish, new: NodeSeen, found: Found) -> Check:
     """A failover is under way, and the node that it was to promote is known to be a standby still."""
     name, expected = "the failover can be taken back", f"one is under way, and {wish.new} is a standby still"
-    began = found.overview.standing.under_way
+    began = found.overview.state.under_way
     if not began or (began.get("old"), began.get("new")) != (wish.old, wish.new):
         return Check(name, "failed", expected, "no such failover is under way", "Leave take_back out")
     hint = f"{wish.new} was promoted: finish the failover (run it again without take_back), then rejoin and switchback"
-    return judge(name, expected, new.cluster, lambda c: holds(c.in_recovery, f"{new.name} is a {c.role}", hint), hint=hint)
+    return evaluate(name, expected, new.cluster, lambda c: passed_if(c.in_recovery, f"{new.name} is a {c.role}", hint), hint=hint)
 
 
 def kind(wish: Wish, old: NodeSeen, found: Found) -> Check:
@@ -150,7 +152,7 @@ def near_enough(site: Site, wish: Wish, found: Found) -> Check:
             return Judged("failed", str(behind), hint)
         return Judged("passed", str(behind))
 
-    return judge(name, expected, found.behind, of)
+    return evaluate(name, expected, found.behind, of)
 
 
 def loss(wish: Wish, found: Found) -> Check:
@@ -172,7 +174,7 @@ def loss(wish: Wish, found: Found) -> Check:
         said = f"at most {behind}" if behind.bytes is not None else str(behind)
         return Judged("warning", said, "Rejoin saves what the old primary wrote and this node never received")
 
-    return judge(name, expected, found.behind, of)
+    return evaluate(name, expected, found.behind, of)
 
 
 def promoted(site: Site, wish: Wish, seen: Overview) -> list[Check]:
@@ -207,9 +209,9 @@ def later(node: NodeSeen) -> Check:
     def of(found: Cluster) -> Judged:
         ends = [switch for switch in found.history if switch.timeline < found.timeline]
         told = f"timeline {found.timeline}" + (f", left {ends[-1].timeline} at {ends[-1].lsn}" if ends else "")
-        return holds(bool(ends), told, "It was not promoted: it is the primary it always was")
+        return passed_if(bool(ends), told, "It was not promoted: it is the primary it always was")
 
-    return judge(name, expected, node.cluster, of)
+    return evaluate(name, expected, node.cluster, of)
 
 
 def slot(site: Site, node: NodeSeen) -> Check:
@@ -217,14 +219,14 @@ def slot(site: Site, node: NodeSeen) -> Check:
     name = site.replication.slot
 
     def of(sender: Sender) -> Judged:
-        return holds(sender.slot(name) is not None, "there" if sender.slot(name) else "no such slot", "Run failover again")
+        return passed_if(sender.slot(name) is not None, "there" if sender.slot(name) else "no such slot", "Run failover again")
 
-    return judge(f"slot {name} waits for the returning node", "there", glance.sender_of(node), of)
+    return evaluate(f"slot {name} waits for the returning node", "there", glance.sender_of(node), of)
 
 
 def _handing_over(wish: Wish, old: NodeSeen, found: Found) -> bool:
     """A planned failover of ours was broken off after it had stopped the old primary in an orderly way."""
-    ours = found.overview.standing.under_way or {}
+    ours = found.overview.state.under_way or {}
     same = (ours.get("kind"), ours.get("old"), ours.get("new")) == ("planned", wish.old, wish.new)
     files = old.files
     return same and facts.condition(old) == "down" and getattr(files, "clean", False)
@@ -234,7 +236,7 @@ def _other(wish: Wish, found: Found) -> Check:
     """Beside the new primary: nobody accepts writes, or it is a fenced node, which stays away or is stopped now."""
     old, new = found.overview.nodes[wish.old], found.overview.nodes[wish.new]
     seen = server.one_primary([old, new])
-    if seen.status == "passed" or not found.overview.standing.fenced.get(wish.old):
+    if seen.status == "passed" or not found.overview.state.fenced.get(wish.old):
         return seen
     if facts.condition(old) == "unreachable":
         hint = "Run failover again when it can be reached: it is stopped then"

@@ -27,7 +27,7 @@ class Entry:
     def command(self, node: Node) -> str:
         return f"add to {state.log_path(node.site).name} and to the table aya_failovers"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(write=True) as connection, connection.transaction():
             connection.execute("SET LOCAL synchronous_commit = local")
             connection.execute(TABLE)
@@ -38,7 +38,7 @@ class Entry:
 
 def plan(nodes: Nodes, seen: Overview, record: Mapping[str, Any]) -> Plan:
     """The entry of what is under way; nothing when nothing is."""
-    began = seen.standing.under_way
+    began = seen.state.under_way
     title = "Close the failover log"
     if not began:
         return Plan(title)

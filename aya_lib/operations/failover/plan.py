@@ -35,7 +35,7 @@ class Promote:
     def command(self, node: Node) -> str:
         return f"SELECT pg_promote(false), then wait until it accepts writes, at most {self.deadline_s:g} s"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database="postgres", write=True, deadline_s=self.deadline_s + 5) as connection:
             recovering = connection.execute("SELECT pg_is_in_recovery()").fetchone()
             if recovering and recovering[0]:
@@ -59,7 +59,7 @@ class HasAll:
     def command(self, node: Node) -> str:
         return f"wait until {node.name} has {self.old.name}'s last checkpoint"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         files = look_files(self.old)
         if not isinstance(files, Files):
             raise ChangeFailed(f"{self.old.name}'s last position cannot be seen: {files}")
@@ -112,7 +112,7 @@ def _begin(new: Node, wish: Wish, found: Found) -> Change:
 
 def _before(new: Node, wish: Wish, found: Found) -> dict[str, Any]:
     """What is changed on the way to the promotion, as it was: for a run that finishes, or takes back, what another began."""
-    has, known = found.promotable, found.overview.standing.under_way or {}
+    has, known = found.promotable, found.overview.state.under_way or {}
     if {"summarizes", "settings", "slot"} <= set(known):
         return {key: known[key] for key in ("summarizes", "settings", "slot", "autostart")}
     if not isinstance(has, Promotable):
@@ -127,7 +127,7 @@ def _before(new: Node, wish: Wish, found: Found) -> dict[str, Any]:
 def take_back(nodes: Nodes, wish: Wish, found: Found) -> Plan:
     """Undo a failover that was broken off before the promotion: the old primary is started again."""
     old, new = nodes[wish.old], nodes[wish.new]
-    began, seen, has = found.overview.standing.under_way or {}, found.overview.nodes[wish.old], found.promotable
+    began, seen, has = found.overview.state.under_way or {}, found.overview.nodes[wish.old], found.promotable
     steps = []
     if isinstance(has, Promotable):
         now = {"synchronous_standby_names": has.synchronous_names, "restore_command": has.restore_command}
@@ -140,7 +140,7 @@ def take_back(nodes: Nodes, wish: Wish, found: Found) -> Plan:
             steps.append(change(new, "Drop the slot that the failover created", drop))
     if isinstance(seen.files, Files) and seen.files.fenced is not None:
         steps.append(change(old, f"Take the fence's mark from {wish.old}", fence.Unmark()))
-    if wish.old in found.overview.standing.fenced:
+    if wish.old in found.overview.state.fenced:
         steps.append(change(old, f"Forget that {wish.old} is fenced", fence.Forget(wish.old)))
     if began.get("autostart"):
         steps.append(change(old, f"Let {wish.old} start by itself again", fence.Autostart(on=True)))
@@ -205,7 +205,7 @@ def _fence(old: Node, wish: Wish, found: Found) -> Iterator[Change]:
 
 def _came_back(old: Node, wish: Wish, found: Found) -> Iterator[Change]:
     """A node that was fenced by word, because it could not be reached, and now can be: it is stopped and marked."""
-    seen, mark = found.overview.nodes[wish.old], found.overview.standing.fenced.get(wish.old)
+    seen, mark = found.overview.nodes[wish.old], found.overview.state.fenced.get(wish.old)
     if mark is None or not facts.reached(seen) or not isinstance(seen.process, ServiceState):
         return
     if seen.autostart is True:
@@ -226,7 +226,7 @@ def _mark(wish: Wish, found: Found) -> Fence:
 
 def _after(old: Node, new: Node, wish: Wish, found: Found) -> Iterator[Change]:
     """What follows a promotion. With the new primary there already: only what is missing."""
-    seen, known = found.overview.nodes[wish.new], found.overview.standing
+    seen, known = found.overview.nodes[wish.new], found.overview.state
     past = seen.writable
     if past and not known.under_way and known.primary == _primary(new):
         yield from _came_back(old, wish, found)
@@ -253,13 +253,13 @@ def _after(old: Node, new: Node, wish: Wish, found: Found) -> Iterator[Change]:
 
 
 def _primary(new: Node) -> str | None:
-    """What the standing says when this node is the primary: nothing where the site wishes it so."""
+    """What the state says when this node is the primary: nothing where the site wishes it so."""
     return None if new.name == new.site.primary else new.name
 
 
 def _degraded(wish: Wish, found: Found) -> dict[str, str]:
     """Until the old node returns, nothing waits for a standby: that is a degraded promise, and is written down."""
-    began = found.overview.standing.under_way or {}
+    began = found.overview.state.under_way or {}
     if not (found.promise.synchronous or began.get("synchronous")):
         return {}
     return {"mode": "degraded", "mode_since": state.stamp(), "mode_by": f"{state.BY_FAILOVER}, {wish.by}"}

@@ -20,9 +20,9 @@ class Ruling:
 
 def rule(seen: Guarded) -> Ruling:
     """Refused: fenced, passed over by a failover, or beside a primary. A peer that cannot be asked refuses nothing."""
-    if isinstance(seen.standing, Unseen):
-        return _no(seen, f"who is fenced cannot be told: {seen.standing.reason}")
-    mark = seen.standing.fenced.get(seen.node)
+    if isinstance(seen.state, Unseen):
+        return _no(seen, f"who is fenced cannot be told: {seen.state.reason}")
+    mark = seen.state.fenced.get(seen.node)
     if mark:
         return _no(seen, f"it was fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}. Run rejoin")
     if not isinstance(seen.files, Files):
@@ -34,7 +34,7 @@ def rule(seen: Guarded) -> Ruling:
         return _yes(seen, "as a standby")
     if seen.peer is None:
         return _yes(seen, "it stands alone")
-    if seen.standing.primary == seen.peer:
+    if seen.state.primary == seen.peer:
         return _no(seen, f"a failover made {seen.peer} the primary, and this data directory has no standby.signal. Run rejoin")
     return _beside(seen, seen.files)
 

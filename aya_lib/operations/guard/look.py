@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aya_lib.cluster import server
 from aya_lib.cluster import state as standing
 from aya_lib.cluster.server import Cluster, Files
-from aya_lib.cluster.state import Standing
+from aya_lib.cluster.state import State
 from aya_lib.errors import SiteError
 from aya_lib.node.node import Node, Nodes, on_the_spot
 from aya_lib.node.unseen import Missing, Unseen
@@ -19,13 +19,13 @@ class Guarded:
 
     node: str
     files: Files | Missing
-    standing: Standing | Unseen
+    state: State | Unseen
     peer: str | None = None
     other: Cluster | Missing | None = None
 
 
 def look(nodes: Nodes, name: str) -> Guarded:
-    """The node's data directory without ssh, the site's standing, and, before a start as a primary, the other node by SQL."""
+    """The node's data directory without ssh, the site's state, and, before a start as a primary, the other node by SQL."""
     here = on_the_spot(nodes[name])
     files, known = server.look_files(here), _standing(here)
     peer = next((other for other in here.site.pair if other != name), None) if name in here.site.pair else None
@@ -33,7 +33,7 @@ def look(nodes: Nodes, name: str) -> Guarded:
     return Guarded(name, files, known, peer, server.look(nodes[str(peer)]) if ask else None)
 
 
-def _standing(node: Node) -> Standing | Unseen:
+def _standing(node: Node) -> State | Unseen:
     try:
         return standing.read(node.site)
     except SiteError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, judge
+from aya_lib.check import Check, Judged, evaluate
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.host_key.look import HostKey
 from aya_lib.site import Site
@@ -10,7 +10,7 @@ from aya_lib.site import Site
 READ = "Read it on the node itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, and put it into site.yaml: ssh.fingerprint"
 
 
-def gate(site: Site, name: str, found: HostKey | Missing | None) -> list[Check]:
+def preconditions(site: Site, name: str, found: HostKey | Missing | None) -> list[Check]:
     """Before the key is accepted; nothing for a node that is this machine."""
     wish = site.nodes[name].ssh
     if found is None or wish is None:
@@ -28,8 +28,8 @@ def gate(site: Site, name: str, found: HostKey | Missing | None) -> list[Check]:
 
     wished = wish.fingerprint or "the site's ssh.fingerprint (it names none)"
     return [
-        judge(f"{name} host key", wished, found, right),
-        judge(f"{name} in known_hosts", "no other key", found, alone),
+        evaluate(f"{name} host key", wished, found, right),
+        evaluate(f"{name} in known_hosts", "no other key", found, alone),
     ]
 
 

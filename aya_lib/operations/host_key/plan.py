@@ -23,7 +23,7 @@ class Accept:
     def command(self, node: Node) -> str:
         return f"echo '{self.line}' >> {self.file}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         path = Path(self.file)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         there = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -44,7 +44,7 @@ class Forget:
     def command(self, node: Node) -> str:
         return f"ssh-keygen -R '{self.name}' -f {self.file}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         Local(node.name).run(["ssh-keygen", "-R", self.name, "-f", self.file]).checked()
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster import archive, state
 from aya_lib.cluster.canary import Commits
 from aya_lib.cluster.judge import overview as glance
@@ -76,7 +76,7 @@ def wanted(site: Site, wish: Wish, seen: Mode, node: str) -> Mapping[str, str]:
     return found
 
 
-def gate(site: Site, wish: Wish, seen: Mode) -> list[Check]:
+def preconditions(site: Site, wish: Wish, seen: Mode) -> list[Check]:
     """Everything that must hold before the first change."""
     primary, standby = (seen.overview.nodes[name] for name in (seen.primary, seen.standby))
     alone = cluster.one_primary([primary, standby])
@@ -102,27 +102,27 @@ def listens(site: Site, seen: Mode) -> Check:
     def of(_: Sender) -> Judged:
         found = seen.stream
         if found is None:
-            return holds(False, f"no stream over {site.replication.slot}", hint)
+            return passed_if(False, f"no stream over {site.replication.slot}", hint)
         fresh = found.reply_age_s is not None and found.reply_age_s < site.replication.silent_after_s
         age = "never" if found.reply_age_s is None else f"{found.reply_age_s:.1f} s ago"
-        return holds(found.state == "streaming" and fresh, f"{found.application_name} {found.state}, replied {age}", hint)
+        return passed_if(found.state == "streaming" and fresh, f"{found.application_name} {found.state}, replied {age}", hint)
 
     sender = glance.sender_of(seen.overview.nodes[seen.primary])
-    return judge(f"{seen.standby} listens", "streams, and replied lately", sender, of, hint=hint)
+    return evaluate(f"{seen.standby} listens", "streams, and replied lately", sender, of, hint=hint)
 
 
 def meant(site: Site, seen: Mode) -> Check:
     """Degraded says that a promise is suspended: there must be one."""
-    known = seen.overview.standing.mode
+    known = seen.overview.state.mode
     promised = site.replication.mode == "synchronous" or known in ("synchronous", "degraded")
     hint = "Nothing is promised that could be suspended: the mode is asynchronous. Leave mode out, or say mode=asynchronous"
-    judged = holds(promised, f"{site.replication.mode} in site.yaml, {known or 'nothing'} agreed", hint)
-    return judge("synchronous replication is wished", "by site.yaml, or by an earlier run", seen, lambda _: judged)
+    judged = passed_if(promised, f"{site.replication.mode} in site.yaml, {known or 'nothing'} agreed", hint)
+    return evaluate("synchronous replication is wished", "by site.yaml, or by an earlier run", seen, lambda _: judged)
 
 
 def settings_seen(server: Server | Missing, name: str) -> Check:
     """The settings could be read, and so can be changed and changed back."""
-    return judge(f"{name}'s settings are known", "all read", server, lambda s: Judged("passed", f"{len(s.settings)} read"))
+    return evaluate(f"{name}'s settings are known", "all read", server, lambda s: Judged("passed", f"{len(s.settings)} read"))
 
 
 def ready(node: str, store: Store | Missing) -> Check:
@@ -130,11 +130,11 @@ def ready(node: str, store: Store | Missing) -> Check:
 
     def of(found: Store) -> Judged:
         if found.python is None:
-            return holds(False, "no python3 of version 3.9 or later", "Install one that the cluster's account can run")
+            return passed_if(False, "no python3 of version 3.9 or later", "Install one that the cluster's account can run")
         hint = "Give the folder to the account that owns the cluster"
-        return holds(found.folder != "closed", f"{found.python}, folder {found.folder}", hint)
+        return passed_if(found.folder != "closed", f"{found.python}, folder {found.folder}", hint)
 
-    return judge(f"archiving can work on {node}", "Python 3.9, and a folder to write to", store, of)
+    return evaluate(f"archiving can work on {node}", "Python 3.9, and a folder to write to", store, of)
 
 
 def applied(site: Site, wish: Wish, seen: Mode) -> list[Check]:
@@ -161,13 +161,13 @@ def sync_state(wish: Wish, seen: Mode) -> Check:
 
     def of(_: Sender) -> Judged:
         if seen.stream is None:
-            return holds(not wish.synchronous, "no stream", "Commits wait. Run restore, or mode=degraded")
+            return passed_if(not wish.synchronous, "no stream", "Commits wait. Run restore, or mode=degraded")
         said = seen.stream.sync_state
         hint = "Does the standby's application_name stand in synchronous_standby_names?"
-        return holds((said in WAITED_FOR) == wish.synchronous, f"{seen.stream.application_name}: {said}", hint)
+        return passed_if((said in WAITED_FOR) == wish.synchronous, f"{seen.stream.application_name}: {said}", hint)
 
     sender = glance.sender_of(seen.overview.nodes[seen.primary])
-    return judge("sync_state of the standby's stream", expected, sender, of)
+    return evaluate("sync_state of the standby's stream", expected, sender, of)
 
 
 def acknowledged(wish: Wish, proof: Commits | Missing) -> Check:
@@ -178,18 +178,18 @@ def acknowledged(wish: Wish, proof: Commits | Missing) -> Check:
         usual = found.usual
         told = f"synchronous_commit = {usual.level}: {'seen waiting' if usual.waited else 'none waited'} in {usual.rows} commits"
         hint = "The settings say otherwise: is a role or database exempt, or did somebody change them meanwhile?"
-        return holds(usual.waited == wish.synchronous, told, hint)
+        return passed_if(usual.waited == wish.synchronous, told, hint)
 
-    return judge("marked commits", expected, proof, of)
+    return evaluate("marked commits", expected, proof, of)
 
 
 def agreed(wish: Wish, seen: Mode) -> Check:
-    """The site's standing says what holds: a failover reads there what was promised."""
-    known = seen.overview.standing
+    """The site's state says what holds: a failover reads there what was promised."""
+    known = seen.overview.state
     told = f"{known.mode}, since {known.mode_since}, by {known.mode_by}" if known.mode else "nothing: asynchronous"
     good = (known.mode or "asynchronous") == wish.mode
-    judged = holds(good, told, "Run this again: it writes down what it has proven")
-    return judge("the standing says so", wish.mode, seen, lambda _: judged)
+    judged = passed_if(good, told, "Run this again: it writes down what it has proven")
+    return evaluate("the state says so", wish.mode, seen, lambda _: judged)
 
 
 def exempt(server: Server | Missing, primary: str) -> Check:
@@ -201,7 +201,7 @@ def exempt(server: Server | Missing, primary: str) -> Check:
         )
         return Judged("warning" if found.exempt else "passed", "; ".join(found.exempt) or "none", hint)
 
-    return judge(f"exempt from waiting on {primary}", "no role or database", server, of)
+    return evaluate(f"exempt from waiting on {primary}", "no role or database", server, of)
 
 
 def cancelled(seen: Mode) -> Check:
@@ -214,7 +214,7 @@ def cancelled(seen: Mode) -> Check:
         )
         return Judged("warning" if found.count else "passed", f"{found.count}; {found.last}" if found.count else "none", hint)
 
-    return judge("waits broken off", "none in the current log", seen.cancelled, of)
+    return evaluate("waits broken off", "none in the current log", seen.cancelled, of)
 
 
 def archiving(server: Server | Missing) -> Check:
@@ -223,9 +223,9 @@ def archiving(server: Server | Missing) -> Check:
     def of(found: Server) -> Judged:
         told = f"{found.archived} archived, last {found.last_archived_wal or 'none'}; {found.failed} failed"
         hint = f"Read the server's log for what archive_wal says about {found.last_failed_wal}; WAL piles up meanwhile"
-        return holds(not found.failing, told, hint)
+        return passed_if(not found.failing, told, hint)
 
-    return judge("WAL is archived", "the last attempt succeeded", server, of)
+    return evaluate("WAL is archived", "the last attempt succeeded", server, of)
 
 
 def _settings(site: Site, wish: Wish, seen: Mode, node: str) -> list[Check]:
@@ -236,9 +236,9 @@ def _settings(site: Site, wish: Wish, seen: Mode, node: str) -> list[Check]:
         def of(found: Server, name: str = name, value: str = value) -> Judged:
             setting = found.settings[name]
             told = (setting.value or "''") + (", restart pending" if setting.pending_restart else "")
-            return holds(setting.value == value, told, "Run this again: what is missing is planned anew")
+            return passed_if(setting.value == value, told, "Run this again: what is missing is planned anew")
 
-        checks.append(judge(f"{name} on {node}", value or "''", server, of))
+        checks.append(evaluate(f"{name} on {node}", value or "''", server, of))
     return checks
 
 

@@ -10,7 +10,7 @@ from aya_lib.cluster import archive
 from aya_lib.cluster import state as standing
 from aya_lib.cluster.canary import Commits
 from aya_lib.cluster.replication import look_sender
-from aya_lib.cluster.state import Standing
+from aya_lib.cluster.state import State
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing
@@ -32,7 +32,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Agree:
-    """Write the mode into the site's standing, and the deed into the failover log. ``back``: an undo, put back as it was."""
+    """Write the mode into the site's state, and the action into the failover log. ``back``: an undo, put back as it was."""
 
     mode: standing.Mode | None
     was: standing.Mode | None
@@ -44,7 +44,7 @@ class Agree:
     def command(self, node: Node) -> str:
         return f"{standing.path(node.site).name}: mode = {self.mode}, by {self.by}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         since = self.since if self.back else standing.stamp()
         standing.change(node.site, mode=self.mode, mode_since=since, mode_by=self.by)
         entry = {"kind": "mode", "node": node.name, "mode": self.mode, "was": self.was, "by": self.by, "reason": self.why}
@@ -60,7 +60,7 @@ class Waits:
     def command(self, node: Node) -> str:
         return "wait until pg_stat_replication.sync_state is sync"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         def state() -> str:
             sender = look_sender(node)
             stream = None if isinstance(sender, Missing) else sender.stream(self.slot)
@@ -79,7 +79,7 @@ class Install:
     def command(self, node: Node) -> str:
         return f"write {node.data_directory / PROGRAM}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         target = shlex.quote(str(node.data_directory / PROGRAM))
         script = f"cat > {target}.new && mv {target}.new {target}"
         node.shell.run(["sh", "-c", script], stdin=self.text, account=node.account).checked()
@@ -94,7 +94,7 @@ class MakeFolder:
     def command(self, node: Node) -> str:
         return f"mkdir -m 700 {shlex.quote(self.path)}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         script = 'test -d "$1" || mkdir -m 700 "$1"'
         hint = "Make it, and give it to the account that owns the cluster; is its share mounted?"
         node.shell.run(["sh", "-c", script, "sh", self.path], account=node.account).checked(hint)
@@ -110,7 +110,7 @@ class Remove:
     def command(self, node: Node) -> str:
         return f"{'rmdir' if self.folder else 'rm -f'} {shlex.quote(self.path)}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         words = ["rmdir"] if self.folder else ["rm", "-f"]
         node.shell.run([*words, "--", self.path], account=node.account).checked()
 
@@ -122,8 +122,8 @@ class Restart:
     def command(self, node: Node) -> str:
         return Service("restart", "postgresql").command(node)
 
-    def perform(self, node: Node) -> None:
-        Service("restart", "postgresql").perform(node)
+    def run(self, node: Node) -> None:
+        Service("restart", "postgresql").run(node)
         wait.until(
             lambda: facts.look_server(node),
             lambda found: isinstance(found, Server),
@@ -147,14 +147,14 @@ def plan(nodes: Nodes, wish: Wish, seen: Mode, proof: Commits | Missing | None =
 
 
 def _agree(node: Node, wish: Wish, seen: Mode) -> Iterator[Change]:
-    known = seen.overview.standing
+    known = seen.overview.state
     if (known.mode or "asynchronous") == wish.mode:
         return
-    deed = Agree(wish.mode, known.mode, wish.by, wish.why)
-    yield change(node, f"Write down that replication is {wish.mode}", deed, undo=_as_before(known, wish))
+    action = Agree(wish.mode, known.mode, wish.by, wish.why)
+    yield change(node, f"Write down that replication is {wish.mode}", action, undo=_as_before(known, wish))
 
 
-def _as_before(known: Standing, wish: Wish) -> Agree:
+def _as_before(known: State, wish: Wish) -> Agree:
     return Agree(known.mode, wish.mode, known.mode_by, since=known.mode_since, back=True)
 
 

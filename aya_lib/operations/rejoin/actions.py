@@ -1,6 +1,6 @@
 """Make a data directory that of a standby: by a base backup beside the old one, or by pg_rewind of the old one itself.
 
-Every deed can be killed and done again. A journal beside the data directory says what was made; it is written when the copy
+Every action can be killed and done again. A journal beside the data directory says what was made; it is written when the copy
 is whole, and for pg_rewind also before it begins: a data directory that was rewound half is of no use any more.
 """
 
@@ -55,7 +55,7 @@ class CreateSlot:
     def command(self, node: Node) -> str:
         return f"CHECKPOINT; SELECT pg_create_physical_replication_slot('{self.name}', true)"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database="postgres", write=True, deadline_s=CHECKPOINT_S) as connection:
             connection.execute("SET statement_timeout = 0")
             connection.execute("CHECKPOINT")
@@ -72,7 +72,7 @@ class LetRead:
     def command(self, node: Node) -> str:
         return f"GRANT EXECUTE ON FUNCTION pg_ls_dir, pg_stat_file, pg_read_binary_file TO {self.role}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database="postgres", write=True) as connection:
             connection.execute("SET synchronous_commit = local")
             for function in READS:
@@ -90,7 +90,7 @@ class Clone:
     def command(self, node: Node) -> str:
         return f"pg_basebackup {shlex.join(self._arguments(node))}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         target = staging.incoming(node)
         _begin(node)
         _sh(node, f"rm -rf {_q(target)}", self.timeout_s)
@@ -114,7 +114,7 @@ class Swap:
         here = node.data_directory
         return f"mv {here} {here.with_name(self.before)}; mv {staging.incoming(node)} {here}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         here, new = _q(node.data_directory), _q(staging.incoming(node))
         old = _q(node.data_directory.with_name(self.before))
         _sh(node, f"if [ -e {new} ]; then if [ -e {here} ]; then mv {here} {old} || exit 1; fi; mv {new} {here}; fi")
@@ -131,7 +131,7 @@ class Rewind:
     def command(self, node: Node) -> str:
         return f"pg_rewind {shlex.join(self._arguments(node))}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         scratch.stop(node)
         _begin(node)
         _keep_settings(node)
@@ -158,7 +158,7 @@ class Finish:
     def command(self, node: Node) -> str:
         return f"rm -r {staging.journal(node)} {staging.own_settings(node)}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         _sh(node, f"rm -rf {_q(staging.own_settings(node))} && rm -f {_q(staging.journal(node))}")
 
 
@@ -172,7 +172,7 @@ class Remove:
     def command(self, node: Node) -> str:
         return f"rm -r {' '.join(str(node.data_directory.with_name(name)) for name in self.names)}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         _sh(node, f"rm -rf {' '.join(_q(node.data_directory.with_name(name)) for name in self.names)}", self.timeout_s)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.overview import Overview
@@ -21,7 +21,7 @@ from aya_lib.site import Site
 SPARE = 1.1  # free disk that a clone needs, in sizes of what it copies
 
 
-def gate(site: Site, seen: Rejoin, method: str = "auto") -> list[Check]:
+def preconditions(site: Site, seen: Rejoin, method: str = "auto") -> list[Check]:
     """Everything that must hold before the first change."""
     if seen.node.name not in site.pair:
         return [member(site, seen)]
@@ -84,13 +84,13 @@ def may_be_stopped(seen: Rejoin) -> Check:
         if state.status not in ("running", "frozen") and not isinstance(node.cluster, Cluster):
             return Judged("passed", state.status)
         if node.writable:
-            return holds(bool(fenced), f"running, accepts writes{'; ' + fenced if fenced else ''}", hint)
+            return passed_if(bool(fenced), f"running, accepts writes{'; ' + fenced if fenced else ''}", hint)
         answers = isinstance(node.cluster, Cluster)
         known = answers or state.status == "frozen" or scratch or bool(fenced)
-        return holds(known, f"{state.status}, {'in recovery' if answers else f'does not answer: {node.cluster}'}", hint)
+        return passed_if(known, f"{state.status}, {'in recovery' if answers else f'does not answer: {node.cluster}'}", hint)
 
     away = f"A shell on {node.name} is needed: come back to this when it can be reached, until then the fence holds"
-    return judge(f"{node.name} is not a second primary", "down, frozen, fenced, or a standby", node.process, of, hint=away)
+    return evaluate(f"{node.name} is not a second primary", "down, frozen, fenced, or a standby", node.process, of, hint=away)
 
 
 def same_system(seen: Rejoin) -> Check:
@@ -126,9 +126,11 @@ def _history(seen: Rejoin, details: Details) -> Check:
         if not isinstance(fork, Switch):
             return Judged("passed", "it never left it")
         hint = f"It was never a member, or lacks history files in its pg_wal: keep it, make a standby from {seen.primary.name}"
-        return holds(fork != NOWHERE, f"common up to {fork.lsn} on timeline {fork.timeline}" if fork != NOWHERE else "none", hint)
+        return passed_if(
+            fork != NOWHERE, f"common up to {fork.lsn} on timeline {fork.timeline}" if fork != NOWHERE else "none", hint
+        )
 
-    return judge(name, expected, details.fork or "the same", of, hint="Look at its data directory")
+    return evaluate(name, expected, details.fork or "the same", of, hint="Look at its data directory")
 
 
 def _told(seen: Rejoin, details: Details) -> Check:
@@ -140,7 +142,7 @@ def _told(seen: Rejoin, details: Details) -> Check:
         return Judged("warning", f"{told}; {past.gone}", kept) if past.gone else Judged("passed", told)
 
     hint = "Without that nothing may be thrown away: read the WAL by hand, or mend what keeps pg_waldump from it"
-    return judge(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
+    return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
 
 
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
@@ -149,11 +151,11 @@ def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
 
     def of(found: Beside) -> Judged:
         if found.link:
-            return holds(False, "the data directory is a symbolic link", "Name the directory itself in site.yaml")
+            return passed_if(False, "the data directory is a symbolic link", "Name the directory itself in site.yaml")
         hint = "Let the account that owns the cluster write there, or use method = rewind"
-        return holds(found.may_write, "may be written to" if found.may_write else "may not be written to", hint)
+        return passed_if(found.may_write, "may be written to" if found.may_write else "may not be written to", hint)
 
-    yield judge(where, "a copy can be put in its place", beside, of)
+    yield evaluate(where, "a copy can be put in its place", beside, of)
     tablespaces = details.source.tablespaces if details and isinstance(details.source, Source) else 0
     cannot = choice.cannot if choice.method == "rewind" else ""
     if choice.method == "clone" and tablespaces and not seen.incoming:
@@ -169,15 +171,15 @@ def _disk(seen: Rejoin, details: Details, choice: Choice) -> Check:
     source, past = details.source, details.past
     name, expected = f"disk of {seen.node.name}", "room for the copy"
     if not isinstance(source, Source):
-        return judge(name, expected, source, lambda _: holds(False, ""), hint=f"Look at {seen.primary.name} by hand")
+        return evaluate(name, expected, source, lambda _: passed_if(False, ""), hint=f"Look at {seen.primary.name} by hand")
     copy = source.wal_bytes + (source.bytes if choice.method == "clone" else 0)
     need = int(copy * SPARE) + (past.bytes if isinstance(past, Past) else 0)
     hint = f"Make room on {seen.node.name}, or use method = rewind, which needs less"
-    return judge(
+    return evaluate(
         name,
         f"{_mb(need)} free",
         details.free,
-        lambda free: holds(free >= need, f"{_mb(free)} free", hint),
+        lambda free: passed_if(free >= need, f"{_mb(free)} free", hint),
     )
 
 
@@ -186,7 +188,7 @@ def _link(seen: Rejoin, details: Details) -> Check:
         "No estimate without it. A clone needs the same role and password: is replication_passfile right, does pg_hba.conf let "
         "the role in?"
     )
-    return judge(
+    return evaluate(
         f"link from {seen.primary.name} to {seen.node.name}",
         "measured",
         details.link,

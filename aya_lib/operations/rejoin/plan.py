@@ -41,7 +41,7 @@ class Log:
     def command(self, node: Node) -> str:
         return f"{standing.log_path(node.site).name}: {self.node} came back"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         told = {"saved": self.saved, "rows_saved": self.rows}
         names = {"node": self.node, "primary": self.primary, "method": self.method, "timeline": self.timeline}
         standing.log(node.site, {"what": "rejoin", "by": self.by, **names, **told})
@@ -164,7 +164,7 @@ def _start(node: Node, seen: Rejoin, *, anew: bool = False) -> Iterator[Change]:
         yield change(node, f"Let {node.name} start by itself again, as {seen.primary.name} does", fence.Autostart(on=True))
     if isinstance(seen.node.files, Files) and seen.node.files.fenced is not None and not anew:
         yield change(node, f"Take the fence's mark from {node.name}", fence.Unmark())
-    if node.name in seen.overview.standing.fenced:
+    if node.name in seen.overview.state.fenced:
         yield change(node, f"Lift the fence of {node.name}: it can only be a standby now", fence.Forget(node.name))
     if not running:
         title = f"Start {node.name} as a standby of {seen.primary.name}"
@@ -176,7 +176,7 @@ def _tidy(node: Node, seen: Rejoin, remove_old: bool, by: str) -> Iterator[Chang
     around, leader = seen.beside, seen.primary.cluster
     yield from _start(node, seen)
     known = None if seen.primary.name == node.site.primary else seen.primary.name
-    if seen.overview.standing.primary != known:  # promoted without the failover runbook
+    if seen.overview.state.primary != known:  # promoted without the failover runbook
         yield change(node, f"Remember that {seen.primary.name} is the primary", fence.Stand({"primary": known}))
     if not isinstance(around, Beside) or not isinstance(leader, Cluster):
         return

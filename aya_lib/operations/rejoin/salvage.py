@@ -39,7 +39,7 @@ class Save:
     def command(self, node: Node) -> str:
         return f"pg_waldump, cp pg_wal/... and SELECT ... WHERE xmin = ANY (...) into {salvaged.place(node) / self.folder}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         scratch.stop(node)
         folder = _empty(node, salvaged.place(node) / self.folder)
         files = _files(node)

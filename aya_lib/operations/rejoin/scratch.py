@@ -85,7 +85,7 @@ class Stop:
     def command(self, node: Node) -> str:
         return f"pg_ctl stop -m fast -D {node.data_directory}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         stop(node)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, holds, judge, optional
+from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import archive, replication, server, services
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.overview import NodeSeen, Overview
@@ -13,7 +13,7 @@ from aya_lib.node.unseen import Missing, Planned, Starting, Unseen
 from aya_lib.site import Site
 
 
-def gate(site: Site, seen: Overview, *, stop_port_holder: bool = False) -> list[Check]:
+def preconditions(site: Site, seen: Overview, *, stop_port_holder: bool = False) -> list[Check]:
     """Everything that must be known, and must hold, before the first change.
 
     With two primaries, an unseen fact, a passed-over primary, a missing ``standby.signal``, a foreign or diverged data
@@ -55,7 +55,7 @@ def known(node: NodeSeen) -> Check:
     """Whether the server runs is known; if it runs, what it is; if not, what its data directory is."""
     name, expected = f"state of {node.name} is known", "running and answering, or known to be down"
     if not isinstance(node.process, ServiceState):
-        return judge(name, expected, node.process, lambda _: holds(False, ""))
+        return evaluate(name, expected, node.process, lambda _: passed_if(False, ""))
     running = node.process.status in ("running", "frozen") or isinstance(node.cluster, Cluster)
     if running and isinstance(node.cluster, Starting):
         return Check(
@@ -66,14 +66,14 @@ def known(node: NodeSeen) -> Check:
             "Let it finish (its log tells how far it is), then run restore again",
         )
     if running:
-        return judge(
+        return evaluate(
             name,
             expected,
             node.cluster,
             lambda c: Judged("passed", f"running, {c.role}"),
             hint=server.server_hint(node),
         )
-    return judge(
+    return evaluate(
         name,
         expected,
         node.files,
@@ -88,7 +88,7 @@ def may_start_as_primary(node: NodeSeen) -> Check:
     if isinstance(node.cluster, Cluster):
         return Check(name, "passed", expected, f"it runs: {node.cluster.role}")
     hint = f"{node.name} was made a standby, so another node is or was the primary: find it before starting anything"
-    return judge(name, expected, node.files, lambda f: holds(not f.standby_signal, _signal(f), hint))
+    return evaluate(name, expected, node.files, lambda f: passed_if(not f.standby_signal, _signal(f), hint))
 
 
 def may_start_as_standby(node: NodeSeen) -> Check:
@@ -100,7 +100,7 @@ def may_start_as_standby(node: NodeSeen) -> Check:
         f"Without standby.signal {node.name} starts as a second primary. Find out who removed it; if {node.name} was never "
         f"promoted, put an empty standby.signal into its data directory, else make it anew with pg_basebackup"
     )
-    return judge(name, expected, node.files, lambda f: holds(f.standby_signal, _signal(f), hint))
+    return evaluate(name, expected, node.files, lambda f: passed_if(f.standby_signal, _signal(f), hint))
 
 
 def related(standby: NodeSeen, primary: NodeSeen) -> Check:
@@ -111,7 +111,7 @@ def related(standby: NodeSeen, primary: NodeSeen) -> Check:
     here, there = server.position(standby), server.position(primary)
     if here is None or there is None:
         missing = standby.files if here is None else primary.files
-        return judge(
+        return evaluate(
             name,
             expected,
             missing if isinstance(missing, Missing) else Unseen(standby.name, name, "no position"),

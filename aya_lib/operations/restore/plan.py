@@ -38,7 +38,7 @@ class Renew:
         create = f"SELECT pg_create_physical_replication_slot('{self.slot}', true)"
         return f"SELECT pg_drop_replication_slot('{self.slot}'); {create}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(database="postgres", write=True) as connection:
 
             def gone() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster.canary import Leftover, Refusal, Visibility
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.judge import overview as glance
@@ -45,12 +45,12 @@ def visible(measured: Visibility | Missing) -> Check:
         total, arrived = len(found.milliseconds), len(found.seen)
         if arrived < total:
             hint = "Is replay paused? Is the link cut? Run restore, then look at the standby's log"
-            return holds(False, f"{arrived} of {total} within {found.limit_s:g} s", hint)
+            return passed_if(False, f"{arrived} of {total} within {found.limit_s:g} s", hint)
         p50, p95, p100 = (found.percentile(p) or 0 for p in (50, 95, 100))
         return Judged("passed", f"{arrived} of {total}; p50 {p50:.1f} ms, p95 {p95:.1f} ms, max {p100:.1f} ms")
 
     limit = f"all within {measured.limit_s:g} s" if isinstance(measured, Visibility) else "all in time"
-    return judge("marked rows arrive", limit, measured, of)
+    return evaluate("marked rows arrive", limit, measured, of)
 
 
 def refused(found: Refusal | Missing) -> Check:
@@ -58,9 +58,9 @@ def refused(found: Refusal | Missing) -> Check:
 
     def of(seen: Refusal) -> Judged:
         hint = f"{seen.node} accepts writes: it is a second primary. Stop its clients, then compare the two nodes"
-        return holds(seen.sqlstate == READ_ONLY, f"{seen.sqlstate or 'accepted'}: {seen.message}", hint)
+        return passed_if(seen.sqlstate == READ_ONLY, f"{seen.sqlstate or 'accepted'}: {seen.message}", hint)
 
-    return judge("a write on the standby is refused", f"SQLSTATE {READ_ONLY}, read-only", found, of)
+    return evaluate("a write on the standby is refused", f"SQLSTATE {READ_ONLY}, read-only", found, of)
 
 
 def equal(compared: Compared | Missing) -> Check:
@@ -76,9 +76,9 @@ def equal(compared: Compared | Missing) -> Check:
         hint = (
             f"{found.standby.node} is not a copy of {found.primary.node}: make it anew with pg_basebackup before you rely on it"
         )
-        return holds(False, told, hint)
+        return passed_if(False, told, hint)
 
-    return judge("contents are equal", "same counts and checksums", compared, of)
+    return evaluate("contents are equal", "same counts and checksums", compared, of)
 
 
 def gone(found: list[Leftover | Missing]) -> list[Check]:
@@ -89,10 +89,10 @@ def gone(found: list[Leftover | Missing]) -> list[Check]:
 def _gone(found: Leftover | Missing) -> Check:
 
     def of(seen: Leftover) -> Judged:
-        return holds(not seen.tables, ", ".join(seen.tables) or "none left", "The next verify_replication drops them")
+        return passed_if(not seen.tables, ", ".join(seen.tables) or "none left", "The next verify_replication drops them")
 
     where = "" if isinstance(found, Planned) else f" on {found.node}"
-    return judge(f"marked rows are gone{where}", "no probe table", found, of)
+    return evaluate(f"marked rows are gone{where}", "no probe table", found, of)
 
 
 def _rows(found: Compared, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from aya_lib.check import Check, Judged, Status, judge
+from aya_lib.check import Check, Judged, Status, evaluate
 from aya_lib.node.unseen import Missing
 from aya_lib.vectors.truth import Recall
 
@@ -262,7 +262,7 @@ def checks(found: Checkup | Missing) -> list[Check]:
     can be said of it."""
     if isinstance(found, Missing):
         names = (VALID, AT, LISTS, FRESH)
-        return [judge(name, "seen", found, lambda _: Judged("unknown", ""), hint="Run aya vectors checkup") for name in names]
+        return [evaluate(name, "seen", found, lambda _: Judged("unknown", ""), hint="Run aya vectors checkup") for name in names]
     one = found.found
     said = found.verdict
     if not one.index or said.word == "too few rows":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
@@ -64,7 +64,9 @@ def checks(live: Live | Missing, wish: Index, value: int) -> list[Check]:
     if isinstance(live, Live) and live.problem:
         hint = "Name the table and its vector column"
         return [
-            judge(f"{name} has the table", f"{live.relation}.{live.column}", live, lambda one: holds(False, one.problem, hint))
+            evaluate(
+                f"{name} has the table", f"{live.relation}.{live.column}", live, lambda one: passed_if(False, one.problem, hint)
+            )
         ]
     judges: list[tuple[str, str, Callable[[Live], Judged]]] = [
         (f"{name} accepts writes", "a primary", _primary),
@@ -73,23 +75,23 @@ def checks(live: Live | Missing, wish: Index, value: int) -> list[Check]:
         ("no transaction was left open", f"none older than {IDLE_S} s", _idle),
         ("the names for the new and the old index are free", "free", lambda one: _names(one, wish)),
     ]
-    found = [judge(title, expected, live, of) for title, expected, of in judges]
+    found = [evaluate(title, expected, live, of) for title, expected, of in judges]
     return found + _resources(live, canonical(wish)) if isinstance(live, Live) and not unfit(live, wish, value) else found
 
 
 def _primary(live: Live) -> Judged:
-    return holds(not live.in_recovery, "a standby" if live.in_recovery else "a primary", "Rebuild on the primary")
+    return passed_if(not live.in_recovery, "a standby" if live.in_recovery else "a primary", "Rebuild on the primary")
 
 
 def _fits(live: Live, wish: Index, value: int) -> Judged:
     why = unfit(live, wish, value)
-    return holds(not why, why or f"{live.rows:,} rows of {live.dimension} dimensions", "Wish for another index")
+    return passed_if(not why, why or f"{live.rows:,} rows of {live.dimension} dimensions", "Wish for another index")
 
 
 def _alone(live: Live) -> Judged:
     said = "; ".join(f"PID {one.pid}: {one.command} {one.index}: {one.phase}" for one in live.builds)
     hint = "Wait for it. One whose client was killed ends by itself within seconds"
-    return holds(not live.builds, said or "none", hint)
+    return passed_if(not live.builds, said or "none", hint)
 
 
 def _idle(live: Live) -> Judged:
@@ -105,7 +107,7 @@ def _names(live: Live, wish: Index) -> Judged:
     ours = live.note is not None and live.note.beside
     needed = live.current is None or live.current.index().family != wish.family
     taken = [one.name for one in live.indexes if one.valid and one.name in (f"{live.name}_new", f"{live.name}_old")]
-    return holds(ours or not needed or not taken, ", ".join(taken) or "free", "Rename that index, or drop it")
+    return passed_if(ours or not needed or not taken, ", ".join(taken) or "free", "Rename that index, or drop it")
 
 
 def _resources(live: Live, wish: Index) -> list[Check]:
@@ -114,7 +116,7 @@ def _resources(live: Live, wish: Index) -> list[Check]:
     need = int(wish.build_bytes(table, live.rows) * SPARE)
 
     def free(there: int) -> Judged:
-        return holds(there >= disk, f"{mb(there)} free", "Free disk, or wish for a smaller index (halfvec)")
+        return passed_if(there >= disk, f"{mb(there)} free", "Free disk, or wish for a smaller index (halfvec)")
 
     def room(available: int) -> Judged:
         said = f"half of what is available is {mb(available * MEMORY_SHARE)}"
@@ -127,8 +129,8 @@ def _resources(live: Live, wish: Index) -> list[Check]:
     own = Judged("passed", f"maintenance_work_mem is {mb(live.maintenance_work_mem)}")
     enough = need <= live.maintenance_work_mem  # then it does not matter what else there is
     return [
-        judge("the disk has room for both indexes", f"{mb(disk)}", live.free_bytes, free),
-        judge(
+        evaluate("the disk has room for both indexes", f"{mb(disk)}", live.free_bytes, free),
+        evaluate(
             "the build has the memory it needs",
             f"{mb(need)}",
             0 if enough else live.memory_bytes,

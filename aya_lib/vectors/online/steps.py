@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from aya_lib.node.node import Node
-from aya_lib.plan.change import Change, Deed, Sql, change
+from aya_lib.plan.change import Action, Change, Sql, change
 from aya_lib.schema import knowledge
 from aya_lib.vectors.index import Index
 from aya_lib.vectors.online.gate import Progress, Room
@@ -50,8 +50,8 @@ class Rebuild:
             yield self._step(f"Remove {one.name}, left invalid by a build that broke off", Drop(self.place, one.name))
         yield from self._abandoned()
         if not self.live.settings_table:
-            deed = Sql(knowledge.text(self.node.site, "aya_settings"), database=None)
-            yield self._step("Add the table of settings that go with the data", deed)
+            action = Sql(knowledge.text(self.node.site, "aya_settings"), database=None)
+            yield self._step("Add the table of settings that go with the data", action)
         if self.was and self.was.family == self.wish.family:
             yield from self._in_place()
         else:
@@ -223,19 +223,19 @@ class Rebuild:
 
     def _proof(self, rows: int | None) -> Iterator[Change]:
         if self.proof:
-            deed = Prove(self.proof, self.wish, rows)
+            action = Prove(self.proof, self.wish, rows)
             built = {key: value for key, value in self.before.put.items() if key == "built"}
             undo = Settle(Settings(built, () if built else ("built",)))
-            yield self._step(f"Prove that its recall is at least {self.proof.minimum:g}", deed, undo)
+            yield self._step(f"Prove that its recall is at least {self.proof.minimum:g}", action, undo)
 
     def _finish(self) -> Change:
         return self._step("Take away the note", Finish() if self.proof else Finish(self.wish, self.live.rows))
 
-    def _done(self, done: bool, deed: Deed) -> Deed:
-        return Standing(deed.command(self.node)) if done else deed
+    def _done(self, done: bool, action: Action) -> Action:
+        return Standing(action.command(self.node)) if done else action
 
-    def _step(self, title: str, deed: Deed, undo: Deed | None = None, interrupts: bool = False) -> Change:
-        return change(self.node, title, deed, undo=undo, interrupts=interrupts)
+    def _step(self, title: str, action: Action, undo: Action | None = None, interrupts: bool = False) -> Change:
+        return change(self.node, title, action, undo=undo, interrupts=interrupts)
 
     def _room(self, index: Index) -> Room:
         return Room(memory(self.live, index), self.live.workers, self.deadline_s)

@@ -38,7 +38,7 @@ class Settle:
         waiting = ["-- and wait until every searcher has read it"] if self.read else []
         return ";\n".join([*self.settings.lines(), *waiting])
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         with node.session(write=True) as connection:
             stored.write(connection, self.settings)
         if self.read:
@@ -59,7 +59,7 @@ class Alter:
     def command(self, node: Node) -> str:
         return self._query().as_string()
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         patiently(node, self.place, self.name, lambda connection: connection.execute(self._query()))
 
     def _query(self) -> sql.Composed:
@@ -83,13 +83,13 @@ class Reindex:
         held = ["-- held before the new index becomes valid, until every searcher has read:"] if self.interim else []
         return "\n".join([*first, self._query(), *held, *(self.interim.lines() if self.interim else [])])
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         if self.options:
-            Alter(self.place, self.name, self.options).perform(node)
+            Alter(self.place, self.name, self.options).run(node)
         before = touch.filenode(node, self.place, self.name)
         try:
             with shown(self.progress) as progress:
-                hold = partial(Settle(self.interim, read=True).perform, node) if self.interim else None
+                hold = partial(Settle(self.interim, read=True).run, node) if self.interim else None
                 gate.build(node, self._query(), self.place.relation, self.room, progress, hold)
         except AyaError:
             swapped = False
@@ -116,7 +116,7 @@ class Create:
     def command(self, node: Node) -> str:
         return self.index.create(self.place.table, self.name, concurrently=True).as_string()
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         touch.sweep(node, self.place)  # what is there now under the name is whole
         with node.session() as connection:
             if touch.exists(connection, self.place, self.name):
@@ -142,7 +142,7 @@ class Rename:
         renames = [self._query(old, new).as_string() for old, new in self.pairs]
         return ";\n".join(["BEGIN", *renames, *self.settings.lines(), "COMMIT"])
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         def act(connection: Connection) -> None:
             with connection.transaction():
                 if touch.exists(connection, self.place, self.pairs[-1][0]):
@@ -172,7 +172,7 @@ class Drop:
         waiting = f"  -- when it was not scanned for {2 * search.FRESH_S + FLUSH_S:g} s" if self.quiet else ""
         return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(self.place.index(self.name)).as_string() + waiting
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         if self.quiet:
             stored.until_read(node)
             self._until_quiet(node)
@@ -225,7 +225,7 @@ class Prove:
     def command(self, node: Node) -> str:
         return f"-- recall of the live index >= {self.proof.minimum:g}"
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         recall = self.proof.measure(node)
         if not recall >= self.proof.minimum:
             hint = "Wish for more probes (or a larger ef_search), or for other options"
@@ -233,7 +233,7 @@ class Prove:
                 f"{node.name}: recall of {self.index} is {recall:.3f}, wanted is at least {self.proof.minimum:g}", hint=hint
             )
         if self.built is not None:
-            Settle(Settings({"built": built(self.index, self.built, recall)})).perform(node)
+            Settle(Settings({"built": built(self.index, self.built, recall)})).run(node)
 
 
 @dataclass(frozen=True)
@@ -246,9 +246,9 @@ class Finish:
     def command(self, node: Node) -> str:
         return next(Settings(drop=("rebuilding",)).lines())
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         put = {"built": built(self.index, self.rows, None)} if self.index else {}
-        Settle(Settings(put, ("rebuilding",))).perform(node)
+        Settle(Settings(put, ("rebuilding",))).run(node)
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class Standing:
     def command(self, node: Node) -> str:
         return "-- stands already: " + self.did.split("\n")[0]
 
-    def perform(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         return
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aya_lib.check import Check, Judged, holds, judge
+from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Missing
@@ -157,10 +157,12 @@ def before(wish: Wish) -> list[Check]:
     """What must hold before the rebuild; a table that could not be seen is unknown."""
     if not isinstance(wish.live, Live):
         return [
-            judge("the vector index could be looked at", "seen", wish.live, lambda _: holds(True, "seen"), hint="Run restore")
+            evaluate(
+                "the vector index could be looked at", "seen", wish.live, lambda _: passed_if(True, "seen"), hint="Run restore"
+            )
         ]
     if wish.index is None:
-        return [judge("a rebuild is needed", "or not", wish.live, lambda _: Judged("passed", wish.why))]
+        return [evaluate("a rebuild is needed", "or not", wish.live, lambda _: Judged("passed", wish.why))]
     return rebuild.checks(wish.live, wish.index, wish.value)
 
 
@@ -173,22 +175,25 @@ def after(nodes: Nodes, wish: Wish, *, target: float = 0.95, k: int = 10) -> lis
     def wished(one: Live) -> Judged:
         said = f"{one.current.index()}, {one.value(one.current.index())}" if one.current else "no index"
         if wish.index is None or one.current is None:
-            return holds(wish.index is None, said)
+            return passed_if(wish.index is None, said)
         good = one.current.index() == wish.index and one.value(wish.index) == wish.value
-        return holds(good, said, "Run rebuild_index again: it goes on from here")
+        return passed_if(good, said, "Run rebuild_index again: it goes on from here")
 
     def whole(one: Live) -> Judged:
         names = ", ".join(index.name for index in one.leftovers)
-        return holds(not names and one.note is None, names or ("a rebuild is noted as under way" if one.note else "none"))
+        return passed_if(not names and one.note is None, names or ("a rebuild is noted as under way" if one.note else "none"))
 
     expected = f"{wish.index}, {wish.value}" if wish.index else "as it was"
     try:
         found: Checkup | Missing = checkup.look(nodes, wish.live.relation, wish.live.column, target, k, wish.node)
     except AyaError:
-        return [judge("the index is as wished", expected, now, wished), judge("nothing half-built is left", "none", now, whole)]
+        return [
+            evaluate("the index is as wished", expected, now, wished),
+            evaluate("nothing half-built is left", "none", now, whole),
+        ]
     return [
-        judge("the index is as wished", expected, now, wished),
-        judge("nothing half-built is left", "none", now, whole),
+        evaluate("the index is as wished", expected, now, wished),
+        evaluate("nothing half-built is left", "none", now, whole),
         *diagnosis.checks(found),
     ]
 
