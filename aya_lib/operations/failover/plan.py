@@ -142,7 +142,7 @@ def take_back(nodes: Nodes, wish: Wish, found: Found) -> Plan:
         steps.append(change(old, f"Take the fence's mark from {wish.old}", fence.Unmark()))
     if wish.old in found.overview.state.fenced:
         steps.append(change(old, f"Forget that {wish.old} is fenced", fence.Forget(wish.old)))
-    if began.get("autostart"):
+    if began.get("autostart") and seen.autostart is not True:
         steps.append(change(old, f"Let {wish.old} start by itself again", fence.Autostart(on=True)))
     if facts.condition(seen) == "down":
         steps.append(change(old, "Start PostgreSQL", Service("start", "postgresql")))
