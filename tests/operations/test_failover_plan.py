@@ -25,7 +25,8 @@ from aya_lib.operations.failover.judge import Found, Wish
 from aya_lib.operations.failover.look import Behind, Promise, Promotable, condition
 from aya_lib.operations.failover.plan import HasAll, Promote, asks
 from aya_lib.operations.failover.plan import plan as plan_of
-from aya_lib.plan.change import Change, Plan, Service, Sql
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change, Plan
 from aya_lib.site import Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

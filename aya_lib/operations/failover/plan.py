@@ -20,7 +20,8 @@ from aya_lib.operations.failover import fence
 from aya_lib.operations.failover import look as facts
 from aya_lib.operations.failover.judge import Found, Wish
 from aya_lib.operations.failover.look import Promotable
-from aya_lib.plan.change import Change, Nothing, Plan, Service, Sql, change
+from aya_lib.plan.actions import Nothing, Service, Sql
+from aya_lib.plan.change import Change, Plan, change
 
 POLL_S = 0.02
 
