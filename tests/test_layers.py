@@ -24,7 +24,7 @@ EDGES = {
     "node": set(),
     "check": {"node"},
     "cluster": {"check", "node"},
-    "plan": {"node"},
+    "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
     "operations.verify": {"check", "cluster", "node"},
     "operations.failover": {"check", "cluster", "node", "plan"},

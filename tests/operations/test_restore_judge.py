@@ -20,7 +20,8 @@ from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Planned, Starting, Unseen
 from aya_lib.operations.restore.judge import preconditions
 from aya_lib.operations.restore.plan import plan
-from aya_lib.plan.change import Change, Service, Sql
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change
 from aya_lib.site import Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
