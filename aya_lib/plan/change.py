@@ -82,14 +82,14 @@ class Terminate:
         return f"kill -TERM {self.pid}"
 
     def run(self, node: Node) -> None:
-        holder = node.supervisor.listener(self.port)
+        holder = node.listener(self.port)
         if holder is None:
             return
         if holder.pid != self.pid:
             raise UsageError(f"{node.name}: port {self.port} is held by PID {holder.pid} now, not by {self.pid} ({self.seen})")
         node.shell.run(["kill", "-TERM", str(self.pid)]).checked()
         wait.until(
-            lambda: node.supervisor.listener(self.port),
+            lambda: node.listener(self.port),
             lambda found: found is None,
             node=node.name,
             what=f"PID {self.pid} gives port {self.port} back",
