@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import LiteralString, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.sql import SQL, Composed
 
 from aya_lib import secrets
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed, Unreachable
@@ -25,6 +26,7 @@ from aya_lib.node.host import Host
 Row = TypeVar("Row")
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
+Values = Mapping[str, object] | Sequence[object] | None
 
 
 class NotListening(Unreachable):
@@ -120,8 +122,8 @@ def password(node: Host, role: str, database: str) -> secrets.Secret | None:
     """A role's password on a node, as it is known here: from the password file, else from the environment or the keyring. In the
     file a tunnelled node stands under the name by which ssh reaches it."""
     host = node.wish.ssh.host if node.wish.tunnel and node.wish.ssh else node.wish.host
-    found = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
-    return found or secrets.find(node.site.name, f"{role} password")
+    in_file = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
+    return in_file or secrets.find(node.site.name, f"{role} password")
 
 
 def _password(node: Host, role: str, database: str) -> secrets.Secret | None:
@@ -131,19 +133,25 @@ def _password(node: Host, role: str, database: str) -> secrets.Secret | None:
 
 
 def _passfile(node: Host) -> Path:
-    wished = node.site.database.passfile
-    return node.site.path(wished) if wished else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
+    named = node.site.database.passfile
+    return node.site.path(named) if named else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
 
 
 def _message(error: psycopg.Error) -> str:
     """One line; a value that the server repeats in full (a vector, a document) is cut."""
-    said = error.diag.message_primary or " ".join(str(error).split())
-    return said if len(said) <= MESSAGE else f"{said[:MESSAGE]} ..."
+    message = error.diag.message_primary or " ".join(str(error).split())
+    return message if len(message) <= MESSAGE else f"{message[:MESSAGE]} ..."
 
 
 def statement(package: str, name: str) -> LiteralString:
     """The text of ``<package>/sql/<name>.sql``: SQL is named and stands in files."""
     return resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def value(connection: Connection, query: LiteralString | SQL | Composed, values: Values = None) -> object:
+    """The first column of the first row; None when there is no row."""
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None
 
 
 def rows(connection: Connection, package: str, name: str, row: type[Row], **values: object) -> list[Row]:
