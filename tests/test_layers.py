@@ -19,7 +19,7 @@ MODULES = {
 }
 
 # What everything knows; it imports nothing but itself.
-BASE = {"aya_lib", "errors", "settings", "secrets", "site", "show"}
+BASE = {"aya_lib", "errors", "files", "settings", "secrets", "site", "show"}
 EDGES = {
     "node": set(),
     "check": {"node"},

@@ -265,7 +265,7 @@ class Terminate:
         return f"kill -TERM {self.pid}"
 
     def run(self, node: Node) -> None:
-        holder = node.supervisor.listener(self.port)
+        holder = node.listener(self.port)
         if holder is None:
             return
         if (holder.pid, holder.command) != (self.pid, self.seen):
@@ -273,7 +273,7 @@ class Terminate:
             raise UsageError(f"{node.name}: port {self.port} is {told}", hint=AGAIN)
         node.shell.run(["kill", "-TERM", str(self.pid)]).checked()
         wait.until(
-            lambda: node.supervisor.listener(self.port),
+            lambda: node.listener(self.port),
             lambda listener: listener is None,
             node=node.name,
             what=f"PID {self.pid} gives port {self.port} back",

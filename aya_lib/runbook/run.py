@@ -14,9 +14,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from aya_lib import __version__, settings
+from aya_lib import __version__, files, settings
 from aya_lib import lab as labs
 from aya_lib.errors import ParameterError
 from aya_lib.runbook import parameters
@@ -35,6 +35,15 @@ class RunResult:
     exit_code: int
     record: Mapping[str, Any]
     notebook: Path
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How the execution ended. ``error``: one line, empty when every cell ran. ``failed``: what failed if not a cell; the run has
+    then failed whatever the record says, for what came after its verdict is not known."""
+
+    error: str = ""
+    failed: Literal["kernel", "runner"] | None = None
 
 
 def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: None) -> RunResult:
@@ -64,8 +73,8 @@ def _locked(
     notebook = record.path.with_suffix(".ipynb")
     environment = {"AYA_RECORD": str(record.path), **({"AYA_LOCKED": "1"} if locked else {})}
     with _Stop(declaration.limit_s) as stop, _follow(record.path, progress):
-        error = _execute(declaration.path, notebook, given, environment, stop)
-    return _finish(Record.load(record.path), notebook, error, stop)
+        ended = _execute(declaration.path, notebook, given, environment, stop)
+    return _finish(Record.load(record.path), notebook, ended, stop)
 
 
 def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Record:
@@ -88,8 +97,8 @@ def _numbered(stamp: str, number: int) -> str:
     return stamp if number == 1 else f"{stamp}-{number}"
 
 
-def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> str:
-    """Execute the notebook; the error as one line, empty when every cell ran."""
+def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> _Ended:
+    """Execute the notebook."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
@@ -112,36 +121,36 @@ def _execute(source: Path, target: Path, values: dict[str, Any], environment: di
                 progress_bar=False,
             )
     except KeyboardInterrupt:
-        return stop.reason
+        return _Ended(stop.reason)
     except DeadKernelError:
-        return "the kernel died"
+        return _Ended("the kernel died", "kernel")
     except PapermillExecutionError as error:
-        return _last_line(error.ename, error.evalue)
+        return _Ended(_last_line(error.ename, error.evalue))
     except OSError as error:
-        return f"the executed notebook cannot be written to {target.parent}: {error.strerror or error}"
+        return _Ended(f"the executed notebook cannot be written to {target.parent}: {error.strerror or error}", "runner")
     except (PapermillException, RuntimeError, TimeoutError) as error:
-        return f"the notebook could not be executed: {' '.join(str(error).split())[:300]}"
+        return _Ended(f"the notebook could not be executed: {' '.join(str(error).split())[:300]}", "runner")
     finally:
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
-    return ""
+    return _Ended()
 
 
 def _last_line(name: str, value: str) -> str:
     return f"{name}: {' '.join(str(value).split())}"
 
 
-def _finish(record: Record, notebook: Path, error: str, stop: _Stop) -> RunResult:
-    verdict = record.content.get("verdict")
+def _finish(record: Record, notebook: Path, ended: _Ended, stop: _Stop) -> RunResult:
+    verdict, error = record.content.get("verdict"), ended.error
     outcome, code = record.content["outcome"], int(record.content.get("exit_code", 0))
     if stop.reason and not verdict:
         outcome, code, error = stop.outcome, stop.exit_code, stop.reason
     elif outcome == "running":
-        outcome, code = ("died" if error == "the kernel died" else "failed"), 1
+        outcome, code = ("died" if ended.failed == "kernel" else "failed"), 1
         error = error or "the notebook ended without a verdict"
     elif not code:
         failed = outcome not in ("passed", "planned") or (error and verdict is None)
-        code = 1 if failed or error.startswith("the ") else 0
+        code = 1 if failed or ended.failed else 0
     record.end(outcome, error=error or None, exit_code=code, notebook=str(notebook))
     _settle(notebook, verdict["line"] if verdict else f"{outcome}: {error}")
     return RunResult(code, record.content, notebook)
@@ -164,9 +173,7 @@ def _settle(notebook: Path, line: str) -> None:
         title, _, rest = first.source.partition("\n")
         first.source = f"{title}\n\n> **{line}**\n{rest}"
     with contextlib.suppress(OSError):  # a full disk: the notebook as papermill left it is kept
-        beside = notebook.with_suffix(".new")
-        nbformat.write(content, beside)
-        beside.replace(notebook)
+        files.write(notebook, nbformat.writes(content))
 
 
 class _Stop:
