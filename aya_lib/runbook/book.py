@@ -229,7 +229,9 @@ def _since(started: float) -> float:
 
 
 def _title(fact: Callable[..., object]) -> str:
-    return f"{fact.__module__.rsplit('.', 1)[-1]}.{getattr(fact, '__name__', 'look')}"
+    """``overview.look``, and ``failover.look`` also where the function stands in the subject's own ``look.py``."""
+    *_, package, module = fact.__module__.split(".")
+    return f"{package if module == 'look' else module}.{getattr(fact, '__name__', 'look')}"
 
 
 def _default_path(site: str, name: str) -> Path:
