@@ -18,7 +18,6 @@ import psutil
 
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import clusters
-from aya_lib.lab.lab import require
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.site import Site
@@ -36,7 +35,7 @@ def inject(site: Site, fault: str) -> str:
     """Inject the fault and say in a sentence what is broken now. :class:`UsageError` names the faults there are."""
     if fault not in FAULTS:
         raise UsageError(f"unknown fault '{fault}'", hint=f"There are {', '.join(FAULTS)}")
-    require(site)
+    site.require_made()
     nodes = open_nodes(site)
     return FAULTS[fault](nodes[site.primary], nodes[site.standby])
 
