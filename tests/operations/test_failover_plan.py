@@ -31,8 +31,8 @@ from aya_lib.site import Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP, STOPPED, FROZEN = ServiceState("running", 10, NOW), ServiceState("stopped"), ServiceState("frozen", 10, NOW)
-SLOT = Slot("beta_slot", "physical", False, None, "reserved", 10**8, "0/1", 0)
-ALPHA_IS = Cluster("ALPHA", "7", False, "18.1", NOW, 1, "0/5000000", "0.8.5")
+SLOT = Slot("beta_slot", False, None, "reserved", 10**8)
+ALPHA_IS = Cluster("ALPHA", "7", False, "18.1", 1, "0/5000000")
 BETA_IS = replace(ALPHA_IS, node="BETA", in_recovery=True)
 FILES = Files("ALPHA", False, "7", 1, "in production", "0/4000000")
 SERVICE = Embedding("BETA", 1, STOPPED, None, Down("BETA", "refused"), "primary")
