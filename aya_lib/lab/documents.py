@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -89,7 +90,7 @@ def vectors(site: Site, url: str | None) -> dict[str, list[float]] | None:
             raise Unreachable(site.primary, f"POST {url}/embed/batch", f"status {status}: {said.get('detail')}")
         found = said["embeddings"]
         cache.parent.mkdir(parents=True, exist_ok=True)
-        beside = cache.with_suffix(f".{site.name}")
+        beside = cache.with_suffix(f".{os.getpid()}")  # labs of one name may be made side by side
         beside.write_text(json.dumps(found))
         beside.replace(cache)
     return dict(zip(chunks, found, strict=True))
