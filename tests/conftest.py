@@ -15,8 +15,7 @@ import yaml
 from tests_support import make
 
 from aya_lib import lab as labs
-from aya_lib.lab.lab import MARKER
-from aya_lib.site import Site, read_yaml
+from aya_lib.site import LAB_MARKER, Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -72,5 +71,5 @@ def lab_site(place: Path) -> Site:
     """The lab called ``lab``, as one that was made and need not run."""
     site = make(place, "lab")
     site.root.mkdir(exist_ok=True)
-    (site.root / MARKER).touch()
+    (site.root / LAB_MARKER).touch()
     return site

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_records import differences
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -26,11 +27,13 @@ def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_committed_output_is_what_a_run_gives_today(lab: Site) -> None:
+    """Marked outputs are as committed, and every check, plan and verdict is as kept in ``tests/golden``."""
     try:
         done = nbval(*NOTEBOOKS)
     finally:
         labs.reset(lab)  # the laptop was set up, which adds tables
     assert done.returncode == 0, done.stdout[-4000:]
+    assert [line for path in NOTEBOOKS for line in differences(settings.runs() / lab.name, path.stem)] == []
 
 
 def test_a_changed_expected_output_is_noticed(lab: Site, tmp_path: Path) -> None:

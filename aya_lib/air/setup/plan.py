@@ -10,7 +10,8 @@ from aya_lib.air.setup.actions import MakeCluster, Populate
 from aya_lib.air.setup.look import Primary, Schema, Server, Setup
 from aya_lib.operations.autostart import plan as autostart
 from aya_lib.operations.autostart.look import Autostart
-from aya_lib.plan.change import Change, Plan, Service, Sql, change
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change, Plan, change
 
 CLOSE = Sql("ALTER SYSTEM SET listen_addresses = 'localhost'")
 OPEN = Sql("ALTER SYSTEM RESET listen_addresses")

@@ -9,7 +9,8 @@ from aya_lib.air.sync_check.actions import CompareAgain
 from aya_lib.air.sync_check.look import Comparison
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
-from aya_lib.plan.change import Change, Plan, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Change, Plan, change
 
 BUILD_S = 86400.0
 
