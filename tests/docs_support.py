@@ -23,7 +23,6 @@ from markdown_it.token import Token
 from aya_lib import secrets, settings
 from aya_lib.cli import main as cli
 from aya_lib.runbook import parameters
-from aya_lib.runbook.run import require_parameter
 from aya_lib.site import Site, load_site
 
 HOME = settings.home()
@@ -156,7 +155,7 @@ def _check_aya(words: list[str], sites: Sequence[str], whole: bool) -> None:
         parameters.parse(declared, found.get("p") or [])
         for name, option in (("site", "--site"), ("dry_run", "--dry-run"), ("approved_by", "--approved-by")):
             if "p" in found and found[name]:
-                require_parameter(declared, name, option)
+                parameters.require(declared, name, option)
 
 
 def _check_make(words: list[str]) -> None:

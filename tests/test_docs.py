@@ -124,7 +124,7 @@ def test_keys_of_a_site_are_those_of_today_with_their_defaults(block: Block, tmp
     for section, values in read_yaml(file).items():
         model = Site.model_fields[section].annotation
         assert model
-        defaults = model().model_dump()  # type: ignore[call-arg]
+        defaults = model().model_dump()
         assert values == {key: defaults[key] for key in values}
 
 
