@@ -169,9 +169,9 @@ def _check_aya(words: list[str], sites: Sequence[str], whole: bool) -> None:
     if found.get("runbook"):
         declared = parameters.declared(parameters.find(found["runbook"], HOME / "notebooks"))
         parameters.parse(declared, found.get("p") or [])
-        for name in ("site", "dry_run", "approved_by"):
-            if found.get(name):
-                declared.parameter(name)
+        for name, option in (("site", "--site"), ("dry_run", "--dry-run"), ("approved_by", "--approved-by")):
+            if "p" in found and found[name]:
+                parameters.require(declared, name, option)
 
 
 def _check_make(words: list[str]) -> None:
