@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import io
@@ -208,6 +209,28 @@ def variables() -> str:
     sites = [load_site(str(path)) for path in (HOME / "parameters").glob("*/site.yaml")]
     passwords = [secrets.variable(site.name, f"{site.database.owner} password") for site in sites]
     return "\n".join([*(path.read_text() for path in files), *passwords])
+
+
+def messages() -> list[str]:
+    """What the project may say, each as a pattern: every string of its code, with anything where a value stands; and its SQL."""
+    found = [re.escape(path.read_text()) for path in (HOME / "aya_lib").rglob("*.sql")]
+    for path in (HOME / "aya_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.JoinedStr(values):
+                    found.append(
+                        "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in values)
+                    )
+                case ast.Constant(str(text)):
+                    found.append(re.escape(text))
+    return found
+
+
+def says(text: str, patterns: Sequence[str]) -> bool:
+    """Whether the project may say ``text``, in which ``...`` stands for anything; the whole message or a part of it."""
+    part = re.escape(text)
+    made = text.replace("...", "x")
+    return any(part in pattern or (len(re.findall(r"\w", pattern)) > 8 and re.search(pattern, made)) for pattern in patterns)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -24,11 +25,14 @@ from docs_support import (
     check,
     commands,
     files,
+    messages,
     notebook,
     read,
+    says,
     split,
     variables,
 )
+from test_layers import BASE, imports, package
 from tests_support import passed, step
 
 import aya_lib.operations
@@ -190,6 +194,23 @@ def test_the_first_page_is_short_and_leads_to_every_other() -> None:
     assert {f"notebooks/{path.name}" for path in (HOME / "notebooks").glob("*.ipynb")} <= set(first.links)
 
 
+def test_every_message_that_a_page_explains_is_one_that_is_said() -> None:
+    table = (HOME / "docs" / "trouble.md").read_text().partition("| you see | do |")[2]
+    patterns = messages()
+    told = [text for row in re.findall(r"^\|(.*?) \| ", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)]
+    assert len(told) > 10
+    assert [text for text in told if not says(text, patterns)] == []
+    assert not any(says(text, patterns) for text in ("the moon is not there", "port ... has fallen into the lake of ..."))
+
+
+def test_the_house_is_described_as_it_is() -> None:
+    table = (HOME / "CONTRIBUTING.md").read_text().partition("| package | what is in it |")[2].partition("\n\n")[0]
+    rooms = {name.split("/")[0] for row in table.splitlines() for name in re.findall(r"`([\w/<>]+)`", row.split(" | ")[0])}
+    there = {path.name for path in (HOME / "aya_lib").iterdir() if (path / "__init__.py").exists()}
+    assert there <= rooms
+    assert rooms - there <= {path.stem for path in (HOME / "aya_lib").glob("*.py")}
+
+
 def test_every_exit_code_is_in_the_table() -> None:
     codes = {error.exit_code for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, errors.AyaError)}
     rows = re.findall(r"^\| ([\d, ]+) \|", (HOME / "README.md").read_text(), re.MULTILINE)
@@ -238,11 +259,14 @@ def test_the_worked_example_is_a_runbook(example: Path, lab: Site) -> None:
 
 
 def test_the_worked_example_keeps_the_rules(example: Path) -> None:
-    package = example / "aya_lib"
+    options = ["--config", str(HOME / "pyproject.toml"), "--config", "lint.isort.known-first-party = ['aya_lib']"]
     for words in (["check"], ["format", "--check"]):
-        command = [sys.executable, "-m", "ruff", *words, "--config", str(HOME / "pyproject.toml"), str(package)]
+        command = [sys.executable, "-m", "ruff", *words, *options, str(example / "aya_lib")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+    (edges,) = re.findall(r'"operations\.statistics": (\{.*?\})', (HOME / "CONTRIBUTING.md").read_text())
+    used = {package(module) for path in (example / "aya_lib").rglob("*.py") for module in imports(path)}
+    assert ast.literal_eval(edges) == used - {"operations.statistics", *BASE}
     for cell in nbformat.read(example / "notebooks" / "statistics.ipynb", as_version=4).cells:
         assert cell.cell_type == "markdown" or "parameters" in cell.metadata.tags or len(cell.source.splitlines()) <= 3
 
