@@ -9,7 +9,6 @@ from pathlib import Path
 
 from aya_lib import settings
 from aya_lib.check import Check, Judged, evaluate, passed_if
-from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
@@ -17,19 +16,18 @@ from aya_lib.node.unseen import Missing, seen
 from aya_lib.picture import Picture
 from aya_lib.plan.change import Plan
 from aya_lib.show import Note, Shown, Table
+from aya_lib.vectors import catalog, rebuild
 from aya_lib.vectors.bench import scaling, scratch
 from aya_lib.vectors.bench.compare import TODAY, Wish, compare_indexes
 from aya_lib.vectors.bench.result import Comparison, LeftOut
 from aya_lib.vectors.bench.tuner import Budget
+from aya_lib.vectors.catalog import Live, node_of
 from aya_lib.vectors.corpus.source import Source, open_source
 from aya_lib.vectors.index import FAMILIES, Family, Index
-from aya_lib.vectors.online import flush, live, proof, rebuild
-from aya_lib.vectors.online.live import Live
-from aya_lib.vectors.online.swap import Proof
+from aya_lib.vectors.rebuild import Rebuild
 from aya_lib.vectors.report import keep, plots
 
 PREDICTED = 0.02  # how far a twin's recall may lie from the measured one
-PROVEN = 0.02  # how far below the target a live index may lie, measured with fewer queries, before it is taken back
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,16 +49,6 @@ class Measured(Shown):
             ("measured on", self.node),
         )
         return Table("What is measured", ("", ""), rows, corpus.notes)
-
-
-def node_of(nodes: Nodes, name: str = "") -> Node:
-    """The node called so, in any case of letters; else the one of the pair that accepts writes. :class:`UsageError`."""
-    if not name:
-        return roles.primary(nodes)
-    found = {key.lower(): node for key, node in nodes.items()}
-    if name.lower() not in found:
-        raise UsageError(f"no node '{name}': the site has {', '.join(nodes)}")
-    return found[name.lower()]
 
 
 def corpus(
@@ -123,7 +111,7 @@ def today(node: Node, source: Source) -> Index | None:
     """The index that the table has now, where the table itself is measured; else the schema's first one."""
     if not _is_table(source):
         return TODAY
-    found = live.look(node, source.given.name, source.given.column)
+    found = catalog.look(node, source.given.name, source.given.column)
     current = found.current if isinstance(found, Live) else None
     return current.index() if current else TODAY
 
@@ -207,27 +195,27 @@ def plan(nodes: Nodes, measured: Measured, found: Comparison | Missing, *, wante
     why = _why_not(measured.source, best is not None and bool(best.index.method), wanted)
     if why or best is None or not isinstance(found, Comparison):
         return Plan(why or "No rebuild: nothing was measured")
-    node, given = nodes[measured.node], measured.source.given
-    there = live.look(node, given.name, given.column)
-    if not isinstance(there, Live):
-        return Plan(f"No rebuild: {there}")
-    minimum = max(0.0, found.target - PROVEN)
-    proving = Proof(lambda one: proof.live_recall(one, found.k, 100, given.name, given.column), minimum)
-    return rebuild.plan(node, there, best.index, best.value, proof=proving)
+    return rebuild.plan(nodes, _rebuild(nodes, measured, found))
 
 
-def written(nodes: Nodes, measured: Measured, done: Plan) -> Plan:
+def written(nodes: Nodes, measured: Measured, found: Comparison | Missing, done: Plan) -> Plan:
     """After a rebuild: the new index on disk, where the check-up reads it."""
-    given = measured.source.given
-    return flush.plan(nodes[measured.node], given.name, given.column) if done else Plan(flush.TITLE)
+    if not done or not isinstance(found, Comparison):
+        return Plan("No rebuild")
+    return rebuild.flush(nodes, _rebuild(nodes, measured, found))
 
 
 def preconditions(nodes: Nodes, measured: Measured, found: Comparison | Missing, planned: Plan) -> list[Check]:
     """What must hold before the rebuild; nothing where none is planned."""
-    if not planned or not isinstance(found, Comparison) or found.recommendation is None:
-        return []
+    return rebuild.preconditions(_rebuild(nodes, measured, found)) if planned and isinstance(found, Comparison) else []
+
+
+def _rebuild(nodes: Nodes, measured: Measured, found: Comparison) -> Rebuild:
     given, best = measured.source.given, found.recommendation
-    return rebuild.checks(live.look(nodes[measured.node], given.name, given.column), best.index, best.value)
+    live = catalog.look(nodes[measured.node], given.name, given.column)
+    why = "the benchmark recommends it" if isinstance(live, Live) else str(live)
+    index, value = (best.index, best.value) if best else (None, 0)
+    return Rebuild(measured.node, live, index, value, why, target=found.target, k=found.k)
 
 
 def _why_not(source: Source, index: bool, wanted: bool) -> str:

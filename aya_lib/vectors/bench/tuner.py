@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from aya_lib.errors import AyaError
-from aya_lib.vectors import cost, twins
+from aya_lib.vectors import cost, ivfflat_pages, twins
 from aya_lib.vectors.bench.bench import Bench, Queries
 from aya_lib.vectors.bench.build import Built, lacking
 from aya_lib.vectors.bench.explore import WORTH, Explorer
@@ -22,7 +22,6 @@ from aya_lib.vectors.bench.result import Choice, Point
 from aya_lib.vectors.bench.scratch import INDEX
 from aya_lib.vectors.bench.settle import reaches, rising, smallest
 from aya_lib.vectors.cost import Cost, Timed
-from aya_lib.vectors.health import centroids
 from aya_lib.vectors.index import EF_SEARCH, EXACT, Family, Index, Table, hnsw, index_bytes, ivfflat, mb
 from aya_lib.vectors.truth import Recall
 
@@ -237,7 +236,7 @@ class Tuner:
         if index not in self.real:
             with bench.phase("centroids"):
                 try:
-                    centres = centroids.built(bench.place.connection, INDEX, corpus.metric)
+                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.place.connection, INDEX).centers)
                 except AyaError as error:
                     bench.skip(f"the centroids of {index}", error.message)
                     return None

@@ -10,9 +10,9 @@ from psycopg import sql
 from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, statement
+from aya_lib.vectors.catalog import Live, LiveIndex, look
 from aya_lib.vectors.index import EF_SEARCH
-from aya_lib.vectors.online.gate import configure
-from aya_lib.vectors.online.live import Live, LiveIndex, look
+from aya_lib.vectors.rebuild.hold import configure
 
 MEASURE_S = 900  # the longest that measuring may take
 TIE = 1e-6  # distances within so much of the last exact one count as found
@@ -31,14 +31,14 @@ def live_recall(node: Node, k: int = 10, queries: int = 100, table: str = "chunk
         raise AyaError(f"{node.name}: {live.problem or f'no index on {table}.{column}'}")
     with node.session(deadline_s=MEASURE_S) as connection:
         configure(connection, {"jit": "off"})
-        sample = _composed("rebuild_sample", live)
+        sample = _composed("sample", live)
         asked = connection.execute(sample, {"queries": queries}).fetchall()
         configure(connection, {"enable_indexscan": "off"})
-        exact = [_distances(connection, _composed("rebuild_exact", live, k=sql.Literal(k)), one) for one in asked]
+        exact = [_distances(connection, _composed("exact", live, k=sql.Literal(k)), one) for one in asked]
         configure(connection, {"enable_indexscan": "on", "enable_seqscan": "off"} | _settings(live, live.current))
         index = live.current.index()
         search = index.search(live.as_table(), k + 1, live.value(index))
-        answers = _composed("rebuild_answers", live, k=sql.Literal(k), search=search)
+        answers = _composed("answers", live, k=sql.Literal(k), search=search)
         _refuse_other(node, connection, answers, live.current, asked)
         found = [_distances(connection, answers, one) for one in asked]
     wanted = sum(len(one) for one in exact)
