@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aya_lib.check import Check
 from aya_lib.cluster import roles
@@ -21,10 +24,6 @@ from aya_lib.vectors.catalog import Live, node_of
 from aya_lib.vectors.discover import Discovered, discover
 from aya_lib.vectors.index import mb
 from aya_lib.vectors.verdict import Setting, Verdict
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 CHECKUP_S = 900  # the longest that one may take
 K = 200  # the most neighbours

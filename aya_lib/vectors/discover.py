@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import psycopg
 from psycopg import sql
 
 from aya_lib.errors import AyaError
 from aya_lib.node.sql import Connection
-from aya_lib.vectors import cost, ivfflat_pages, yardstick
-from aya_lib.vectors.asked import Asker
+from aya_lib.vectors import ivf_model, ivfflat_pages, measure, yardstick
 from aya_lib.vectors.catalog import Live, LiveIndex
-from aya_lib.vectors.cost import Cost
 from aya_lib.vectors.index import EF_SEARCH, LISTS, Table
+from aya_lib.vectors.ivf_model import Cost, Curve
 from aya_lib.vectors.ivfflat_pages import Lists
-from aya_lib.vectors.twins import Curve
+from aya_lib.vectors.measure import Search, SearchPlan
 from aya_lib.vectors.verdict import PAYS, Facts, Origin, Setting
 from aya_lib.vectors.yardstick import Yardstick
 
@@ -71,6 +69,7 @@ class _Discovery:
         lists = ivfflat_pages.read(self.connection, sql.Identifier(self.live.schema, current.name).as_string())
         curve = self._rows.curve(self._table.metric.prepare(lists.centers))
         value = self.live.value(current.index())
+        planned = measure.planned(self.connection, Search(self._table, current.index(), self.k, value), self._rows.base[0])
         fresh = self._at_target(self._rows.twin(len(lists)))
         facts = replace(
             self._facts(self._rows.rows),
@@ -79,7 +78,7 @@ class _Discovery:
             fresh=fresh,
             better=self._better(fresh),
             origin=self._origin(current, lists),
-            passed_over=self._passed_over(current, value),
+            passed_over=not planned.index,
         )
         return Discovered(facts, current, curve, len(self._rows.base), tuple(self._notes(current, lists)))
 
@@ -94,11 +93,16 @@ class _Discovery:
 
     def _searched(self, current: LiveIndex) -> Iterator[Setting]:
         """The ef_search in force, then twice as much until the target is reached."""
-        value = self.live.value(current.index())
-        asker = Asker(self.connection, self._table, current.index(), current.name, self.k, self._rows.queries[:HNSW_QUERIES])
+        index, value = current.index(), self.live.value(current.index())
+        queries, kth = self._rows.queries[:HNSW_QUERIES], self._rows.distances[:HNSW_QUERIES, -1]
         while True:
-            recall, ms = asker.recall(value, self._rows.distances[:HNSW_QUERIES, -1])
-            yield Setting(0, value, recall, float("nan"), 1000 * ms)
+            search = Search(self._table, index, self.k, value, current.name)
+            measured = measure.recall_by_searches(self.connection, search, queries, kth, {"enable_seqscan": "off"})
+            if isinstance(measured, SearchPlan):
+                hint = "EXPLAIN says why: another index, or another form?"
+                raise AyaError(f"a search does not use {current.name}, but {measured.index or measured.scan}", hint=hint)
+            recall, timing = measured
+            yield Setting(0, value, recall, float("nan"), 1000 * timing.percentile(50))
             if recall.value >= self.target or value >= EF_SEARCH:
                 return
             value = min(EF_SEARCH, 2 * value)
@@ -115,7 +119,7 @@ class _Discovery:
 
     @cached_property
     def _cost(self) -> Cost:
-        return cost.prior(self.live.dimension, self.live.current.kind if self.live.current else "vector")
+        return ivf_model.prior_cost(self.live.dimension, self.live.current.kind if self.live.current else "vector")
 
     def _facts(self, rows: int) -> Facts:
         current = self.live.current
@@ -125,20 +129,10 @@ class _Discovery:
             rows=rows,
             target=self.target,
             k=self.k,
-            exact_us=EXACT_ROW_US * self.live.dimension / cost.PRIOR_DIMENSION * rows,
+            exact_us=EXACT_ROW_US * self.live.dimension / ivf_model.PRIOR_DIMENSION * rows,
             leftovers=tuple(index.name for index in self.live.leftovers),
             building=bool(self.live.builds),
         )
-
-    def _passed_over(self, current: LiveIndex, value: int) -> bool:
-        """Whether the planner reads the whole table with this setting. The plan is looked at, nothing is searched."""
-        index = current.index()
-        for name, setting in index.settings(value).items():
-            self.connection.execute("SELECT set_config(%s, %s, false)", (name, setting))
-        query = sql.SQL("EXPLAIN {}").format(index.search(self._table, self.k, value))
-        text = "[" + ",".join(map(repr, self._rows.base[0].tolist())) + "]"
-        plan = psycopg.RawCursor(self.connection).execute(query, [text]).fetchall()
-        return not any("Index Scan" in str(line) for (line,) in plan)
 
     def _setting(self, curve: Curve, probes: int) -> Setting:
         scanned = curve.scans(probes)
@@ -179,7 +173,7 @@ class _Discovery:
         rows = self._rows
         yield (
             f"{len(rows.queries)} of its rows stand for queries, their neighbours found in all {rows.rows:,} rows; no search was"
-            f" run. Times are those of a model, measured at {cost.PRIOR_DIMENSION} dimensions on two cores: for comparing."
+            f" run. Times are those of a model, measured at {ivf_model.PRIOR_DIMENSION} dimensions on two cores: for comparing."
         )
         if rows.without_direction:
             yield f"{rows.without_direction:,} zero vectors have no direction: an index by cosine leaves them out."

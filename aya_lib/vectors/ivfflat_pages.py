@@ -14,17 +14,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg import sql
 
 from aya_lib.errors import AyaError
 from aya_lib.node.sql import Connection, rows, statement
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Kind = Literal["vector", "halfvec", "bit"]
 PAGE = 8192  # PostgreSQL's usual block size
@@ -140,8 +138,6 @@ def parse(pages: Sequence[bytes], kind: Kind = "vector") -> Lists:
     Raises :class:`NotWritten` for pages of zeros or half-done lists, :class:`UnreadablePages` for anything else that is not
     an IVFFlat index of this kind of value.
     """
-    import numpy as np
-
     if not pages:
         raise NotWritten("the file of the index is empty")
     dimensions, lists = meta(pages[0])
@@ -169,8 +165,6 @@ def invented(centers: NDArray[np.float32]) -> NDArray[np.bool_]:
     Such a centroid has no negative value, a spread of 0.577 of its mean, and no value far above twice its mean; told from 16
     dimensions on, within five standard errors.
     """
-    import numpy as np
-
     dimensions = centers.shape[1]
     if dimensions < 16:
         return np.zeros(len(centers), np.bool_)
@@ -205,8 +199,6 @@ def _items(page: bytes, block: int) -> list[bytes]:
 
 def _center(item: bytes, dimensions: int, kind: Kind) -> NDArray[np.float32]:
     """The centroid behind the two block numbers of a list."""
-    import numpy as np
-
     size = _value_bytes(dimensions, kind)
     value = item[8 : 8 + size]
     if len(value) < size or struct.unpack_from("<I", value)[0] >> 2 != size:

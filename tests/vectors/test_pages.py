@@ -29,7 +29,7 @@ KINDS = {  # what is indexed, its operator class, and the distance that a search
 
 @pytest.fixture(scope="module")
 def connection(bare: Site) -> Iterator[Connection]:
-    with open_nodes(bare)["ALPHA"].session(write=True, deadline_s=300) as found:
+    with open_nodes(bare)["ALPHA"].session(write=True, deadline_s=1800) as found:
         found.execute("SET client_min_messages = error")
         found.execute("SET maintenance_work_mem = '256MB'")
         yield found

@@ -19,6 +19,7 @@ from aya_lib.errors import AyaError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.vectors.measure import configure
 
 BUILD_S = 12 * 3600  # the longest that a build may take
 WATCH_S = 0.1  # how often a build is looked at
@@ -157,12 +158,6 @@ def build(
                 sent.cancel(node)  # before the locks are let go: nothing becomes valid by an interruption
                 raise
         sent.finish()
-
-
-def configure(connection: Connection, settings: dict[str, str]) -> None:
-    """Set a session's settings."""
-    query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"
-    connection.execute(query, (list(settings), list(settings.values())))
 
 
 @contextmanager

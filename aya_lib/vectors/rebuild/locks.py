@@ -13,7 +13,8 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
 from aya_lib.vectors.index import Table, parts
-from aya_lib.vectors.rebuild.hold import BUILD_S, LASTING, configure
+from aya_lib.vectors.measure import configure
+from aya_lib.vectors.rebuild.hold import BUILD_S, LASTING
 
 LOCK_MS = 200  # searches queue behind a lock that is waited for: so long, and no longer, at each try
 LOCK_S = 60.0  # tries go on for so long
