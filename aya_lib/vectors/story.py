@@ -198,11 +198,10 @@ def plan(nodes: Nodes, measured: Measured, found: Comparison | Missing, *, wante
     return rebuild.plan(nodes, _rebuild(nodes, measured, found))
 
 
-def written(nodes: Nodes, measured: Measured, found: Comparison | Missing, done: Plan) -> Plan:
+def written(nodes: Nodes, measured: Measured, done: Plan) -> Plan:
     """After a rebuild: the new index on disk, where the check-up reads it."""
-    if not done or not isinstance(found, Comparison):
-        return Plan("No rebuild")
-    return rebuild.flush(nodes, _rebuild(nodes, measured, found))
+    given = measured.source.given
+    return rebuild.flush(nodes[measured.node], given.name, given.column) if done else Plan(rebuild.FLUSH)
 
 
 def preconditions(nodes: Nodes, measured: Measured, found: Comparison | Missing, planned: Plan) -> list[Check]:
