@@ -20,7 +20,7 @@ from aya_lib.node.unseen import Down, Missing, Unseen
 from aya_lib.show import as_html, as_text
 from aya_lib.site import Site
 from aya_lib.vectors import truth, wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.health import centroids, checkup, diagnosis, sampled
 from aya_lib.vectors.health.asked import Asker
 from aya_lib.vectors.health.checkup import Checkup

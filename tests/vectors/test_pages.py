@@ -16,7 +16,7 @@ from aya_lib.node.sql import Connection
 from aya_lib.node.unseen import Unseen
 from aya_lib.site import Site
 from aya_lib.vectors import twins, wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.health import centroids, pages
 from aya_lib.vectors.health.centroids import Centroids
 from aya_lib.vectors.health.pages import Kind, NotWritten, UnreadablePages

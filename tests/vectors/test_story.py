@@ -17,7 +17,7 @@ from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.run import run
 from aya_lib.vectors import wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import hnsw, ivfflat
 from aya_lib.vectors.online import live
 from aya_lib.vectors.online.live import Live, LiveIndex

@@ -15,7 +15,7 @@ from aya_lib.errors import UsageError
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.change import Plan
-from aya_lib.vectors.index import EF_SEARCH, Index, index_bytes, mb
+from aya_lib.vectors.index import EF_SEARCH, Index, mb
 from aya_lib.vectors.online.gate import BUILD_S, Progress
 from aya_lib.vectors.online.live import IDLE_S, Live
 from aya_lib.vectors.online.steps import MEMORY_SHARE, SPARE, Rebuild
@@ -112,7 +112,7 @@ def _names(live: Live, wish: Index) -> Judged:
 
 def _resources(live: Live, wish: Index) -> list[Check]:
     table, current = live.as_table(), live.current
-    disk = DISK_TIMES * ((current.bytes if current else 0) + index_bytes(wish, table, live.rows))
+    disk = DISK_TIMES * ((current.bytes if current else 0) + wish.bytes(table, live.rows))
     need = int(wish.build_bytes(table, live.rows) * SPARE)
 
     def free(there: int) -> Judged:

@@ -14,13 +14,13 @@ from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.change import Plan
 from aya_lib.show import Shown, Table
+from aya_lib.vectors.benchmark import PROVEN, node_of
 from aya_lib.vectors.health import checkup, diagnosis
 from aya_lib.vectors.health.checkup import Checkup
 from aya_lib.vectors.index import FAMILIES, Index
 from aya_lib.vectors.online import flush, live, proof, rebuild
 from aya_lib.vectors.online.live import Live
 from aya_lib.vectors.online.swap import Proof
-from aya_lib.vectors.story import PROVEN, node_of
 
 M, EF_CONSTRUCTION = 16, 64  # pgvector's defaults
 
@@ -215,7 +215,7 @@ def _value(found: Live, index: Index, now: Index | None) -> int:
 
 def _recommended(path: Path, found: Live) -> tuple[Index, int, str]:
     """The recommendation of a kept measurement, of these vectors' dimension. :class:`UsageError`."""
-    from aya_lib.vectors.report.keep import load
+    from aya_lib.vectors.kept import load
 
     said = load(path)
     best = said.get("recommendation")

@@ -17,16 +17,17 @@ from aya_lib.node.unseen import Missing, seen
 from aya_lib.picture import Picture
 from aya_lib.plan.change import Plan
 from aya_lib.show import Note, Shown, Table
-from aya_lib.vectors.bench import scaling, scratch
-from aya_lib.vectors.bench.compare import TODAY, Wish, compare_indexes
-from aya_lib.vectors.bench.result import Comparison, LeftOut
-from aya_lib.vectors.bench.tuner import Budget
-from aya_lib.vectors.corpus.source import Source, open_source
-from aya_lib.vectors.index import FAMILIES, Family, Index
+from aya_lib.vectors.compare import TODAY, Request, compare_indexes
+from aya_lib.vectors.corpus import Source, open_source
+from aya_lib.vectors.index import FAMILIES, Index
+from aya_lib.vectors.kept import Kept, save
 from aya_lib.vectors.online import flush, live, proof, rebuild
 from aya_lib.vectors.online.live import Live
 from aya_lib.vectors.online.swap import Proof
-from aya_lib.vectors.report import keep, plots
+from aya_lib.vectors.plots import PLOTS
+from aya_lib.vectors.result import Comparison, LeftOut
+from aya_lib.vectors.sandbox import abandoned
+from aya_lib.vectors.tuner import Budget
 
 PREDICTED = 0.02  # how far a twin's recall may lie from the measured one
 PROVEN = 0.02  # how far below the target a live index may lie, measured with fewer queries, before it is taken back
@@ -63,7 +64,7 @@ def node_of(nodes: Nodes, name: str = "") -> Node:
     return found[name.lower()]
 
 
-def corpus(
+def look(
     nodes: Nodes,
     source: str = "auto",
     queries: str = "",
@@ -75,9 +76,8 @@ def corpus(
     node: str = "",
 ) -> Measured:
     """Read or make the vectors. Relative paths of files stand below the project's folder. :class:`UsageError`."""
-    there = node_of(nodes, node)
-    made = open_source(there, _path(source), _path(queries), metric, table=table, column=column, k=k)
-    return Measured(there.name, made)
+    on = node_of(nodes, node)
+    return Measured(on.name, open_source(on, _path(source), _path(queries), metric, table=table, column=column, k=k))
 
 
 @writing("a scratch database for the measurement, dropped at the end")
@@ -92,94 +92,87 @@ def compare(
     seconds: float = 4.0,
     build_s: float = 0,
     grid: bool = False,
-    growth: bool = False,
 ) -> Comparison | Missing:
-    """Measure and tune, with a progress bar on standard output."""
-    there = nodes[measured.node]
-    unknown = [one for one in families if one not in FAMILIES]
-    if unknown:
-        raise UsageError(f"family '{', '.join(unknown)}': allowed are {', '.join(FAMILIES)}")
-    chosen: list[Family] = [one for one in FAMILIES if not families or one in families]
-    wish = Wish(
+    """Measure and tune, with a progress bar on standard output. ``families``: none for all. :class:`UsageError`."""
+    on, source = nodes[measured.node], measured.source
+    request = Request(
         target,
         k,
         clients,
-        chosen,
-        today(there, measured.source),
+        tuple(families) or FAMILIES,
+        today(on, source),
         Budget(build_s=build_s or None),
         "around" if grid else None,
-        growth,
         seconds,
     )
-    source = measured.source
-
-    def run() -> Comparison:
-        return compare_indexes(there, source.corpus, source.given, wish, out=sys.stdout)
-
-    return seen(there.name, "measure the vector index", run)
+    return seen(
+        on.name,
+        "measure the vector index",
+        lambda: compare_indexes(on, source.corpus, source.given, request, out=sys.stdout),
+    )
 
 
 def today(node: Node, source: Source) -> Index | None:
     """The index that the table has now, where the table itself is measured; else the schema's first one."""
-    if not _is_table(source):
+    if not source.of_table:
         return TODAY
     found = live.look(node, source.given.name, source.given.column)
     current = found.current if isinstance(found, Live) else None
     return current.index() if current else TODAY
 
 
-@dataclass(frozen=True)
-class Leftover:
+def leftover(nodes: Nodes, node: str) -> tuple[str, ...] | Missing:
     """Scratch databases that are still on a node, and do not belong to a benchmark that runs."""
 
-    names: tuple[str, ...]
-
-
-def leftover(nodes: Nodes, node: str) -> Leftover | Missing:
-    """What a benchmark left behind."""
-
-    def ask() -> Leftover:
+    def ask() -> tuple[str, ...]:
         with nodes[node].session(database="postgres") as connection:
-            return Leftover(tuple(scratch.abandoned(connection)))
+            return tuple(abandoned(connection))
 
     return seen(node, "scratch databases", ask)
 
 
-def check(found: Comparison | Missing, left: Leftover | Missing) -> list[Check]:
+def checks(found: Comparison | Missing, left: tuple[str, ...] | Missing) -> list[Check]:
     """The recommendation holds on queries that chose nothing, predictions were near, and nothing was left behind."""
-
-    def reached(one: Comparison) -> Judged:
-        best = one.recommendation
-        if best is None:
-            closest = max(one.best.values(), key=lambda choice: choice.point.recall.value, default=None)
-            said = f"closest: {closest.index}, {closest.point.recall}" if closest else "nothing could be measured"
-            return passed_if(False, said, "Lower the target, allow exact search, or read what was left out")
-        return passed_if(best.met, f"{best.index}, {best.point.setting}: {best.point.recall}")
-
-    def near(one: Comparison) -> Judged:
-        pairs = [choice.point for choice in one.best.values() if choice.point.predicted is not None]
-        if not pairs:
-            return passed_if(True, "no IVFFlat was measured")
-        worst = max(abs(point.recall.value - (point.predicted or 0)) for point in pairs)
-        hint = "Believe the measured figures; the twins only ranked"
-        return Judged("passed" if worst <= PREDICTED else "warning", f"{worst:.3f} at the most", hint)
-
-    def cached(one: Comparison) -> Judged:
-        cold = sum(point.reads > 0 for point in one.points)
-        hint = "Figures hold for a cache of this size: raise shared_buffers, or take a smaller index (halfvec)"
-        return Judged("warning" if cold else "passed", f"{cold} of {len(one.points)} settings read from outside", hint)
-
     return [
-        evaluate("a recommendation reaches the target", "on queries that chose nothing", found, reached),
-        evaluate("predicted recall is near the measured", f"within {PREDICTED}", found, near),
-        evaluate("searches were answered from shared buffers", "all", found, cached),
-        evaluate("nothing is left on the node", "no scratch database", left, lambda one: passed_if(not one.names, _names(one))),
+        evaluate("a recommendation reaches the target", "on queries that chose nothing", found, _reached),
+        evaluate("predicted recall is near the measured", f"within {PREDICTED}", found, _near),
+        evaluate("searches were answered from shared buffers", "all", found, _cached),
+        evaluate("nothing is left on the node", "no scratch database", left, _none),
     ]
 
 
+def _reached(c: Comparison) -> Judged:
+    if c.recommendation:
+        return passed_if(
+            c.recommendation.met, f"{c.recommendation.index}, {c.recommendation.point.setting}: {c.recommendation.point.recall}"
+        )
+    closest = max(c.best.values(), key=lambda choice: choice.point.recall.value, default=None)
+    observed = f"closest: {closest.index}, {closest.point.recall}" if closest else "nothing could be measured"
+    return passed_if(False, observed, "Lower the target, allow exact search, or read what was left out")
+
+
+def _near(c: Comparison) -> Judged:
+    points = [choice.point for choice in c.best.values()]
+    errors = [abs(point.recall.value - point.predicted) for point in points if point.predicted is not None]
+    if not errors:
+        return passed_if(True, "no IVFFlat was measured")
+    hint = "Believe the measured figures; the twins only ranked"
+    return Judged("passed" if max(errors) <= PREDICTED else "warning", f"{max(errors):.3f} at the most", hint)
+
+
+def _cached(c: Comparison) -> Judged:
+    cold = sum(point.reads > 0 for point in c.points)
+    hint = "Figures hold for a cache of this size: raise shared_buffers, or take a smaller index (halfvec)"
+    return Judged("warning" if cold else "passed", f"{cold} of {len(c.points)} settings read from outside", hint)
+
+
+def _none(names: tuple[str, ...]) -> Judged:
+    return passed_if(not names, ", ".join(names) or "none")
+
+
 def plot(found: Comparison | Missing, name: str) -> Picture | Note:
-    """One of the plots (``recall_qps``, ``lists_probes``, ``predicted``, ``builds``, ``latencies``, ``scaling``)."""
-    return plots.PLOTS[name](found) if isinstance(found, Comparison) else Note("No plot: nothing was measured.", "quiet")
+    """One of the plots (``recall_qps``, ``lists_probes``, ``predicted``, ``builds``, ``latencies``)."""
+    return PLOTS[name](found) if isinstance(found, Comparison) else Note("No plot: nothing was measured.", "quiet")
 
 
 def left_out(found: Comparison | Missing) -> LeftOut | Note:
@@ -187,18 +180,11 @@ def left_out(found: Comparison | Missing) -> LeftOut | Note:
     return LeftOut(found.skipped) if isinstance(found, Comparison) else Note("Nothing was measured.", "quiet")
 
 
-def advice(found: Comparison | Missing) -> scaling.Scaling | Note:
-    """What more rows would need."""
-    if isinstance(found, Comparison) and isinstance(found.scaling, scaling.Scaling):
-        return found.scaling
-    return Note("Not asked for, or too few rows to fit.", "quiet")
-
-
-def kept(found: Comparison | Missing, record: Path) -> Shown:
+def kept(found: Comparison | Missing, record: Path) -> Kept | Note:
     """Figures and pictures as files beside the run's record."""
     if not isinstance(found, Comparison):
         return Note("Nothing to keep: nothing was measured.", "quiet")
-    return keep.save(found, record.parent, record.stem)
+    return save(found, record.parent, record.stem)
 
 
 def plan(nodes: Nodes, measured: Measured, found: Comparison | Missing, *, wanted: bool) -> Plan:
@@ -233,17 +219,9 @@ def preconditions(nodes: Nodes, measured: Measured, found: Comparison | Missing,
 def _why_not(source: Source, index: bool, wanted: bool) -> str:
     if not wanted:
         return "No rebuild was asked for (rebuild = false)"
-    if not _is_table(source):
+    if not source.of_table:
         return f"No rebuild: {source.corpus.name} was measured, not the table {source.given.name}"
     return "" if index else "No rebuild: no index is recommended"
-
-
-def _is_table(source: Source) -> bool:
-    return source.corpus.name.startswith(f"{source.given.name}.{source.given.column} on ")
-
-
-def _names(one: Leftover) -> str:
-    return ", ".join(one.names) or "none"
 
 
 def _path(source: str) -> str:
