@@ -63,7 +63,8 @@ def bench_vectors(
     Everything is built in a scratch database that is gone afterwards; the table itself is only read. Ctrl-C keeps what was
     measured, and the same command goes on from there. Exit 1 when nothing reaches the target.
     """
-    from aya_lib.vectors.benchmark import node_of, today
+    from aya_lib.vectors.benchmark import today
+    from aya_lib.vectors.catalog import node_of
     from aya_lib.vectors.compare import Request, compare_indexes
     from aya_lib.vectors.corpus import open_source
     from aya_lib.vectors.index import FAMILIES
@@ -110,8 +111,8 @@ def bench_compare(
     print(json.dumps(found.json(), indent=1) if as_json else as_text(found.table()))
 
 
-@vectors.command(epilog="Example: aya vectors checkup --target 0.98 --json")
-def checkup(
+@vectors.command("checkup", epilog="Example: aya vectors checkup --target 0.98 --json")
+def check_up(
     site: SiteName = "lab",
     node: Annotated[str, typer.Option("--node", metavar="NODE", help="Default: the primary, else the standby.")] = "",
     table: TableName = "chunks",
@@ -126,16 +127,15 @@ def checkup(
     """
     from aya_lib.check import Checks, worst
     from aya_lib.show import as_text
-    from aya_lib.vectors.health import diagnosis
-    from aya_lib.vectors.health.checkup import Checkup, look
+    from aya_lib.vectors import checkup
 
-    found = look(_nodes(site), table, column, target, k, node)
-    checks = diagnosis.checks(found)
+    found = checkup.look(_nodes(site), table, column, target, k, node)
+    checks = checkup.checks(found)
     if as_json:
-        said = found.json() if isinstance(found, Checkup) else {"unseen": str(found)}
-        print(json.dumps({"schema": 1, **said, "checks": [vars(one) for one in checks]}, indent=1, default=str))
+        document = found.json() if isinstance(found, checkup.Checkup) else {"unseen": str(found)}
+        print(json.dumps({"schema": 1, **document, "checks": [vars(check) for check in checks]}, indent=1, default=str))
     else:
-        parts = [found.table()] if isinstance(found, Checkup) else []
+        parts = [found.table()] if isinstance(found, checkup.Checkup) else []
         print("\n\n".join(as_text(part) for part in [*parts, Checks("Vector index", tuple(checks)).table()]))
     raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
 

@@ -9,28 +9,26 @@ from pathlib import Path
 
 from aya_lib import settings
 from aya_lib.check import Check, Judged, evaluate, passed_if
-from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
-from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.picture import Picture
 from aya_lib.plan.change import Plan
 from aya_lib.show import Note, Shown, Table
+from aya_lib.vectors import catalog, rebuild
+from aya_lib.vectors.catalog import Live, node_of
 from aya_lib.vectors.compare import TODAY, Request, compare_indexes
 from aya_lib.vectors.corpus import Source, open_source
 from aya_lib.vectors.index import FAMILIES, Index
 from aya_lib.vectors.kept import Kept, save
-from aya_lib.vectors.online import flush, live, proof, rebuild
-from aya_lib.vectors.online.live import Live
-from aya_lib.vectors.online.swap import Proof
 from aya_lib.vectors.plots import PLOTS
+from aya_lib.vectors.rebuild import Rebuild, plan, preconditions
 from aya_lib.vectors.result import Comparison, LeftOut
 from aya_lib.vectors.sandbox import abandoned
 from aya_lib.vectors.tuner import Budget
 
+__all__ = ["checks", "compare", "flush", "kept", "left_out", "leftover", "look", "plan", "plot", "preconditions", "recommended"]
 PREDICTED = 0.02  # how far a twin's recall may lie from the measured one
-PROVEN = 0.02  # how far below the target a live index may lie, measured with fewer queries, before it is taken back
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,16 +50,6 @@ class Measured(Shown):
             ("measured on", self.node),
         )
         return Table("What is measured", ("", ""), rows, corpus.notes)
-
-
-def node_of(nodes: Nodes, name: str = "") -> Node:
-    """The node called so, in any case of letters; else the one of the pair that accepts writes. :class:`UsageError`."""
-    if not name:
-        return roles.primary(nodes)
-    found = {key.lower(): node for key, node in nodes.items()}
-    if name.lower() not in found:
-        raise UsageError(f"no node '{name}': the site has {', '.join(nodes)}")
-    return found[name.lower()]
 
 
 def look(
@@ -116,7 +104,7 @@ def today(node: Node, source: Source) -> Index | None:
     """The index that the table has now, where the table itself is measured; else the schema's first one."""
     if not source.of_table:
         return TODAY
-    found = live.look(node, source.given.name, source.given.column)
+    found = catalog.look(node, source.given.name, source.given.column)
     current = found.current if isinstance(found, Live) else None
     return current.index() if current else TODAY
 
@@ -142,10 +130,8 @@ def checks(found: Comparison | Missing, left: tuple[str, ...] | Missing) -> list
 
 
 def _reached(c: Comparison) -> Judged:
-    if c.recommendation:
-        return passed_if(
-            c.recommendation.met, f"{c.recommendation.index}, {c.recommendation.point.setting}: {c.recommendation.point.recall}"
-        )
+    if best := c.recommendation:
+        return passed_if(best.met, f"{best.index}, {best.point.setting}: {best.point.recall}")
     closest = max(c.best.values(), key=lambda choice: choice.point.recall.value, default=None)
     observed = f"closest: {closest.index}, {closest.point.recall}" if closest else "nothing could be measured"
     return passed_if(False, observed, "Lower the target, allow exact search, or read what was left out")
@@ -187,41 +173,26 @@ def kept(found: Comparison | Missing, record: Path) -> Kept | Note:
     return save(found, record.parent, record.stem)
 
 
-def plan(nodes: Nodes, measured: Measured, found: Comparison | Missing, *, wanted: bool) -> Plan:
-    """Rebuild the table's index as recommended; empty, with the reason as its title, where that is not wanted or cannot be."""
-    best = found.recommendation if isinstance(found, Comparison) else None
-    why = _why_not(measured.source, best is not None and bool(best.index.method), wanted)
-    if why or best is None or not isinstance(found, Comparison):
-        return Plan(why or "No rebuild: nothing was measured")
-    node, given = nodes[measured.node], measured.source.given
-    there = live.look(node, given.name, given.column)
-    if not isinstance(there, Live):
-        return Plan(f"No rebuild: {there}")
-    minimum = max(0.0, found.target - PROVEN)
-    proving = Proof(lambda one: proof.live_recall(one, found.k, 100, given.name, given.column), minimum)
-    return rebuild.plan(node, there, best.index, best.value, proof=proving)
-
-
-def written(nodes: Nodes, measured: Measured, done: Plan) -> Plan:
-    """After a rebuild: the new index on disk, where the check-up reads it."""
-    given = measured.source.given
-    return flush.plan(nodes[measured.node], given.name, given.column) if done else Plan(flush.TITLE)
-
-
-def preconditions(nodes: Nodes, measured: Measured, found: Comparison | Missing, planned: Plan) -> list[Check]:
-    """What must hold before the rebuild; nothing where none is planned."""
-    if not planned or not isinstance(found, Comparison) or found.recommendation is None:
-        return []
-    given, best = measured.source.given, found.recommendation
-    return rebuild.checks(live.look(nodes[measured.node], given.name, given.column), best.index, best.value)
-
-
-def _why_not(source: Source, index: bool, wanted: bool) -> str:
+def recommended(nodes: Nodes, measured: Measured, found: Comparison | Missing, *, wanted: bool) -> Rebuild:
+    """The rebuild of the table's index as recommended; without an index, and with the reason, where that is not ``wanted`` or
+    cannot be."""
+    source, best = measured.source, found.recommendation if isinstance(found, Comparison) else None
+    live = catalog.look(nodes[measured.node], source.given.name, source.given.column)
+    why = "the benchmark recommends it"
     if not wanted:
-        return "No rebuild was asked for (rebuild = false)"
-    if not source.of_table:
-        return f"No rebuild: {source.corpus.name} was measured, not the table {source.given.name}"
-    return "" if index else "No rebuild: no index is recommended"
+        why = "it was not asked for (rebuild = false)"
+    elif not source.of_table:
+        why = f"{source.corpus.name} was measured, not the table {source.given.name}"
+    elif best is None or not best.index.method:
+        why = "no index is recommended"
+    elif isinstance(found, Comparison):
+        return Rebuild(measured.node, live, best.index, best.value, why, target=found.target, k=found.k)
+    return Rebuild(measured.node, live, None, 0, why)
+
+
+def flush(nodes: Nodes, built: Rebuild) -> Plan:
+    """After a rebuild: the new index on disk, where the check-up reads it."""
+    return rebuild.flush(nodes, built) if built.index else Plan("Nothing was rebuilt")
 
 
 def _path(source: str) -> str:

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from psycopg import sql
 
 from aya_lib.errors import AyaError
-from aya_lib.vectors import ivf_model
+from aya_lib.vectors import ivf_model, ivfflat_pages
 from aya_lib.vectors.bench import Bench, Queries
 from aya_lib.vectors.explorer import Explorer
-from aya_lib.vectors.health import centroids
 from aya_lib.vectors.index import EF_SEARCH, EXACT, Family, Index, Table, hnsw, mb
 from aya_lib.vectors.ivf_model import Cost, Curve, Timed
 from aya_lib.vectors.result import Choice, Point
@@ -201,7 +200,7 @@ class Tuner:
         if index not in self.real:
             with bench.phase("centroids", f"centroids of {index}", corpus.base.size * 1e-8):
                 try:
-                    centres = centroids.built(bench.sandbox.connection, INDEX, corpus.metric)
+                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.sandbox.connection, INDEX).centers)
                 except AyaError as error:
                     bench.skip(f"the centroids of {index}", error.message)
                     return None

@@ -1,4 +1,5 @@
-"""What is stored for those who search: written in one transaction, and waited for until every searcher has read it."""
+"""What is stored for those who search, and for a rebuild that broke off: written in one transaction, and waited for until
+every searcher has read it."""
 
 from __future__ import annotations
 
@@ -17,58 +18,12 @@ from aya_lib.knowledge import search
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, statement
+from aya_lib.vectors.catalog import Live, RoleSetting, canonical
 from aya_lib.vectors.index import Index
 
 MARGIN_S = 0.5  # between reading a setting and searching with it
 KEYS = ("probes", "ef_search", "built")  # of the stored settings, those that a rebuild writes
-DEFAULTS = {"ivfflat": {"lists": 100}, "hnsw": {"m": 16, "ef_construction": 64}}  # pgvector's, where an index names none
 STANDBY_S = 60  # a standby that is further behind than this is not waited for
-
-
-@dataclass(frozen=True)
-class RoleSetting:
-    """A setting of a role, of a database, or of a role in a database, that decides how vectors are searched. None: every."""
-
-    database: str | None
-    role: str | None
-    name: str
-    value: int
-
-
-@dataclass(frozen=True)
-class Note:
-    """What stands in the stored settings while a rebuild is under way: ``before`` are the settings it found.
-
-    ``name`` and ``filenode``: of the index as it was; another file node under its name means that it was built anew.
-    """
-
-    wish: Index
-    was: Index | None
-    name: str
-    filenode: int
-    before: Mapping[str, Any]
-    roles: tuple[RoleSetting, ...]
-
-    @property
-    def beside(self) -> bool:
-        """Whether the new index is built beside the old one, under another name."""
-        return self.was is None or self.was.family != self.wish.family
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "to": _plain(self.wish),
-            "from": _plain(self.was) if self.was else None,
-            "name": self.name,
-            "filenode": self.filenode,
-            "before": dict(self.before),
-            "roles": [vars(role) for role in self.roles],
-        }
-
-    @classmethod
-    def parse(cls, found: Mapping[str, Any]) -> Note:
-        was = _index(found["from"]) if found["from"] else None
-        roles = tuple(RoleSetting(**role) for role in found["roles"])
-        return cls(_index(found["to"]), was, found["name"], found["filenode"], found["before"], roles)
 
 
 @dataclass(frozen=True)
@@ -88,12 +43,48 @@ class Settings:
         yield from (alter(role).as_string() for role in self.roles)
 
 
+@dataclass(frozen=True)
+class Note:
+    """What stands in the stored settings while a rebuild from ``was`` to ``to`` is under way; ``before``: the settings it found.
+
+    ``name`` and ``filenode``: of the index as it was; another file node under its name means that it was built anew.
+    """
+
+    to: Index
+    was: Index | None
+    name: str
+    filenode: int
+    before: Mapping[str, Any]
+    roles: tuple[RoleSetting, ...]
+
+    @property
+    def staged(self) -> bool:
+        """Whether the new index is built beside the old one, under another name."""
+        return self.was is None or self.was.family != self.to.family
+
+    def json(self) -> dict[str, Any]:
+        """As it is stored; :func:`noted` reads it."""
+        was = _plain(self.was) if self.was else None
+        own = {"to": _plain(self.to), "from": was, "name": self.name, "filenode": self.filenode}
+        return own | {"before": dict(self.before), "roles": [vars(role) for role in self.roles]}
+
+
+def noted(live: Live) -> Note | None:
+    """The rebuild that is under way, or broke off."""
+    stored = live.stored.get("rebuilding")
+    if not stored:
+        return None
+    was = _index(stored["from"]) if stored["from"] else None
+    roles = tuple(RoleSetting(**role) for role in stored["roles"])
+    return Note(_index(stored["to"]), was, stored["name"], stored["filenode"], stored["before"], roles)
+
+
 def write(connection: Connection, settings: Settings) -> None:
     """Write all of it or nothing."""
     connection.execute("SELECT '[1]'::vector")  # loads pgvector, so that its settings are checked
     with connection.transaction():
         values = {"put": Jsonb(dict(settings.put)), "drop": list(settings.drop)}
-        connection.execute(statement(__package__, "rebuild_settings"), values)
+        connection.execute(statement(__package__, "settings"), values)
         for role in settings.roles:
             connection.execute(alter(role))
 
@@ -115,30 +106,22 @@ def until_read(node: Node) -> None:
         position = {"lsn": row[0] if row else None}
         with suppress(DeadlinePassed):  # a standby that is so far behind may not hold up the primary
             wait.until(
-                lambda: connection.execute(statement(__package__, "rebuild_standbys"), position).fetchone(),
+                lambda: connection.execute(statement(__package__, "standbys"), position).fetchone(),
                 lambda behind: not behind or behind[0] == 0,
                 node=node.name,
                 what="the standbys have replayed the settings",
                 deadline_s=STANDBY_S,
             )
-    let_pass(node, search.FRESH_S + MARGIN_S)
-
-
-def let_pass(node: Node, seconds: float) -> None:
-    """Return after so many seconds."""
-    end = time.monotonic() + seconds
-    wait.until(time.monotonic, lambda now: now >= end, node=node.name, what="time has passed", deadline_s=seconds + 1)
+    passed_s = search.FRESH_S + MARGIN_S
+    end = time.monotonic() + passed_s
+    wait.until(
+        time.monotonic, lambda now: now >= end, node=node.name, what="searchers have read the settings", deadline_s=passed_s + 1
+    )
 
 
 def _plain(index: Index) -> dict[str, Any]:
     return {"family": index.family, "options": dict(index.options)}
 
 
-def _index(found: Mapping[str, Any]) -> Index:
-    return canonical(Index(found["family"], tuple(found["options"].items())))
-
-
-def canonical(index: Index) -> Index:
-    """With its options in pgvector's order and the defaults for those that are not named, so that two can be compared."""
-    given = dict(index.options)
-    return Index(index.family, tuple((name, given.get(name, value)) for name, value in DEFAULTS.get(index.method, {}).items()))
+def _index(stored: Mapping[str, Any]) -> Index:
+    return canonical(Index(stored["family"], tuple(stored["options"].items())))

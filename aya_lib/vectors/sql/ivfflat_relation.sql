@@ -1,7 +1,7 @@
--- How the pages of an index can be read, and what it is; no row when there is no such index.
--- schema: where the extension pageinspect is, if it is. An unlogged index reaches the disk only when the server stops.
+-- What an index is, and how its pages can be read; no row when there is no such index.
+-- pageinspect: the schema of that extension, if it is there. An unlogged index reaches the disk only when the server stops.
 SELECT (SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-         WHERE e.extname = 'pageinspect') AS schema,
+         WHERE e.extname = 'pageinspect') AS pageinspect,
        am.amname::text AS method, split_part(o.opcname, '_', 1) AS kind, i.relpersistence = 'u' AS unlogged,
        current_setting('block_size')::int AS block_size,
        pg_relation_size(i.oid) / current_setting('block_size')::bigint AS pages

@@ -19,6 +19,7 @@ from aya_lib.errors import AyaError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.vectors.measure import configure
 
 BUILD_S = 12 * 3600  # the longest that a build may take
 WATCH_S = 0.1  # how often a build is looked at
@@ -41,7 +42,7 @@ Progress = Callable[[str, int, int], None]  # phase, done, total (0: not known)
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """What a build may take: ``memory`` (maintenance_work_mem) in bytes, parallel ``workers``, and time."""
 
     memory: int
@@ -61,15 +62,20 @@ class Room:
 class Phase:
     """What the server tells of a build. ``lockers_total``: transactions that are waited for."""
 
-    phase: str
-    blocks_done: int
-    blocks_total: int
-    tuples_done: int
-    tuples_total: int
-    lockers_total: int
+    phase: str = "starting"
+    blocks_done: int = 0
+    blocks_total: int = 0
+    tuples_done: int = 0
+    tuples_total: int = 0
+    lockers_total: int = 0
 
     def __str__(self) -> str:
         return self.phase
+
+    def report(self, progress: Progress) -> None:
+        waits = self.phase.startswith("waiting")
+        by_rows, by_pages = (self.tuples_done, self.tuples_total), (self.blocks_done, self.blocks_total)
+        progress(self.phase, *((0, 0) if waits else by_rows if self.tuples_total else by_pages))
 
 
 class Sent:
@@ -108,23 +114,29 @@ class Sent:
 
 
 def build(
-    node: Node, query: str, table: sql.Identifier, room: Room, progress: Progress, gate: Callable[[], None] | None = None
+    node: Node,
+    query: str,
+    table: sql.Identifier,
+    resources: Resources,
+    progress: Progress,
+    before_valid: Callable[[], None] | None = None,
 ) -> None:
-    """Run REINDEX or CREATE INDEX CONCURRENTLY. ``gate`` is called when the new index is complete and not yet valid; the
-    build goes on when it returns. Whatever breaks this off cancels the build too; an invalid index may be left."""
-    end = time.monotonic() + room.deadline_s
+    """Run REINDEX or CREATE INDEX CONCURRENTLY. ``before_valid`` is called when the new index is complete and not yet valid;
+    the build goes on when it returns. Whatever breaks this off cancels the build too; an invalid index may be left."""
+    end = time.monotonic() + resources.deadline_s
     with (
-        node.session(deadline_s=room.deadline_s + 60) as watcher,
-        node.session(write=True, deadline_s=room.deadline_s) as builder,
+        node.session(deadline_s=resources.deadline_s + 60) as watcher,
+        node.session(write=True, deadline_s=resources.deadline_s) as builder,
     ):
-        configure(builder, room.settings())
+        configure(builder, resources.settings())
         pid = builder.info.backend_pid
         with ExitStack() as holds:
-            first = holds.enter_context(_held(node, table, pid, room)) if gate else None
+            let_build = holds.enter_context(_held(node, table, pid, resources)) if before_valid else None
             sent = Sent(builder, query)
 
             def until(phase: str | None) -> bool:
-                seen = wait.until(
+                """Whether the build came to the phase and waits there, and did not end before."""
+                reached = wait.until(
                     lambda: None if sent.ended() else _look(watcher, pid, progress),
                     lambda seen: seen is None or (seen.phase == phase and seen.lockers_total > 0),
                     node=node.name,
@@ -132,15 +144,15 @@ def build(
                     deadline_s=max(0.0, end - time.monotonic()),
                     poll_s=WATCH_S,
                 )
-                return seen is not None
+                return reached is not None
 
             try:
-                if gate and first and until(BEFORE_BUILD):
-                    second = holds.enter_context(_held(node, table, pid, room))
-                    first()
+                if before_valid and let_build and until(BEFORE_BUILD):
+                    let_validate = holds.enter_context(_held(node, table, pid, resources))
+                    let_build()
                     if until(BEFORE_VALIDATION):
-                        gate()
-                    second()
+                        before_valid()
+                    let_validate()
                 until(None)
             except BaseException:
                 sent.cancel(node)  # before the locks are let go: nothing becomes valid by an interruption
@@ -148,24 +160,18 @@ def build(
         sent.finish()
 
 
-def configure(connection: Connection, settings: dict[str, str]) -> None:
-    """Set a session's settings."""
-    query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"
-    connection.execute(query, (list(settings), list(settings.values())))
-
-
 @contextmanager
-def _held(node: Node, table: sql.Identifier, builder: int, room: Room) -> Iterator[Callable[[], None]]:
+def _held(node: Node, table: sql.Identifier, builder: int, resources: Resources) -> Iterator[Callable[[], None]]:
     """Hold the lock for which a build waits, until the function that is given is called, or the builder is gone.
 
     The lock is held by a statement that the server runs, and not by our being here: were we killed, the build would else
     go on before the server sees that it has no client.
     """
-    with node.session(write=True, deadline_s=room.deadline_s) as connection:
+    with node.session(write=True, deadline_s=resources.deadline_s) as connection:
         configure(connection, {"aya.builder": str(builder), "transaction_timeout": "0", "client_connection_check_interval": "0"})
         connection.execute("BEGIN")
         connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(table))
-        sent = Sent(connection, statement(__package__, "rebuild_hold"))
+        sent = Sent(connection, statement(__package__, "hold"))
         try:
             yield lambda: sent.cancel(node)
         finally:
@@ -173,13 +179,8 @@ def _held(node: Node, table: sql.Identifier, builder: int, room: Room) -> Iterat
 
 
 def _look(watcher: Connection, pid: int, progress: Progress) -> Phase:
-    found = next(iter(rows(watcher, __package__, "rebuild_progress", Phase, pid=pid)), None)
-    if found is None:
-        return Phase("starting", 0, 0, 0, 0, 0)
-    if found.phase.startswith("waiting"):
-        progress(found.phase, 0, 0)
-    elif found.tuples_total:
-        progress(found.phase, found.tuples_done, found.tuples_total)
-    else:
-        progress(found.phase, found.blocks_done, found.blocks_total)
-    return found
+    phase = next(iter(rows(watcher, __package__, "progress", Phase, pid=pid)), None)
+    if phase is None:
+        return Phase()
+    phase.report(progress)
+    return phase

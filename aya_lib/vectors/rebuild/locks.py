@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -15,7 +13,8 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows
 from aya_lib.vectors.index import Table, parts
-from aya_lib.vectors.online.gate import BUILD_S, LASTING, Progress, configure
+from aya_lib.vectors.measure import configure
+from aya_lib.vectors.rebuild.hold import BUILD_S, LASTING
 
 LOCK_MS = 200  # searches queue behind a lock that is waited for: so long, and no longer, at each try
 LOCK_S = 60.0  # tries go on for so long
@@ -37,6 +36,12 @@ class Place:
     def relation(self) -> sql.Identifier:
         return sql.Identifier(self.schema, parts(self.table.name)[-1])
 
+    def filenode(self, connection: Connection, name: str) -> object:
+        """The file of an index, another one whenever it was built anew; None when there is no such index."""
+        query = "SELECT pg_relation_filenode(to_regclass(%s))::bigint"
+        row = connection.execute(query, (self.index(name).as_string(),)).fetchone()
+        return row[0] if row else None
+
 
 @dataclass(frozen=True)
 class _Holder:
@@ -52,28 +57,28 @@ class _Name:
 
 def patiently(node: Node, place: Place, name: str, act: Callable[[Connection], object]) -> None:
     """Do what needs a lock on an index. Each try waits ``LOCK_MS`` for it; :class:`ChangeFailed` after ``LOCK_S``."""
-    held = ""
+    held_by = ""
 
     def attempt() -> str:
-        nonlocal held
+        """Who stands in the way; empty when it is done."""
+        nonlocal held_by
         with node.session(write=True) as connection:
             configure(connection, {"lock_timeout": f"{LOCK_MS}ms"})
             try:
                 act(connection)
             except psycopg.errors.LockNotAvailable:
-                index = place.index(name).as_string()
-                found = rows(connection, __package__, "rebuild_holders", _Holder, index=index)
-                held = ", ".join(f"PID {one.pid} ({one.application}, {one.age_s:.0f} s)" for one in found) or "somebody"
-                return held
+                holders = rows(connection, __package__, "holders", _Holder, index=place.index(name).as_string())
+                held_by = ", ".join(f"PID {held.pid} ({held.application}, {held.age_s:.0f} s)" for held in holders) or "somebody"
+                return held_by
         return ""
 
     try:
         wait.until(attempt, lambda by: not by, node=node.name, what=f"{name} is free", deadline_s=LOCK_S, poll_s=PAUSE_S)
     except DeadlinePassed:
-        if not held:
+        if not held_by:
             raise
         hint = "Wait for that transaction, or end it with pg_terminate_backend(PID), and run this again"
-        raise ChangeFailed(f"{node.name}: {name} was locked for {LOCK_S:g} s by {held}", hint=hint) from None
+        raise ChangeFailed(f"{node.name}: {name} was locked for {LOCK_S:g} s by {held_by}", hint=hint) from None
 
 
 def drop(node: Node, place: Place, name: str, deadline_s: float = BUILD_S) -> None:
@@ -86,38 +91,6 @@ def drop(node: Node, place: Place, name: str, deadline_s: float = BUILD_S) -> No
 def sweep(node: Node, place: Place) -> None:
     """Drop the invalid indexes that a build which broke off left on the table."""
     with node.session() as connection:
-        found = rows(connection, __package__, "rebuild_invalid", _Name, table=place.relation.as_string())
-    for one in found:
-        drop(node, place, one.name, CLEAN_S)
-
-
-def filenode(node: Node, place: Place, name: str) -> object:
-    """The file of an index, another one whenever it was built anew; None when there is no such index."""
-    with node.session() as connection:
-        row = connection.execute("SELECT pg_relation_filenode(to_regclass(%s))", (place.index(name).as_string(),)).fetchone()
-    return row[0] if row else None
-
-
-def exists(connection: Connection, place: Place, name: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (place.index(name).as_string(),)).fetchone()
-    return bool(row and row[0])
-
-
-@contextmanager
-def shown(progress: Progress | None) -> Iterator[Progress]:
-    """Where a build's progress goes: to the caller's function, else to a bar that appears when it takes a while."""
-    if progress:
-        yield progress
-        return
-    from tqdm import tqdm
-
-    with tqdm(leave=False, file=sys.stdout, delay=5, mininterval=0.5, miniters=0, unit_scale=True) as bar:
-
-        def draw(phase: str, done: int, total: int) -> None:
-            if bar.desc != f"{phase}: ":
-                bar.set_description(phase, refresh=False)
-                bar.n = bar.last_print_n = 0
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield draw
+        invalid = rows(connection, __package__, "invalid", _Name, table=place.relation.as_string())
+    for index in invalid:
+        drop(node, place, index.name, CLEAN_S)

@@ -1,10 +1,11 @@
-"""The deeds of a rebuild. Each touches the running system for a moment only, can be done twice, and cleans up after itself."""
+"""The actions of a rebuild. Each touches the running system for a moment only, can be done twice, and cleans up after itself."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,10 +19,10 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection
 from aya_lib.vectors.index import Index
-from aya_lib.vectors.online import gate, stored, touch
-from aya_lib.vectors.online.gate import Progress, Room
-from aya_lib.vectors.online.stored import Settings
-from aya_lib.vectors.online.touch import Place, drop, patiently, shown
+from aya_lib.vectors.rebuild import hold, locks, settings
+from aya_lib.vectors.rebuild.hold import Progress, Resources
+from aya_lib.vectors.rebuild.locks import Place, patiently
+from aya_lib.vectors.rebuild.settings import Settings
 
 FLUSH_S = 1.0  # a backend reports its scans once a second at most (PostgreSQL: pgstat.c, PGSTAT_MIN_INTERVAL)
 QUIET_S = 60.0  # an index that is still scanned after so long is in somebody's use
@@ -40,9 +41,9 @@ class Settle:
 
     def run(self, node: Node) -> None:
         with node.session(write=True) as connection:
-            stored.write(connection, self.settings)
+            settings.write(connection, self.settings)
         if self.read:
-            stored.until_read(node)
+            settings.until_read(node)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Reindex:
 
     place: Place
     name: str
-    room: Room
+    resources: Resources
     interim: Settings | None = None
     options: Index | None = None  # given to it first, where they may be others
     progress: Progress | None = None
@@ -86,18 +87,22 @@ class Reindex:
     def run(self, node: Node) -> None:
         if self.options:
             Alter(self.place, self.name, self.options).run(node)
-        before = touch.filenode(node, self.place, self.name)
+        before = self._filenode(node)
         try:
             with shown(self.progress) as progress:
-                hold = partial(Settle(self.interim, read=True).run, node) if self.interim else None
-                gate.build(node, self._query(), self.place.relation, self.room, progress, hold)
+                let_know = partial(Settle(self.interim, read=True).run, node) if self.interim else None
+                hold.build(node, self._query(), self.place.relation, self.resources, progress, let_know)
         except AyaError:
             swapped = False
             with suppress(AyaError):
-                swapped = touch.filenode(node, self.place, self.name) != before
-                touch.sweep(node, self.place)
+                swapped = self._filenode(node) != before
+                locks.sweep(node, self.place)
             if not swapped:  # else the new index is live, and only the old one's removal broke off
                 raise
+
+    def _filenode(self, node: Node) -> object:
+        with node.session() as connection:
+            return self.place.filenode(connection, self.name)
 
     def _query(self) -> str:
         return sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(self.place.index(self.name)).as_string()
@@ -110,23 +115,23 @@ class Create:
     place: Place
     name: str
     index: Index
-    room: Room
+    resources: Resources
     progress: Progress | None = None
 
     def command(self, node: Node) -> str:
         return self.index.create(self.place.table, self.name, concurrently=True).as_string()
 
     def run(self, node: Node) -> None:
-        touch.sweep(node, self.place)  # what is there now under the name is whole
+        locks.sweep(node, self.place)  # what is there now under the name is whole
         with node.session() as connection:
-            if touch.exists(connection, self.place, self.name):
+            if self.place.filenode(connection, self.name):
                 return
         try:
             with shown(self.progress) as progress:
-                gate.build(node, self.command(node), self.place.relation, self.room, progress)
+                hold.build(node, self.command(node), self.place.relation, self.resources, progress)
         except AyaError:
             with suppress(AyaError):
-                touch.sweep(node, self.place)
+                locks.sweep(node, self.place)
             raise
 
 
@@ -145,10 +150,10 @@ class Rename:
     def run(self, node: Node) -> None:
         def act(connection: Connection) -> None:
             with connection.transaction():
-                if touch.exists(connection, self.place, self.pairs[-1][0]):
+                if self.place.filenode(connection, self.pairs[-1][0]):
                     for old, new in self.pairs:
                         connection.execute(self._query(old, new))
-                stored.write(connection, self.settings)
+                settings.write(connection, self.settings)
 
         patiently(node, self.place, self.pairs[0][0], act)
 
@@ -169,33 +174,35 @@ class Drop:
     quiet: bool = False
 
     def command(self, node: Node) -> str:
-        waiting = f"  -- when it was not scanned for {2 * search.FRESH_S + FLUSH_S:g} s" if self.quiet else ""
+        waiting = f"  -- when it was not scanned for {self._quiet_s():g} s" if self.quiet else ""
         return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(self.place.index(self.name)).as_string() + waiting
 
     def run(self, node: Node) -> None:
         if self.quiet:
-            stored.until_read(node)
+            settings.until_read(node)
             self._until_quiet(node)
-        drop(node, self.place, self.name)
+        locks.drop(node, self.place, self.name)
+
+    def _quiet_s(self) -> float:
+        return 2 * search.FRESH_S + FLUSH_S
 
     def _until_quiet(self, node: Node) -> None:
-        query = "SELECT pg_stat_get_numscans(to_regclass(%s))"
-        scans: object = None
+        query, name = "SELECT pg_stat_get_numscans(to_regclass(%s))", (self.place.index(self.name).as_string(),)
+        last_count: object = None
         risen_at = time.monotonic()
         with node.session(deadline_s=QUIET_S + node.site.deadlines.statement_s) as connection:
 
-            def look() -> float:
-                """Seconds since the count rose."""
-                nonlocal scans, risen_at
-                found, now = connection.execute(query, (self.place.index(self.name).as_string(),)).fetchone(), time.monotonic()
-                if found != scans:
-                    scans, risen_at = found, now
+            def quiet_s() -> float:
+                nonlocal last_count, risen_at
+                count, now = connection.execute(query, name).fetchone(), time.monotonic()
+                if count != last_count:
+                    last_count, risen_at = count, now
                 return now - risen_at
 
             try:
                 wait.until(
-                    look,
-                    lambda quiet_s: quiet_s >= 2 * search.FRESH_S + FLUSH_S,
+                    quiet_s,
+                    lambda seconds: seconds >= self._quiet_s(),
                     node=node.name,
                     what=f"nobody scans {self.name}",
                     deadline_s=QUIET_S,
@@ -208,19 +215,40 @@ class Drop:
 
 @dataclass(frozen=True)
 class Proof:
-    """How the live index is measured (its recall, from 0 to 1), and the least that is accepted."""
+    """How the live index is measured (its recall@``k``, from 0 to 1), and the least that is accepted."""
 
     measure: Callable[[Node], float]
     minimum: float
+    k: int = 10
+
+
+@dataclass(frozen=True)
+class Made:
+    """An index that was built just now on ``rows`` rows and is searched with ``value``."""
+
+    place: Place
+    name: str
+    index: Index
+    value: int
+    rows: int
+
+    def record(self, node: Node, recall: float | None = None, k: int = 0) -> Settings:
+        """What is recorded of it. Its file node tells later whether it is still this one."""
+        with node.session() as connection:
+            filenode = self.place.filenode(connection, self.name)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        own: dict[str, Any] = {"index": str(self.index), "filenode": filenode, "rows": self.rows, "at": at}
+        proven = {"recall": None if recall is None else round(recall, 4), "k": k, "value": self.value}
+        return Settings({"built": own | proven})
 
 
 @dataclass(frozen=True)
 class Prove:
-    """Measure the recall of the live index; :class:`ChangeFailed` when it is below the minimum. ``built``: to be recorded."""
+    """Measure the recall of the live index; :class:`ChangeFailed` when it is below the minimum. ``made``: to be recorded."""
 
     proof: Proof
     index: Index
-    built: int | None = None  # rows, when it was built just now
+    made: Made | None = None
 
     def command(self, node: Node) -> str:
         return f"-- recall of the live index >= {self.proof.minimum:g}"
@@ -228,32 +256,31 @@ class Prove:
     def run(self, node: Node) -> None:
         recall = self.proof.measure(node)
         if not recall >= self.proof.minimum:
-            hint = "Wish for more probes (or a larger ef_search), or for other options"
+            hint = "Ask for more probes (or a larger ef_search), or for other options"
             raise ChangeFailed(
                 f"{node.name}: recall of {self.index} is {recall:.3f}, wanted is at least {self.proof.minimum:g}", hint=hint
             )
-        if self.built is not None:
-            Settle(Settings({"built": built(self.index, self.built, recall)})).run(node)
+        if self.made:
+            Settle(self.made.record(node, recall, self.proof.k)).run(node)
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Take away the note of the rebuild; without a proof also record what was built."""
+    """Take away the note of the rebuild; ``made``: to be recorded too, where nothing was proven."""
 
-    index: Index | None = None
-    rows: int = 0
+    made: Made | None = None
 
     def command(self, node: Node) -> str:
         return next(Settings(drop=("rebuilding",)).lines())
 
     def run(self, node: Node) -> None:
-        put = {"built": built(self.index, self.rows, None)} if self.index else {}
+        put = self.made.record(node).put if self.made else {}
         Settle(Settings(put, ("rebuilding",))).run(node)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What an earlier run did before it broke off: nothing is left to do, but it can be undone."""
+class AlreadyDone:
+    """What an earlier run did before it broke off: nothing is left to do, but its place in the plan keeps the way back."""
 
     did: str
 
@@ -264,7 +291,21 @@ class Standing:
         return
 
 
-def built(index: Index, count: int, recall: float | None) -> dict[str, Any]:
-    """What is recorded of a build."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"index": str(index), "rows": count, "at": at, "recall": None if recall is None else round(recall, 4)}
+@contextmanager
+def shown(progress: Progress | None) -> Iterator[Progress]:
+    """Where a build's progress goes: to the caller's function, else to a bar that appears when it takes a while."""
+    if progress:
+        yield progress
+        return
+    from tqdm import tqdm
+
+    with tqdm(leave=False, file=sys.stdout, delay=5, mininterval=0.5, miniters=0, unit_scale=True) as bar:
+
+        def draw(phase: str, done: int, total: int) -> None:
+            if bar.desc != f"{phase}: ":
+                bar.set_description(phase, refresh=False)
+                bar.n = bar.last_print_n = 0
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield draw
