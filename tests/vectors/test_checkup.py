@@ -21,7 +21,7 @@ from aya_lib.show import as_html, as_text
 from aya_lib.site import Site
 from aya_lib.vectors import checkup, ivfflat_pages, truth, wire, yardstick
 from aya_lib.vectors.checkup import Checkup
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import Table
 from aya_lib.vectors.metric import METRICS, Metric
 from aya_lib.vectors.truth import Recall

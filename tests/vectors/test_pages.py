@@ -14,8 +14,8 @@ from aya_lib.errors import AyaError
 from aya_lib.node.node import open_nodes
 from aya_lib.node.sql import Connection
 from aya_lib.site import Site
-from aya_lib.vectors import ivfflat_pages, twins, wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors import ivf_model, ivfflat_pages, wire
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.ivfflat_pages import Lists, NotWritten, UnreadablePages
 
 ROWS = generate(parse("generated:12000x384:7"))
@@ -92,7 +92,7 @@ def test_the_centroids_put_every_row_into_the_list_that_postgresql_put_it_into(k
     base = ROWS[:4000]
     if kind == "bit":
         base, centers = np.where(base > 0, 1, -1).astype(np.float32), 2 * centers - 1
-    assigned = twins.nearest(base, centers, spherical=kind != "l2")
+    assigned = ivf_model.nearest(base, centers, spherical=kind != "l2")
     between = 4 if kind == "halfvec" else 0  # halves are rounded: a row may lie between two
     assert (assigned != expected).sum() <= between
 

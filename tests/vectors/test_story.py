@@ -18,7 +18,7 @@ from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.run import run
 from aya_lib.vectors import catalog, wire
 from aya_lib.vectors.catalog import Live, LiveIndex
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import hnsw, ivfflat
 from aya_lib.vectors.request import Request
 

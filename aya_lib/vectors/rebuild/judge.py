@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.node.unseen import Missing
 from aya_lib.vectors.catalog import IDLE_S, Live, canonical
-from aya_lib.vectors.index import EF_SEARCH, Index, index_bytes, mb
+from aya_lib.vectors.index import EF_SEARCH, Index, mb
 from aya_lib.vectors.rebuild.settings import noted
 
 DISK_TIMES = 2  # the old index and the new one, and as much again for sorting and WAL
@@ -80,7 +80,7 @@ def _names(live: Live, to: Index) -> Judged:
 
 
 def _resources(live: Live, to: Index) -> list[Check]:
-    disk = DISK_TIMES * ((live.current.bytes if live.current else 0) + index_bytes(to, live.as_table(), live.rows))
+    disk = DISK_TIMES * ((live.current.bytes if live.current else 0) + to.bytes(live.as_table(), live.rows))
     need = need_bytes(live, to)
 
     def free(bytes_: int) -> Judged:

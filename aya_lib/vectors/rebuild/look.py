@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.actions import Sql
 from aya_lib.plan.change import Plan, change
@@ -26,7 +26,6 @@ from aya_lib.vectors.request import Request
 PROVEN = 0.02  # how far below the target a live index may lie, measured with fewer queries, before it is taken back
 QUERIES = 100  # that measure it
 CHECKPOINT_S = 600
-FLUSH = "Write the new index to disk, so that its pages can be read"
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,19 +111,20 @@ def plan(nodes: Nodes, found: Rebuild) -> Plan:
     return steps(nodes[found.node], found.live, found.index, found.value, proof=proving, again=found.again)
 
 
-def flush(node: Node, table: str, column: str) -> Plan:
+def flush(nodes: Nodes, found: Rebuild) -> Plan:
     """A checkpoint, where the centroids of the live index are not on disk yet and pageinspect is not there to read them."""
-    live = catalog.look(node, table, column)
+    title, node = "Write the new index to disk, so that its pages can be read", nodes[found.node]
+    live = catalog.look(node, found.live.relation, found.live.column) if isinstance(found.live, Live) else found.live
     if isinstance(live, Live) and live.current and live.current.method == "ivfflat":
         try:
             with node.session() as connection:
                 ivfflat_pages.read(connection, live.qualified(live.current))
         except NotWritten:
             checkpoint = Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S)
-            return Plan(FLUSH, (change(node, FLUSH, checkpoint),), unwind=False)
+            return Plan(title, (change(node, title, checkpoint),), unwind=False)
         except AyaError:
             pass  # the check-up says what it cannot read
-    return Plan(FLUSH)
+    return Plan(title)
 
 
 def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
@@ -157,7 +157,7 @@ def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
 
 def _recommended(path: Path, live: Live) -> tuple[Index, int, str]:
     """The recommendation of a kept measurement, of these vectors' dimension. :class:`UsageError`."""
-    from aya_lib.vectors.report.keep import load
+    from aya_lib.vectors.kept import load
 
     kept = load(path)
     best, corpus = kept.get("recommendation"), kept["corpus"]

@@ -1,4 +1,4 @@
-"""Vectors read from a file: HDF5 in the layout of ann-benchmarks, .fvecs, .bvecs, .ivecs, .npy and Parquet.
+"""Vectors read from a file: HDF5 in the layout of ann-benchmarks, .fvecs, .npy and Parquet.
 
 Whatever the file holds (floats of 2 to 8 bytes, integers) becomes float32, in blocks, so that the file is never in memory
 a second time. What cannot be read, or would not be what it says, is a :class:`UsageError` of one line.
@@ -6,17 +6,17 @@ a second time. What cannot be read, or would not be what it says, is a :class:`U
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aya_lib.errors import UsageError
-from aya_lib.vectors.corpus.generate import empty
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from aya_lib.vectors.generated import empty
 
 BLOCK = 2**24  # bytes that are converted at a time
 PARQUET_ROWS = 2048  # rows that are read at a time from Parquet, and
@@ -49,27 +49,14 @@ def read(path: Path, *, column: str | None = None, most: int | None = None) -> V
 
     ``column``: which one to read, of a Parquet file with several columns of vectors. Raises :class:`UsageError`.
     """
-    readers: dict[str, Callable[[], VectorFile]] = {
-        ".hdf5": lambda: _hdf5(path, most),
-        ".h5": lambda: _hdf5(path, most),
-        ".fvecs": lambda: _records(path, "<f4", most),
-        ".bvecs": lambda: _records(path, "u1", most),
-        ".ivecs": lambda: _records(path, "<i4", most),
-        ".npy": lambda: _npy(path, most),
-        ".parquet": lambda: _parquet(path, column, most),
+    readers: dict[str, Callable[[Path, int | None], VectorFile]] = {
+        ".hdf5": _hdf5,
+        ".h5": _hdf5,
+        ".fvecs": _fvecs,
+        ".npy": _npy,
+        ".parquet": lambda path, most: _parquet(path, column, most),
     }
     suffix = path.suffix.lower()
-    _readable(path)
-    if suffix not in readers:
-        raise UsageError(f"{path}: its name ends in '{path.suffix}'; allowed are {', '.join(readers)}")
-    if column is not None and suffix != ".parquet":
-        raise UsageError(f"{path}: column '{column}': only a Parquet file has columns")
-    if most is not None and most < 1:
-        raise UsageError(f"{path}: the first {most} rows; allowed is 1 and above")
-    return readers[suffix]()
-
-
-def _readable(path: Path) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory; vectors are read from one file")
@@ -78,6 +65,13 @@ def _readable(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    if suffix not in readers:
+        raise UsageError(f"{path}: its name ends in '{path.suffix}'; allowed are {', '.join(readers)}")
+    if column is not None and suffix != ".parquet":
+        raise UsageError(f"{path}: column '{column}': only a Parquet file has columns")
+    if most is not None and most < 1:
+        raise UsageError(f"{path}: the first {most} rows; allowed is 1 and above")
+    return readers[suffix](path, most)
 
 
 def _hdf5(path: Path, most: int | None) -> VectorFile:
@@ -85,12 +79,13 @@ def _hdf5(path: Path, most: int | None) -> VectorFile:
 
     try:
         with h5py.File(path, "r") as file:
-            found: dict[str, Rows] = {}
-            file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-            name = _base_name(path, found)
+            datasets: dict[str, Rows] = {}
+            file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+            name = _base_name(path, datasets)
             metric = _metric(path, file.attrs.get("distance"))
-            base = _taken(found[name], most, f"{path}: dataset '{name}'")
-            queries = _taken(found["test"], None, f"{path}: dataset 'test'") if name == "train" and "test" in found else None
+            base = _taken(datasets[name], most, f"{path}: dataset '{name}'")
+            tested = name == "train" and "test" in datasets
+            queries = _taken(datasets["test"], None, f"{path}: dataset 'test'") if tested else None
     except UsageError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -100,57 +95,45 @@ def _hdf5(path: Path, most: int | None) -> VectorFile:
     return VectorFile(base, queries, metric)
 
 
-def _base_name(path: Path, found: dict[str, Rows]) -> str:
+def _base_name(path: Path, datasets: dict[str, Rows]) -> str:
     """``train``, or the only dataset of two dimensions."""
-    if "train" in found:
-        return "train"
-    flat = [name for name, dataset in found.items() if len(dataset.shape or ()) == 2]
+    flat = ["train"] if "train" in datasets else [name for name, rows in datasets.items() if len(rows.shape or ()) == 2]
     if len(flat) == 1:
         return flat[0]
-    there = ", ".join(f"'{name}' {dataset.shape}" for name, dataset in sorted(found.items())) or "none"
+    there = ", ".join(f"'{name}' {dataset.shape}" for name, dataset in sorted(datasets.items())) or "none"
     raise UsageError(f"{path}: no dataset 'train'; there are: {there}", hint="Vectors are read from 'train', queries from 'test'")
 
 
-def _metric(path: Path, said: object) -> str | None:
-    if said is None:
+def _metric(path: Path, distance: object) -> str | None:
+    if distance is None:
         return None
-    word = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    word = distance.decode(errors="replace") if isinstance(distance, bytes) else str(distance)
     if word.lower() not in METRICS:
         raise UsageError(f"{path}: its distance is '{word}'; allowed are {', '.join(METRICS)}")
     return METRICS[word.lower()]
 
 
-def _records(path: Path, kind: str, most: int | None) -> VectorFile:
-    """Records of an int32, which is the dimension, and so many values; all little endian."""
-    import numpy as np
-
+def _fvecs(path: Path, most: int | None) -> VectorFile:
+    """Records of an int32, which is the dimension, and so many float32; all little endian."""
     size = path.stat().st_size
     if size < 4:
         raise UsageError(f"{path} is empty" if size == 0 else f"{path} was cut off within its first record")
     dimension = int(np.fromfile(path, "<i4", count=1)[0])
-    record = 4 + dimension * np.dtype(kind).itemsize
+    record = 4 + 4 * dimension
     if dimension < 1:
-        raise UsageError(f"{path} is no {path.suffix} file: its first record has dimension {dimension}")
+        raise UsageError(f"{path} is no .fvecs file: its first record has dimension {dimension}")
     if size % record:
-        raise UsageError(
-            f"{path}: {size} bytes are no multiple of {record}, the size of its first record (dimension {dimension}):"
-            " it was cut off, or its records differ"
-        )
-    raw = np.memmap(path, np.dtype([("dimension", "<i4"), ("values", kind, (dimension,))]), mode="r")
+        what = f"the size of its first record (dimension {dimension}): it was cut off, or its records differ"
+        raise UsageError(f"{path}: {size} bytes are no multiple of {record}, {what}")
+    raw = np.memmap(path, np.dtype([("dimension", "<i4"), ("values", "<f4", (dimension,))]), mode="r")
     different = np.flatnonzero(raw["dimension"][:most] != dimension)
     if len(different):
-        row = int(different[0])
-        raise UsageError(
-            f"{path}: row {row} has dimension {raw['dimension'][row]}, the first {dimension}; all rows must have the same"
-        )
+        other = raw["dimension"][different[0]]
+        raise UsageError(f"{path}: row {different[0]} has dimension {other}, the first {dimension}; all rows must have the same")
     return VectorFile(_taken(raw["values"], most, str(path)))
 
 
 def _npy(path: Path, most: int | None) -> VectorFile:
-    import tokenize
-
-    import numpy as np
-
     try:
         raw = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, SyntaxError, EOFError, tokenize.TokenError) as error:
@@ -168,18 +151,16 @@ def _taken(source: Rows, most: int | None, what: str) -> NDArray[np.float32]:
     if 0 in shape:
         raise UsageError(f"{what} is empty: it has the shape {shape}")
     rows, dimension = min(most or shape[0], shape[0]), shape[1]
-    made = empty(rows, dimension, what)
+    vectors = empty(rows, dimension, what)
     step = max(1, BLOCK // (dimension * source.dtype.itemsize))
     for start in range(0, rows, step):
-        _put(made, start, source[start : min(start + step, rows)], what)
-    return made
+        _put(vectors, start, source[start : min(start + step, rows)], what)
+    return vectors
 
 
-def _put(made: NDArray[np.float32], start: int, block: NDArray[Any], what: str) -> None:
+def _put(vectors: NDArray[np.float32], start: int, block: NDArray[Any], what: str) -> None:
     """Cast rows into their place; :class:`UsageError` where one is infinite then."""
-    import numpy as np
-
-    place = made[start : start + len(block)]
+    place = vectors[start : start + len(block)]
     with np.errstate(over="ignore"):
         place[...] = block
     infinite = np.flatnonzero(np.isinf(place).any(axis=1))
@@ -228,38 +209,30 @@ def _is_vector(kind: Any) -> bool:
 
 
 def _gathered(arrays: Iterator[Any], rows: int, what: str) -> NDArray[np.float32]:
-    """The first rows of arrays of lists as float32. Where there are nulls, it counts all of them before it complains."""
+    """The first rows of arrays of lists as float32."""
     import pyarrow.compute
 
-    made, start, nulls = None, 0, 0
+    vectors, start = np.empty((0, 0), np.float32), 0
     for array in arrays:
         lists = array[: rows - start]
-        values, lengths = lists.flatten(), pyarrow.compute.list_value_length(lists).drop_null().to_numpy()
-        missing = lists.null_count or values.null_count
-        nulls += lists.null_count + _with_nulls(lists) if missing else 0
-        if made is None and len(lengths):
-            if lengths[0] == 0:
+        values, lengths = lists.flatten(), pyarrow.compute.list_value_length(lists)
+        if lists.null_count or values.null_count:
+            raise UsageError(f"{what}: row {start + _first_null(lists)} has no vector, or a null in it; every row needs one")
+        if start == 0:
+            if lengths[0].as_py() == 0:
                 raise UsageError(f"{what} is empty: its first vector has no values")
-            made = empty(rows, int(lengths[0]), what)
-        if made is not None and (lengths != made.shape[1]).any():
-            other = int(lengths[lengths != made.shape[1]][0])
-            raise UsageError(f"{what} has vectors of {made.shape[1]} and of {other} values; all rows must have the same")
-        if made is not None and not nulls:
-            _put(made, start, values.to_numpy(zero_copy_only=False).reshape(len(lists), -1), what)
+            vectors = empty(rows, lengths[0].as_py(), what)
+        different = lengths.filter(pyarrow.compute.not_equal(lengths, vectors.shape[1]))
+        if len(different):
+            sizes = f"{vectors.shape[1]} and of {different[0]}"
+            raise UsageError(f"{what} has vectors of {sizes} values; all rows must have the same")
+        _put(vectors, start, values.to_numpy(zero_copy_only=False).reshape(len(lists), -1), what)
         start += len(lists)
         if start >= rows:
-            break
-    if made is None or nulls:
-        raise UsageError(f"{what}: {nulls} of {rows} rows have no vector, or a null in it; every row needs one")
-    if start < rows:
-        raise UsageError(f"{what} ends after {start} rows, and the file says that it has {rows}")
-    return made
+            return vectors
+    raise UsageError(f"{what} ends after {start} rows, and the file says that it has {rows}")
 
 
-def _with_nulls(lists: Any) -> int:
-    """How many of the lists have a null among their values."""
-    import pyarrow.compute
-
-    lists = lists.drop_null()
-    parents, values = pyarrow.compute.list_parent_indices(lists), pyarrow.compute.list_flatten(lists)
-    return len(parents.filter(values.is_null()).unique())
+def _first_null(lists: Any) -> int:
+    """The first of the lists that is null, or has a null among its values."""
+    return next(number for number, values in enumerate(lists.to_pylist()) if values is None or None in values)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aya_lib.vectors import twins
-from aya_lib.vectors.bench.result import Twin
-from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.cost import Cost
+from aya_lib.vectors import ivf_model
+from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.index import LISTS
+from aya_lib.vectors.ivf_model import Cost, Curve
+from aya_lib.vectors.result import Twin
 from aya_lib.vectors.truth import Truth
 
 JUMPS = 4  # from the best lists of one twin's probes to the next; two are usual
@@ -29,15 +28,12 @@ class Explorer:
     truth: Truth
     target: float
     margin: float
-    say: Callable[[int], None] = lambda lists: None
-    curves: dict[int, twins.Curve] = field(default_factory=dict)
+    curves: dict[int, Curve] = field(default_factory=dict)
 
-    def curve(self, lists: int) -> twins.Curve:
+    def curve(self, lists: int) -> Curve:
         """The twin of so many lists, made once."""
         if lists not in self.curves:
-            self.say(lists)
-            c = self.corpus
-            self.curves[lists] = twins.twin(c.base, c.choose, self.truth, lists, c.metric)
+            self.curves[lists] = ivf_model.twin(self.corpus.base, self.corpus.choose, self.truth, lists, self.corpus.metric)
         return self.curves[lists]
 
     def probes(self, lists: int) -> int | None:
@@ -48,20 +44,20 @@ class Explorer:
         scanned = self.curve(lists).scans_for(self.target, self.margin)
         return math.inf if scanned is None else cost.us(lists, scanned)
 
-    def explore(self, cost: Cost, most: int = LISTS, start: float = 0.0) -> None:
-        """Make the twins that decide, beginning at ``start`` (4 x sqrt(rows) when none is given): from the probes that a twin
-        asks for follows the best number of lists, from its twin the next, until that is near one that was made. Then the
-        twin of the fewest lists that should cost nearly as little."""
+    def explore(self, cost: Cost, most: int = LISTS) -> None:
+        """Make the twins that decide, beginning at 4 x sqrt(rows): from the probes that a twin asks for follows the best number
+        of lists, from its twin the next, until that is near one that was made. Then the twin of the fewest lists that should
+        cost nearly as little."""
         most = max(1, min(most, self.corpus.rows // ROWS_A_LIST, LISTS))
-        at = _round(min(most, start or 4 * math.sqrt(self.corpus.rows)))
+        lists = _round(min(most, 4 * math.sqrt(self.corpus.rows)))
         for _ in range(JUMPS):
-            probes = self.probes(at)
+            probes = self.probes(lists)
             if probes is None:
                 break
-            at = _round(min(most, cost.best_lists(self.corpus.rows, probes)))
-            if self._near(at):
+            lists = _round(min(most, cost.best_lists(self.corpus.rows, probes)))
+            if self._near(lists):
                 break
-            self.curve(at)
+            self.curve(lists)
         best = self.ranked(cost)[0]
         scanned = self.curve(best).scans_for(self.target, self.margin)
         fewer = _round(cost.fewest_lists(best, scanned, AIMED * WORTH)) if scanned is not None else best
@@ -75,15 +71,20 @@ class Explorer:
         """Numbers of lists, the cheapest first."""
         return sorted(self.curves, key=lambda lists: self.us(lists, cost))
 
+    def frugal(self, allowed: list[int], cost: Cost) -> int | None:
+        """The fewest lists of those allowed that are predicted to cost nearly as little as the best: k-means takes time and
+        memory with the square of them, and the cost is flat around its bottom."""
+        least = min((self.us(lists, cost) for lists in allowed), default=0.0)
+        return min((lists for lists in allowed if self.us(lists, cost) <= least * (1 + WORTH)), default=None)
+
     def twins(self, cost: Cost) -> tuple[Twin, ...]:
-        found = []
+        made = []
         for lists, curve in sorted(self.curves.items()):
-            shown = [probes for probes in (*SHOWN, lists) if probes <= lists]
-            recalls = curve.recalls
-            points = tuple((p, round(float(recalls[p - 1]), 5), round(curve.scans(p), 1)) for p in dict.fromkeys(shown))
+            shown = dict.fromkeys(probes for probes in (*SHOWN, lists) if probes <= lists)
+            points = tuple((p, round(float(curve.recalls[p - 1]), 5), round(curve.scans(p), 1)) for p in shown)
             us = self.us(lists, cost)
-            found.append(Twin(lists, points, self.probes(lists), round(us, 1) if math.isfinite(us) else None))
-        return tuple(found)
+            made.append(Twin(lists, points, self.probes(lists), round(us, 1) if math.isfinite(us) else None))
+        return tuple(made)
 
 
 def _round(value: float) -> int:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aya_lib.show import Shown, Table
-from aya_lib.vectors.bench.build import Built
-from aya_lib.vectors.bench.scratch import Server
-from aya_lib.vectors.cost import Cost
 from aya_lib.vectors.index import Family, Index, mb
+from aya_lib.vectors.ivf_model import Cost
+from aya_lib.vectors.sandbox import Built, Server
 from aya_lib.vectors.truth import Recall
 
 SCHEMA = 1
+LATER = "Measure again when the table has doubled: other lists, and perhaps another family, are best then."
+NOISE = "measured once, and on a machine with other work to do 10 % is noise"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measured setting. ``value``: of the index's knob. ``queries``: which set was asked, *choose* or *verify*.
+    """One measured setting. ``value``: of the index's knob. ``queries``: which set was asked, *choose*, *verify* or *again*.
 
     ``p50``, ``p95``, ``p99`` are milliseconds at the client, ``server_ms`` the median in the server. ``quantiles``: 0, 5,
     10 ... 100 % of the latencies in ms. ``reads``: blocks that were not in shared buffers, in the explained searches.
@@ -44,22 +46,28 @@ class Point:
     def setting(self) -> str:
         return f"{self.index.knob.split('.')[-1]}={self.value}" if self.index.knob else ""
 
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        return {"p50": self.p50, "p95": self.p95, "p99": self.p99}
+
     def json(self) -> dict[str, Any]:
         return {
-            "index": str(self.index),
-            "type": self.index.family,
-            "options": dict(self.index.options),
-            "search_settings": {self.index.knob: self.value} if self.index.knob else {},
+            **_described(self.index, self.value),
             "queries": self.queries,
             "clients": self.clients,
             "recall": asdict(self.recall),
             "predicted_recall": self.predicted,
             "qps": round(self.qps, 1),
-            "latency_ms": {"p50": self.p50, "p95": self.p95, "p99": self.p99, "server_p50": self.server_ms},
+            "latency_ms": {**self.latency_ms, "server_p50": self.server_ms},
             "latency_quantiles_ms": list(self.quantiles),
             "asked": self.asked,
             "uncached_blocks": self.reads,
         }
+
+
+def _described(index: Index, value: int) -> dict[str, Any]:
+    settings = {index.knob: value} if index.knob else {}
+    return {"index": str(index), "type": index.family, "options": dict(index.options), "search_settings": settings}
 
 
 @dataclass(frozen=True)
@@ -80,28 +88,23 @@ class Choice:
     search_sql: str
 
     def json(self) -> dict[str, Any]:
-        point = self.point
-        found: dict[str, Any] = {
-            "index": str(self.index),
-            "type": self.index.family,
-            "options": dict(self.index.options),
+        point, many = self.point, self.many
+        document = {
+            **_described(self.index, self.value),
             "create_sql": self.create_sql,
-            "search_settings": {self.index.knob: self.value} if self.index.knob else {},
             "search_sql": self.search_sql,
             "recall": asdict(point.recall),
             "meets_target": self.met,
             "predicted_recall": point.predicted,
             "qps": round(point.qps, 1),
-            "latency_ms": {"p50": point.p50, "p95": point.p95, "p99": point.p99, "server_p50": point.server_ms},
+            "latency_ms": {**point.latency_ms, "server_p50": point.server_ms},
             "build_s": self.built.seconds,
             "build_memory_bytes": self.built.memory,
             "bytes": self.built.bytes,
         }
-        if self.many:
-            many = self.many
-            latency = {"p50": many.p50, "p95": many.p95, "p99": many.p99}
-            found["concurrent"] = {"clients": many.clients, "qps": round(many.qps, 1), "latency_ms": latency}
-        return found
+        if many:
+            document["concurrent"] = {"clients": many.clients, "qps": round(many.qps, 1), "latency_ms": many.latency_ms}
+        return document
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class Skipped:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """All of it. ``today``: the index that is there now (or the schema's first one), at the target."""
+    """All of it. ``today``: the index that is there now (or the schema's first one), at the target. ``asked``: the queries, in
+    words; ``seconds``: by phase."""
 
     corpus: str
     asked: str
@@ -137,7 +141,7 @@ class Comparison(Shown):
     table_name: str
     server: Server
     points: tuple[Point, ...]
-    builds: Mapping[str, Built]
+    builds: Mapping[Index, Built]
     best: Mapping[Family, Choice]
     today: Choice | None
     recommendation: Choice | None
@@ -147,10 +151,8 @@ class Comparison(Shown):
     skipped: tuple[Skipped, ...]
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
-    scaling: Any = None
     at: str = ""
     fingerprint: str = ""
-    grid: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def speedup(self, choice: Choice | None) -> float | None:
         """Searches per second as a multiple of today's index at the same target."""
@@ -177,21 +179,20 @@ class Comparison(Shown):
             "today": self.today.json() if self.today else None,
             "measured": [point.json() for point in self.points],
             "predicted": [{"lists": t.lists, "probes": t.probes, "us": t.us, "curve": t.curve} for t in self.twins],
-            "cost_model": {**asdict(self.cost), "median_error": None if self.cost_error != self.cost_error else self.cost_error},
-            "builds": {name: asdict(built) for name, built in self.builds.items()},
-            "scaling": self.scaling.json() if self.scaling is not None else None,
-            "skipped": [asdict(one) for one in self.skipped],
+            "cost_model": {**asdict(self.cost), "median_error": None if math.isnan(self.cost_error) else self.cost_error},
+            "builds": {str(index): asdict(built) for index, built in self.builds.items()},
+            "skipped": [asdict(skipped) for skipped in self.skipped],
             "seconds": dict(self.seconds),
             "notes": list(self.notes),
         }
 
     def table(self) -> Table:
         columns = ("", "index", "setting", "recall", "searches/s", "x today", "p50", "p95", "p99 ms", "build", "size")
-        lines = [("today", self.today)] if self.today else []
         ordered = sorted(self.best.values(), key=lambda choice: -choice.point.qps)
+        lines = [("today", self.today)] if self.today else []
         lines += [("best" if choice is self.recommendation else "", choice) for choice in ordered]
-        rows = tuple(self._line(word, choice) for word, choice in lines)
         title = f"{self._headline()} ({self.rows:,} rows of {self.dimension} dimensions, {self.metric}, k = {self.k})"
+        rows = tuple(self._line(word, choice) for word, choice in lines)
         return Table(title, columns, rows, self._notes(), "passed" if self.recommendation else "warning")
 
     def _headline(self) -> str:
@@ -199,8 +200,8 @@ class Comparison(Shown):
         if best is None:
             return f"No index reaches recall {self.target:g}"
         times = self.speedup(best)
-        said = f": {times:.1f} times today's index" if times and best.index != (self.today and self.today.index) else ""
-        return f"Recommended: {best.index}, {best.point.setting or 'no setting'}{said}"
+        faster = f": {times:.1f} times today's index" if times and self.today and best.index != self.today.index else ""
+        return f"Recommended: {best.index}, {best.point.setting or 'no setting'}{faster}"
 
     def _line(self, word: str, choice: Choice) -> tuple[str, ...]:
         point, times = choice.point, self.speedup(choice)
@@ -211,26 +212,22 @@ class Comparison(Shown):
             str(point.recall) + ("" if choice.met else " missed"),
             f"{point.qps:,.0f}",
             "" if times is None else f"{times:.1f}",
-            f"{point.p50:.2f}",
-            f"{point.p95:.2f}",
-            f"{point.p99:.2f}",
+            *(f"{value:.2f}" for value in point.latency_ms.values()),
             f"{choice.built.seconds:.1f} s",
             mb(choice.built.bytes),
         )
 
     def _notes(self) -> tuple[str, ...]:
-        total = sum(self.seconds.values())
         spent = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.seconds.items() if seconds >= 0.5)
-        first = f"Corpus: {self.corpus}; queries: {self.asked}. One client; in brackets: 95 % confidence interval, on"
+        best = self.recommendation
+        many = best.many if best else None
         return (
-            f"{first} queries that chose nothing.",
-            *(
-                f"At {c.many.clients} clients {c.index}: {c.many.qps:,.0f} searches/s."
-                for c in [self.recommendation]
-                if c and c.many
-            ),
-            f"Took {total:.0f} s ({spent}).",
+            f"Corpus: {self.corpus}; queries: {self.asked}. One client; in brackets: 95 % confidence interval, on queries that"
+            " chose nothing.",
+            *([f"At {many.clients} clients {many.index}: {many.qps:,.0f} searches/s, {NOISE}."] if many else []),
+            f"Took {sum(self.seconds.values()):.0f} s ({spent}).",
             *self.notes,
+            LATER,
         )
 
 
@@ -242,4 +239,4 @@ class LeftOut(Shown):
 
     def table(self) -> Table:
         title = f"Left out: {len(self.skipped)}" if self.skipped else "Nothing was left out"
-        return Table(title, ("what", "why"), tuple((one.what, one.why) for one in self.skipped), (), "quiet")
+        return Table(title, ("what", "why"), tuple((skipped.what, skipped.why) for skipped in self.skipped), (), "quiet")

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
 
 from aya_lib.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 LATENT, TOPICS, SUBCLUSTERS = 48, 60, 2000
 FALL, SKEW, NOISE = 0.5, 0.75, 0.75
@@ -51,13 +50,13 @@ class Recipe:
 
 def parse(text: str) -> Recipe:
     """The recipe that ``generated:ROWSxDIMENSION[:SEED]`` names (the seed is 1 by default); else :class:`UsageError`."""
-    found = re.fullmatch(r"generated:([0-9]{1,18})x([0-9]{1,18})(?::([0-9]{1,18}))?", text)
-    if not found:
+    recipe = re.fullmatch(r"generated:([0-9]{1,18})x([0-9]{1,18})(?::([0-9]{1,18}))?", text)
+    if not recipe:
         raise UsageError(
             f"'{text}' is no recipe: allowed is {FORM}, rows 1 to {ROWS}, dimension 1 to {DIMENSION}",
             hint="For example generated:20000x384",
         )
-    rows, dimension, seed = found.groups(default="1")
+    rows, dimension, seed = recipe.groups(default="1")
     return Recipe(int(rows), int(dimension), int(seed))
 
 
@@ -66,8 +65,6 @@ def generate(recipe: Recipe) -> NDArray[np.float32]:
 
     The same recipe gives the same vectors, and with more rows the first ones stay as they were (to float32's rounding).
     """
-    import numpy as np
-
     fixed, which, latent, full = (np.random.default_rng(seed) for seed in np.random.SeedSequence(recipe.seed).spawn(4))
     spread = np.arange(1, LATENT + 1) ** -FALL
     spread *= np.sqrt(LATENT / (spread**2).sum())
@@ -94,9 +91,6 @@ def generate(recipe: Recipe) -> NDArray[np.float32]:
 
 def empty(rows: int, dimension: int, what: str) -> NDArray[np.float32]:
     """Room for so many vectors; :class:`UsageError` where the machine has less memory free than they take."""
-    import numpy as np
-    import psutil
-
     needed, free = 4e-9 * rows * dimension, 1e-9 * psutil.virtual_memory().available
     if needed > free:
         size = f"{rows} vectors of {dimension} dimensions"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from aya_lib.vectors.bench.result import Point
+from aya_lib.vectors.result import Point
 from aya_lib.vectors.truth import CONFIDENCE_Z, Recall
 
 CLOSE = 1.06  # a knob within so much of the smallest that reaches the target is near enough
@@ -27,17 +27,15 @@ def smallest(
     low, value, high = least - 1, max(least, min(start, most)), 0
     while not high:
         point = measure(value)
-        if point is None:
+        if point is None or (value >= most and not good(point.recall)):
             return None
         if good(point.recall):
             high = value
-        elif value >= most:
-            return None
         else:
             low, value = value, min(most, value * 2)
     while high - low > 1 and high > low * CLOSE:
-        value = max(low + 1, int(math.sqrt(max(1, low) * high)) if low else high // 2)
-        value = min(value, high - 1)
+        middle = int(math.sqrt(max(1, low) * high)) if low else high // 2
+        value = min(max(low + 1, middle), high - 1)
         point = measure(value)
         if point is not None and good(point.recall):
             high = value
@@ -48,8 +46,8 @@ def smallest(
 
 def rising(values: Iterable[int | None], most: int) -> list[int]:
     """Settings to try in turn, each above the one before it, none above ``most``: a try that repeats one decides nothing."""
-    found: list[int] = []
+    tries: list[int] = []
     for value in values:
-        if value is not None and not (found and found[-1] >= most):
-            found.append(min(most, max(value, found[-1] + 1 if found else 1)))
-    return found
+        if value is not None and not (tries and tries[-1] >= most):
+            tries.append(min(most, max(value, tries[-1] + 1 if tries else 1)))
+    return tries
