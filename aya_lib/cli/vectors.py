@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from aya_lib import settings
-from aya_lib.cli.main import Json, SiteName
+from aya_lib.cli.options import Json, SiteName, nodes
 from aya_lib.errors import AyaError
 
 if TYPE_CHECKING:
-    from aya_lib.node.node import Nodes
     from aya_lib.runbook.record import Record
     from aya_lib.vectors.result import Comparison
 
@@ -70,7 +69,7 @@ def bench_vectors(
     from aya_lib.vectors.index import FAMILIES
     from aya_lib.vectors.tuner import Budget
 
-    on = node_of(_nodes(site), node)
+    on = node_of(nodes(site), node)
     request = Request(
         target=target,
         k=k,
@@ -129,7 +128,7 @@ def check_up(
     from aya_lib.show import as_text
     from aya_lib.vectors import checkup
 
-    found = checkup.look(_nodes(site), table, column, target, k, node)
+    found = checkup.look(nodes(site), table, column, target, k, node)
     checks = checkup.checks(found)
     if as_json:
         document = found.json() if isinstance(found, checkup.Checkup) else {"unseen": str(found)}
@@ -233,13 +232,3 @@ def _statements(create: str, chosen: dict[str, int], search: str) -> list[str]:
 
 def _bar(as_json: bool) -> TextIO | None:
     return sys.stderr if sys.stderr.isatty() and not as_json else None
-
-
-def _nodes(site: str) -> Nodes:
-    from aya_lib import lab as labs
-    from aya_lib.node.node import open_nodes
-    from aya_lib.site import load_site
-
-    wished = load_site(site)
-    labs.require(wished)
-    return open_nodes(wished)

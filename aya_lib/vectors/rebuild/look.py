@@ -11,7 +11,8 @@ from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Missing
-from aya_lib.plan.change import Plan, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Plan, change
 from aya_lib.show import Shown, Table
 from aya_lib.vectors import catalog, checkup, ivfflat_pages
 from aya_lib.vectors.catalog import Live, node_of

@@ -16,7 +16,8 @@ from functools import cached_property
 
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node
-from aya_lib.plan.change import Action, Change, Plan, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Action, Change, Plan, change
 from aya_lib.schema import knowledge
 from aya_lib.vectors.catalog import Live, LiveIndex, RoleSetting, canonical, key_of
 from aya_lib.vectors.index import Index
