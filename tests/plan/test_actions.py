@@ -25,7 +25,7 @@ def node(lab_site: Site, tmp_path: Path) -> Node:
 @pytest.fixture
 def folder(place: Path, request: pytest.FixtureRequest) -> Path:
     """A folder that the cluster's account may write to."""
-    made = place / request.node.name
+    made = place / str(request.node.name)
     made.mkdir()
     made.chmod(0o777)
     return made
@@ -41,7 +41,7 @@ def test_a_file_is_written_whole_with_its_mode_and_removed_twice(node: Node, fol
         remove_file(path).run(node)
     assert not path.exists()
     closed = WriteFile(folder / "none" / "x", "text")
-    with pytest.raises(CommandFailed, match="cannot create|Directory nonexistent|No such file"):
+    with pytest.raises(CommandFailed, match=r"cannot create|No such file"):
         closed.run(node)
 
 

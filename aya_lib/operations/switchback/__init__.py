@@ -1,0 +1,5 @@
+"""Hand the site back to the node that site.yaml names as primary: what a switchback adds to failover and rejoin."""
+
+from aya_lib.operations.switchback.judge import as_configured, may_return, mode_before
+
+__all__ = ["as_configured", "may_return", "mode_before"]

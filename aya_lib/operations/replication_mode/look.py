@@ -17,6 +17,7 @@ from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Cell, Shown, Table
+from aya_lib.site import Site
 
 PROGRAM = "aya_archive_wal.py"  # in the data directory: a clone of the node brings it along
 SOURCE = "archive_wal.py"
@@ -76,9 +77,10 @@ class Cancelled:
 
 
 @dataclass(frozen=True, repr=False)
-class Mode(Shown):
+class Found(Shown):
     """All that replication_mode looks at. ``servers`` and ``stores`` by node, of the pair; no store where no archive is kept."""
 
+    nodes: Nodes
     overview: Overview
     primary: str
     standby: str
@@ -86,6 +88,10 @@ class Mode(Shown):
     stores: Mapping[str, Store | Missing | None]
     cancelled: Cancelled | Missing
     stream: Stream | None
+
+    @property
+    def site(self) -> Site:
+        return self.nodes.site
 
     def table(self) -> Table:
         names = (self.primary, self.standby)
@@ -96,8 +102,8 @@ class Mode(Shown):
         waiting = str(sender.settings.waiting) if isinstance(sender, Sender) and sender.settings else "unknown"
         lines.append(("sync_state of the stream", self.stream.sync_state if self.stream else "no stream", ""))
         lines.append(("sessions that wait for the standby", waiting, ""))
-        told = str(self.cancelled.count) if isinstance(self.cancelled, Cancelled) else "not known"
-        lines.append(("waits broken off (current log)", told, ""))
+        cancelled = str(self.cancelled.count) if isinstance(self.cancelled, Cancelled) else "not known"
+        lines.append(("waits broken off (current log)", cancelled, ""))
         return Table("Replication as it is", ("", *names), tuple(lines))
 
 
@@ -112,19 +118,18 @@ class _Row:
     log: str | None
 
 
-def look(nodes: Nodes) -> Mode:
+def look(nodes: Nodes) -> Found:
     """Look at the whole site, then at both servers of the pair as they are."""
-    site = nodes.site
-    found = overview.look(nodes)
-    primary, standby = (node.name for node in found.pair(site))
+    site_seen = overview.look(nodes)
+    primary, standby = (node.name for node in site_seen.pair(nodes.site))
     pair = [nodes[primary], nodes[standby]]
     with ThreadPoolExecutor(4) as pool:
         servers, stores = pool.map(look_server, pair), pool.map(look_store, pair)
         both = dict(zip((primary, standby), servers, strict=True))
         kept = dict(zip((primary, standby), stores, strict=True))
-    sender = found.nodes[primary].sender
-    stream = sender.stream(site.replication.slot) if isinstance(sender, Sender) else None
-    return Mode(found, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
+    sender = site_seen.nodes[primary].sender
+    stream = sender.stream(nodes.site.replication.slot) if isinstance(sender, Sender) else None
+    return Found(nodes, site_seen, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
 
 
 def look_server(node: Node) -> Server | Missing:
