@@ -54,7 +54,7 @@ class Nodes(Mapping[str, Node]):
         return len(self._nodes)
 
     def __repr__(self) -> str:
-        return f"Nodes({', '.join(self._nodes)})"
+        return f"the nodes {', '.join(self)} of site {self.site.name}"
 
     @property
     def pair(self) -> tuple[Node, Node]:

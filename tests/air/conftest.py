@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib.air import schema
@@ -19,7 +19,7 @@ def pair(place: Path) -> Iterator[Nodes]:
     """Primary, standby and a laptop whose schemas are prepared; shared by the tests of a module."""
     site = make(place, "with-air")
     try:
-        labs.up(site, embedding=False)
+        up(site)
         nodes = open_nodes(site)
         schema.prepare(nodes["ALPHA"], nodes["AIR"])
         with nodes["ALPHA"].session(write=True) as alpha:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from air_work import add, ask, one, same, turned, vector, writers
-from tests_support import Stepped, make, passed, step
+from tests_support import Stepped, make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib.air import alike, compare, schema
@@ -26,7 +26,7 @@ def pair(place: Path) -> Iterator[Nodes]:
     """As the others' fixture, and synchronised once."""
     site = make(place, "air-compare")
     try:
-        labs.up(site, embedding=False)
+        up(site)
         nodes = open_nodes(site)
         schema.prepare(nodes["ALPHA"], nodes["AIR"])
         with nodes["ALPHA"].session(write=True) as alpha:

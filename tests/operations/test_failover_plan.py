@@ -78,7 +78,8 @@ def facts(
     promise: Promise = ASYNCHRONOUS,
     state: State | None = None,
 ) -> Found:
-    return Found(NODES, request, Overview(NOW, {"ALPHA": alpha, "BETA": beta}, state or State()), standby, behind, promise)
+    overview = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, state or State())
+    return Found(NODES, overview, request, standby, behind, promise)
 
 
 def refused(found: Found) -> dict[str, str]:
@@ -525,7 +526,7 @@ def test_a_restore_command_asks_a_node_by_its_name_or_address() -> None:
 def test_the_new_primary_serves_alone_on_a_timeline_of_its_own() -> None:
     good = promoted(DEAD, (SLOT,), State("BETA", {"ALPHA": FENCE}))
     assert {check.status for check in SERVES(SITE, good.overview)} == {"passed"}
-    healthy = replace(SERVICE, process=UP, health=Health(200, "healthy", "m", 384))
+    healthy = replace(SERVICE, process=UP, health=Health(200, "healthy"))
     serves = alike(good, BETA=replace(good.overview.nodes["BETA"], embedding=healthy))
     assert {check.status for check in SERVES(SITE, serves.overview)} == {"passed"}
     both = alike(good, ALPHA=BACK)

@@ -54,7 +54,7 @@ def rejoin(
     **other: object,
 ) -> Rejoin:
     glance = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, state)
-    seen = Rejoin(NODES, glance, alpha, beta, STAGING, None, (), details)
+    seen = Rejoin(NODES, glance, "ALPHA", STAGING, None, (), details)
     return replace(seen, **other)  # type: ignore[arg-type]
 
 
@@ -112,11 +112,11 @@ def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows() -> None
     standby = replace(
         ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
     )
-    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two, 1), staging=kept)
+    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two), staging=kept)
     assert titles(same) == ["Write", "Take"]
     assert titles(same, remove_old=True) == ["Write", "Take", "Delete"]
     other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
-    differs = replace(same, compared=Compared(one, other, 1), details=replace(DETAILS, fork=None, past=None))
+    differs = replace(same, compared=Compared(one, other), details=replace(DETAILS, fork=None, past=None))
     assert titles(replace(differs, staging=STAGING), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
     assert titles(replace(same, staging=STAGING)) == []
     assert not rest(differs)
@@ -158,7 +158,7 @@ def test_a_copy_that_does_not_come_to_stream_can_be_made_anew() -> None:
     assert titles(done) == ["Take", "Start"]
     assert titles(done, "clone") == ["Save", "Clone", "Put", "Start"]
     lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
-    assert "Clone" in titles(replace(done, primary=lost))
+    assert "Clone" in titles(rejoin(beta=lost, staging=done.staging, state=State("BETA")))
 
 
 def test_a_standby_that_is_only_down_is_only_started() -> None:

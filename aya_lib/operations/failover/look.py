@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from aya_lib.cluster import overview
 from aya_lib.cluster.lsn import number
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Sender, commits_wait
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.state import State
@@ -21,7 +21,6 @@ from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import Fencing, Promise
 from aya_lib.operations.failover.request import Request
 from aya_lib.show import Shown, Table, Tone
-from aya_lib.site import Site
 
 WALDUMP_S = 60
 
@@ -83,19 +82,13 @@ class Behind(Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Found(Shown):
+class Found(SiteSeen):
     """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more)."""
 
-    nodes: Nodes
     request: Request
-    overview: Overview
     promotable: Promotable | Missing | None
     behind: Behind | Missing
     promise: Promise
-
-    @property
-    def site(self) -> Site:
-        return self.nodes.site
 
     @property
     def old(self) -> NodeSeen:
@@ -115,9 +108,6 @@ class Found(Shown):
         """What keeps the old primary from acknowledging writes."""
         return fencing.choose(self.request.fence, self.old, self.promise, self.request.confirmed_by)
 
-    def table(self) -> Table:
-        return self.overview.table()
-
 
 def look(nodes: Nodes, request: Request) -> Found:
     """The whole site, then what the promotion of ``request.new`` rests on."""
@@ -125,7 +115,7 @@ def look(nodes: Nodes, request: Request) -> Found:
     promotable = look_promotable(nodes[request.new])
     behind = look_behind(nodes[request.old], site_seen, promotable)
     promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state)
-    return Found(nodes, request, site_seen, promotable, behind, promise)
+    return Found(nodes, site_seen, request, promotable, behind, promise)
 
 
 def look_promotable(node: Node) -> Promotable | Missing | None:

@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 from aya_lib.cluster import contents, overview
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.machine import parse_df
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.replication import Receiver
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
 from aya_lib.errors import UsageError
@@ -20,8 +20,6 @@ from aya_lib.operations.rejoin import waldump
 from aya_lib.operations.rejoin.salvaged import Newest, Salvaged, look_salvage
 from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
-from aya_lib.show import Shown, Table
-from aya_lib.site import Site
 
 SMALL_MB, LARGE_MB = 4, 32  # what is moved to measure a link: the small one, and the large one where that took no time
 QUICK_S = 0.5
@@ -65,21 +63,18 @@ class Details:
 
 
 @dataclass(frozen=True, repr=False)
-class Rejoin(Shown):
-    """``compared``: contents, when it streams. ``details``: None when it is a standby already. ``salvage``: what was saved."""
+class Rejoin(SiteSeen):
+    """``name``: the node's. ``compared``: contents, if it streams. ``details``: None for a standby. ``salvage``: saved before."""
 
-    nodes: Nodes
-    overview: Overview
-    node: NodeSeen
-    primary: NodeSeen
+    name: str
     staging: Staging | Missing
     compared: Compared | Missing | None
     salvage: tuple[Salvaged, ...] | Missing
     details: Details | None
 
     @property
-    def site(self) -> Site:
-        return self.nodes.site
+    def node(self) -> NodeSeen:
+        return self.overview.nodes[self.name]
 
     @property
     def newest(self) -> Newest:
@@ -121,9 +116,6 @@ class Rejoin(Shown):
     def _has_incoming(self) -> bool:
         return isinstance(self.staging, Staging) and self.staging.incoming
 
-    def table(self) -> Table:
-        return self.overview.table()
-
 
 def look(nodes: Nodes, node: str = "") -> Rejoin:
     """Everything that a rejoin of ``node`` depends on; default: the node of the pair that is not the primary.
@@ -141,7 +133,7 @@ def look(nodes: Nodes, node: str = "") -> Rejoin:
     follows = name != primary.name and _receives(target, primary)
     compared = contents.look(nodes, primary.name, name) if follows else None
     salvage = seen(name, "look for what was saved", lambda: look_salvage(here))
-    found = Rejoin(nodes, site_seen, target, primary, staging, compared, salvage, None)
+    found = Rejoin(nodes, site_seen, name, staging, compared, salvage, None)
     if found.streams or name == primary.name:
         return found
     return replace(found, details=_details(here, nodes[primary.name], target, primary))
