@@ -40,16 +40,16 @@ METHODS: dict[Method, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, repr=False)
-class Promise(Shown):
+@dataclass(frozen=True)
+class Promise:
     """Whether a commit waited for the standby. None: nobody can say. ``how`` it is known."""
 
     synchronous: bool | None
     how: str
 
-    def table(self) -> Table:
-        word = {True: "synchronous", False: "asynchronous", None: "not known"}[self.synchronous]
-        return Table("What a commit waited for", ("", ""), (("replication was", word), ("known because", self.how)))
+    @property
+    def word(self) -> str:
+        return {True: "synchronous", False: "asynchronous", None: "not known"}[self.synchronous]
 
 
 @dataclass(frozen=True, repr=False)

@@ -20,7 +20,7 @@ from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import Fencing, Promise
 from aya_lib.operations.failover.request import Request
-from aya_lib.show import Shown, Table, Tone
+from aya_lib.show import Shown, Table
 
 WALDUMP_S = 60
 
@@ -40,8 +40,8 @@ class Promotable:
     has_slot: bool
 
 
-@dataclass(frozen=True, repr=False)
-class Behind(Shown):
+@dataclass(frozen=True)
+class Behind:
     """What the old primary wrote and the standby has not received.
 
     ``bytes`` and ``transactions`` (committed) are None where they cannot be known. ``source``: its server, its WAL files, what
@@ -56,19 +56,6 @@ class Behind(Shown):
     since: datetime | None
     primary_lsn: str | None = None
 
-    def table(self) -> Table:
-        tone: Tone = "warning" if self.bytes is None else "plain"
-        return Table(
-            "What the standby has not received",
-            ("", ""),
-            (
-                ("old primary at", self.primary_lsn or "not known"),
-                ("behind", str(self)),
-            ),
-            (),
-            tone,
-        )
-
     def __str__(self) -> str:
         if self.source == "past":
             return "the promotion is past: the failover log has what was known before it"
@@ -79,6 +66,25 @@ class Behind(Shown):
         age = f", as heard {self.age_s:.1f} s ago" if self.age_s is not None and self.source == "walreceiver" else ""
         word = {"server": "by its server", "files": "by its WAL files", "walreceiver": "by the walreceiver"}[self.source]
         return f"{self.bytes:,} bytes{count} ({word}{age}){since if self.bytes else ''}"
+
+
+@dataclass(frozen=True, repr=False)
+class Stakes(Shown):
+    """What the standby has not received, and whether a commit waited for it: to be shown before anything is lost."""
+
+    behind: Behind | Missing
+    promise: Promise
+
+    def table(self) -> Table:
+        known = isinstance(self.behind, Behind) and self.behind.bytes is not None
+        rows = (
+            ("old primary at", getattr(self.behind, "primary_lsn", None) or "not known"),
+            ("behind", str(self.behind)),
+            ("replication was", self.promise.word),
+            ("known because", self.promise.how),
+        )
+        title = "What the standby has not received, and what a commit waited for"
+        return Table(title, ("", ""), rows, tone="plain" if known else "warning")
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +108,10 @@ class Found(SiteSeen):
     def began(self) -> Mapping[str, Any]:
         """What an earlier run wrote down about the failover that it began; empty when none is under way."""
         return self.overview.state.under_way or {}
+
+    @property
+    def stakes(self) -> Stakes:
+        return Stakes(self.behind, self.promise)
 
     @property
     def fencing(self) -> Fencing:
