@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ from writers import clients
 
 from aya_lib.cluster import overview, server, state
 from aya_lib.cluster.server import Cluster
-from aya_lib.errors import ChangeFailed
+from aya_lib.errors import ChangeFailed, UsageError
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
@@ -20,7 +21,7 @@ from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover.actions import Promote
 from aya_lib.operations.failover.look import Behind, Found
 from aya_lib.operations.failover.request import Request
-from aya_lib.plan.actions import Service, Setting
+from aya_lib.plan.actions import Kill, Service, Setting
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -144,6 +145,21 @@ def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+
+
+def test_only_the_process_that_was_seen_is_killed(pair: Site) -> None:
+    """Somebody restarted it since the look: what runs now was never judged."""
+    alpha = open_nodes(pair)["ALPHA"]
+    now = alpha.supervisor.state("postgresql")
+    assert now.pid is not None
+    assert now.since is not None
+    for seen in (Kill("postgresql", now.pid + 1, now.since), Kill("postgresql", now.pid, now.since - timedelta(minutes=1))):
+        with pytest.raises(UsageError, match=f"postgresql is PID {now.pid}.* now, not the PID {seen.pid}"):
+            seen.run(alpha)
+    assert role(pair, "ALPHA") == "primary"
+    Kill("postgresql", now.pid, now.since).run(alpha)
+    assert role(pair, "ALPHA") == "down"
+    Kill("postgresql", now.pid, now.since).run(alpha)  # gone already: nothing to do
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ UNSEEN = Unseen("BETA", "SQL", "no answer within 2 s")
 
 
 def server(node: str, **values: str) -> Server:
-    return Server(node, {name: Setting(name, value) for name, value in {**BEFORE, **values}.items()})
+    return Server({name: Setting(name, value) for name, value in {**BEFORE, **values}.items()})
 
 
 def node(name: str, *, recovery: bool, sender: Sender | None = None) -> NodeSeen:
@@ -80,7 +80,7 @@ def facts(
     servers = {"ALPHA": alpha, "BETA": server("BETA")}
     kept = stores or {"ALPHA": None, "BETA": None}
     seen = Overview(NOW, nodes, state or State())
-    return Found(NODES, seen, "ALPHA", "BETA", servers, kept, Cancelled("ALPHA", "log", 0), stream)
+    return Found(NODES, seen, "ALPHA", "BETA", servers, kept, Cancelled(0), stream)
 
 
 def is_synchronous(standing: State | None = None) -> Found:
@@ -206,7 +206,7 @@ def test_an_undo_puts_back_what_was_set_and_resets_what_was_not() -> None:
 
 
 def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site) -> None:
-    bare = {name: Store(name, "/usr/bin/python3", False, "absent") for name in ("ALPHA", "BETA")}
+    bare = {name: Store("/usr/bin/python3", False, "absent") for name in ("ALPHA", "BETA")}
     found = plan(ASYNCHRONOUS, on(archiving, facts(stores=bare))).changes
     of_one = [
         "Make the archive's folder",
@@ -226,7 +226,7 @@ def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site
 
 @pytest.mark.parametrize("wished", [SYNCHRONOUS, ASYNCHRONOUS, DEGRADED])
 def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Site, wished: Request) -> None:
-    bare = {name: Store(name, "/usr/bin/python3", False, "there") for name in ("ALPHA", "BETA")}
+    bare = {name: Store("/usr/bin/python3", False, "there") for name in ("ALPHA", "BETA")}
     standing = State(mode="synchronous", mode_since="then", mode_by="you")
     starts = facts(server("ALPHA", synchronous_commit="off"), stores=bare)
     if not wished.synchronous:
@@ -298,7 +298,7 @@ def test_roles_that_never_wait_and_waits_that_were_broken_off_warn() -> None:
     alpha = good.servers["ALPHA"]
     assert isinstance(alpha, Server)
     told = replace(alpha, exempt=("aya_user in every database: synchronous_commit=off",))
-    seen = replace(good, servers={**good.servers, "ALPHA": told}, cancelled=Cancelled("ALPHA", "log", 2, "WARNING: x"))
+    seen = replace(good, servers={**good.servers, "ALPHA": told}, cancelled=Cancelled(2, "WARNING: x"))
     warned = {check.name: check.observed for check in reached(SYNCHRONOUS, seen, WAITED) if check.status == "warning"}
     assert warned["exempt from waiting on ALPHA"].startswith("aya_user")
     assert warned["waits broken off"] == "2; WARNING: x"

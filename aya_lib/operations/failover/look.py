@@ -76,15 +76,15 @@ class Stakes(Shown):
     promise: Promise
 
     def table(self) -> Table:
-        known = isinstance(self.behind, Behind) and self.behind.bytes is not None
+        known = self.behind if isinstance(self.behind, Behind) else None
         rows = (
-            ("old primary at", getattr(self.behind, "primary_lsn", None) or "not known"),
+            ("old primary at", (known and known.primary_lsn) or "not known"),
             ("behind", str(self.behind)),
             ("replication was", self.promise.word),
             ("known because", self.promise.how),
         )
         title = "What the standby has not received, and what a commit waited for"
-        return Table(title, ("", ""), rows, tone="plain" if known else "warning")
+        return Table(title, ("", ""), rows, tone="warning" if known is None or known.bytes is None else "plain")
 
 
 @dataclass(frozen=True, repr=False)

@@ -42,7 +42,6 @@ class Setting:
 class Server:
     """One server's settings and what it says beside them. ``exempt``: roles and databases whose commits never wait."""
 
-    node: str
     settings: Mapping[str, Setting]
     exempt: tuple[str, ...] = ()
     archived: int = 0
@@ -60,7 +59,6 @@ class Server:
 class Store:
     """What archiving needs on a node, as the cluster's account finds it: an interpreter, the program, the folder."""
 
-    node: str
     python: str | None
     installed: bool
     folder: Literal["there", "absent", "closed"]
@@ -70,8 +68,6 @@ class Store:
 class Cancelled:
     """Waits for a standby that were broken off, as the server's current log tells: each such commit is local only."""
 
-    node: str
-    log: str
     count: int
     last: str = ""
 
@@ -139,7 +135,7 @@ def look_server(node: Node) -> Server | Missing:
         with node.session(database="postgres") as connection:
             settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
             row = rows(connection, __package__, "mode", _Row)[0]
-        return Server(node.name, {one.name: one for one in settings}, **{**vars(row), "exempt": tuple(row.exempt)})
+        return Server({one.name: one for one in settings}, **{**vars(row), "exempt": tuple(row.exempt)})
 
     return seen(node.name, "SQL on the server's settings", ask)
 
@@ -155,7 +151,7 @@ def look_store(node: Node) -> Store | Missing | None:
         script = 'test -d "$1" || exit 1; test -w "$1" || exit 2'
         status = node.shell.run(["sh", "-c", script, "sh", str(where)], account=node.account).status
         folder: Literal["there", "absent", "closed"] = "there" if status == 0 else "absent" if status == 1 else "closed"
-        return Store(node.name, _python(node), there, folder)
+        return Store(_python(node), there, folder)
 
     return seen(node.name, f"the archive {where}", find)
 
@@ -174,7 +170,7 @@ def look_cancelled(node: Node, server: Server | Missing) -> Cancelled | Missing:
     def search() -> Cancelled:
         output = node.shell.run(["grep", "-F", CANCELLED, path], account=node.account)
         lines = [] if output.status == 1 else output.checked().stdout.splitlines()
-        return Cancelled(node.name, path, len(lines), lines[-1][:200] if lines else "")
+        return Cancelled(len(lines), lines[-1][:200] if lines else "")
 
     return seen(node.name, f"waits broken off, in {path}", search)
 
