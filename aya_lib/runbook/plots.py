@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from aya_lib.cluster.canary import Visibility
-from aya_lib.knowledge.evaluate import DEPTH, Evaluation
-from aya_lib.knowledge.search import MODES
 from aya_lib.node.unseen import Missing
-from aya_lib.picture import INK, LIMIT, MARK, Picture, quiet
+from aya_lib.picture import INK, LIMIT, MARK, Picture
 from aya_lib.show import Note
 
-__all__ = ["Picture", "retrieval", "visibility"]
-COLOURS = (MARK, "#d98b2b", "#2da44e")  # one for each way of searching
+__all__ = ["Picture", "visibility"]
 
 
 def visibility(found: Visibility | Missing) -> Picture | Note:
@@ -50,30 +47,3 @@ def visibility(found: Visibility | Missing) -> Picture | Note:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
     return Picture(figure, f"Plot: milliseconds until each of {len(arrived)} marked rows was visible on {found.standby}")
-
-
-def retrieval(found: Evaluation | Missing) -> Picture | Note:
-    """Recall over the number of results that are looked at, with 95 % intervals, and MRR, for each way of searching."""
-    if not isinstance(found, Evaluation):
-        return Note("No plot: not measured.", "quiet")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), facecolor="none", layout="constrained")
-    curve, bars = figure.subplots(1, 2, width_ratios=(2, 1), subplot_kw={"facecolor": "none"})
-    depths = list(range(1, DEPTH + 1))
-    for place, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
-        points = [found.recall(mode, k) for k in depths]
-        curve.plot(depths, [one.value for one in points], color=colour, linewidth=2, label=mode)
-        low, high = [one.low for one in points], [one.high for one in points]
-        curve.fill_between(depths, low, high, color=colour, alpha=0.12, linewidth=0)
-        mean = found.mrr(mode)
-        error = [[mean.value - mean.low], [mean.high - mean.value]]
-        bars.bar(place, mean.value, color=colour, alpha=0.75, yerr=error, ecolor=INK, capsize=4)
-        bars.annotate(f"{mean.value:.2f}", (place, 0.02), ha="center", color="white", fontsize=10, fontweight="bold")
-    curve.set(xlabel="results looked at (k)", ylabel="recall@k", ylim=(0, 1), xlim=(1, DEPTH), xticks=(1, 3, 5, 10, 15, 20))
-    curve.legend(frameon=False, labelcolor=INK, loc="lower right")
-    bars.set(ylim=(0, 1), title="MRR", xticks=range(len(MODES)), xticklabels=MODES)
-    for axes in (curve, bars):
-        quiet(axes)
-    best = max(MODES, key=lambda mode: found.mrr(mode).value)
-    return Picture(figure, f"Best by MRR: {best}, {found.mrr(best)}; recall@10 of fused search {found.recall('hybrid', 10)}")
