@@ -19,14 +19,15 @@ MODULES = {
 }
 
 # What everything knows; it imports nothing but itself.
-BASE = {"aya_lib", "errors", "settings", "secrets", "site", "show"}
+BASE = {"aya_lib", "errors", "files", "settings", "secrets", "site", "show"}
 EDGES = {
     "node": set(),
     "check": {"node"},
     "cluster": {"check", "node"},
-    "plan": {"node"},
+    "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
-    "operations.verify": {"check", "cluster", "node"},
+    "operations.verify": {"check", "cluster", "node", "picture"},
+    "operations.status": {"cluster"},
     "operations.failover": {"check", "cluster", "node", "plan"},
     "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
     "operations.switchback": {"check", "cluster", "operations.mode", "operations.rejoin"},
@@ -42,7 +43,7 @@ EDGES = {
     "vectors": {"check", "cluster", "knowledge", "labels", "node", "picture", "plan", "schema"},
     "air": {"check", "cluster", "embedding", "knowledge", "node", "operations.autostart", "plan", "schema"},
     "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "schema"},
-    "runbook": {"check", "cluster", "lab", "node", "picture", "plan"},
+    "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
         "check",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from aya_lib import files
 from aya_lib.errors import SiteError
 from aya_lib.site import Site
 
@@ -36,6 +37,9 @@ class Fence:
     why: str
     timeline: int | None = None
     lsn: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.since} by {self.by or 'nobody named'} ({self.way}): {self.why}"
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,15 @@ def change(site: Site, **changes: Any) -> State:
 def fence(site: Site, mark: Fence) -> None:
     """Record that a node is fenced."""
     with _locked(site):
-        now = read(site)
-        _write(site, replace(now, fenced={**now.fenced, mark.node: mark}))
+        known = read(site)
+        _write(site, replace(known, fenced={**known.fenced, mark.node: mark}))
 
 
 def unfence(site: Site, node: str) -> None:
     """Forget a node's fence; harmless when there is none."""
     with _locked(site):
-        now = read(site)
-        _write(site, replace(now, fenced={name: mark for name, mark in now.fenced.items() if name != node}))
+        known = read(site)
+        _write(site, replace(known, fenced={name: mark for name, mark in known.fenced.items() if name != node}))
 
 
 def log(site: Site, entry: Mapping[str, Any]) -> None:
@@ -106,9 +110,7 @@ def stamp() -> str:
 
 
 def _write(site: Site, state: State) -> None:
-    beside = path(site).with_suffix(".new")
-    beside.write_text(json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path(site))
+    files.write(path(site), json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n")
 
 
 def _locked(site: Site) -> FileLock:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aya_lib import __version__, settings
+from aya_lib import __version__, files, settings
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
@@ -131,9 +131,7 @@ def _settle(notebook: Path, line: str) -> None:
         title, _, rest = first.source.partition("\n")
         first.source = f"{title}\n\n> **{line}**\n{rest}"
     with contextlib.suppress(OSError):  # a full disk: the notebook as papermill left it is kept
-        beside = notebook.with_suffix(".new")
-        nbformat.write(content, beside)
-        beside.replace(notebook)
+        files.write(notebook, nbformat.writes(content))
 
 
 class _Stop:

@@ -29,11 +29,11 @@ from aya_lib.site import Site
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
 FORK = Switch(1, "0/3000000")
-SLOT = Slot("beta_slot", "physical", False, None, "reserved", 10**8, "0/1", 0)
+SLOT = Slot("beta_slot", False, None, "reserved", 10**8)
 FENCED = State("BETA", {"ALPHA": Fence("ALPHA", "today", "me", "none", "BETA was made the primary")})
 FILES = Files("ALPHA", False, "7", 1, "in production", "0/3000100", "{}")
 ALPHA = NodeSeen("ALPHA", STOPPED, None, FILES, Down("ALPHA", "connection refused"), None, None, None)
-LEADER = Cluster("BETA", "7", False, "18.1", NOW, 2, "0/4000000", "0.8.5", None, (FORK,))
+LEADER = Cluster("BETA", "7", False, "18.1", 2, "0/4000000", None, (FORK,))
 BETA = NodeSeen("BETA", UP, None, replace(FILES, node="BETA"), LEADER, Sender("BETA", (), (SLOT,)), None, None)
 BESIDE = Beside(True, False, False, None, (), True, False)
 PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",), 2, (700, 701))
@@ -111,11 +111,11 @@ def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site:
     standby = replace(
         ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
     )
-    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two, 1), beside=kept)
+    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two), beside=kept)
     assert titles(lab_site, same) == ["Write", "Take"]
     assert titles(lab_site, same, remove_old=True) == ["Write", "Take", "Delete"]
     other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
-    differs = replace(same, compared=Compared(one, other, 1), details=replace(DETAILS, fork=None, past=None))
+    differs = replace(same, compared=Compared(one, other), details=replace(DETAILS, fork=None, past=None))
     assert titles(lab_site, replace(differs, beside=BESIDE), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
     assert titles(lab_site, replace(same, beside=BESIDE)) == []
     assert not rest(open_nodes(lab_site), differs)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from aya_lib.labels import Labels
 from aya_lib.picture import INK, Picture, canvas, spread, ticks, unspread
-from aya_lib.runbook import plots as of_runbooks
 from aya_lib.show import Note
 from aya_lib.vectors.bench.build import Built
 from aya_lib.vectors.bench.result import Comparison, Twin
@@ -259,8 +258,7 @@ def test_a_label_keeps_off_lines_marks_and_other_labels_or_is_left_out() -> None
     assert not boxes["first"].overlaps(boxes["second"])
 
 
-def test_the_plots_of_runbooks_show_themselves_as_before() -> None:
-    assert of_runbooks.Picture is Picture
+def test_a_picture_shows_itself() -> None:
     figure = canvas(2, 1)
     shown = Picture(figure, "what it says")
     assert shown._repr_png_().startswith(b"\x89PNG")
