@@ -38,11 +38,11 @@ EDGES = {
     "picture": set(),
     "schema": {"check", "node", "plan"},
     "embedding": {"node"},
-    "knowledge": {"check", "cluster", "embedding", "node", "plan", "schema"},
+    "knowledge": {"check", "cluster", "embedding", "node", "picture", "plan", "schema"},
     "vectors": {"check", "cluster", "knowledge", "node", "picture", "plan", "schema"},
     "air": {"check", "cluster", "embedding", "knowledge", "node", "operations.autostart", "plan", "schema"},
     "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "schema"},
-    "runbook": {"check", "cluster", "knowledge", "lab", "node", "picture", "plan"},
+    "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
         "check",
