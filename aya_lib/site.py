@@ -15,12 +15,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aya_lib import settings
-from aya_lib.errors import SiteError
+from aya_lib.errors import AyaError, SiteError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 Role = Literal["primary", "standby", "laptop"]
+LAB_MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
 
 
 class Wish(BaseModel):
@@ -194,6 +195,16 @@ class Site(Wish):
         """Folder that relative paths stand below."""
         return self.directory or default_directory(self.name)
 
+    @property
+    def is_lab(self) -> bool:
+        """Whether the site is one that a lab can be: plain processes of this machine, and not production."""
+        return not self.production and all(wish.supervisor == "process" and not wish.ssh for wish in self.nodes.values())
+
+    def require_made(self) -> None:
+        """:class:`AyaError` with the way out when the site is a lab that was never made."""
+        if self.is_lab and not (self.root / LAB_MARKER).exists():
+            raise AyaError(f"the lab {self.name} is not there", hint=f"Make it: aya lab up --site {self.name}")
+
     def path(self, path: Path) -> Path:
         return path if path.is_absolute() else self.root / path
 
@@ -220,6 +231,13 @@ def load_site(name: str) -> Site:
     site = _validated(path, read_yaml(path))
     if path.name == "site.yaml" and site.name != path.parent.name:
         raise SiteError(f"{path}: name: found '{site.name}', allowed is '{path.parent.name}', the name of its folder")
+    return site
+
+
+def made_site(name: str) -> Site:
+    """:func:`load_site` and :meth:`Site.require_made`."""
+    site = load_site(name)
+    site.require_made()
     return site
 
 

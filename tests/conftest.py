@@ -18,8 +18,7 @@ from tests_support import make, up
 from xdist.scheduler import LoadScopeScheduling
 
 from aya_lib import lab as labs
-from aya_lib.lab.lab import MARKER
-from aya_lib.site import Site, read_yaml
+from aya_lib.site import LAB_MARKER, Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
 ENOUGH = 8 * 2**30  # bytes; the labs of four workers take less than half of it
@@ -116,5 +115,5 @@ def lab_site(place: Path) -> Site:
     """The lab called ``lab``, as one that was made and need not run."""
     site = make(place, "lab")
     site.root.mkdir(exist_ok=True)
-    (site.root / MARKER).touch()
+    (site.root / LAB_MARKER).touch()
     return site

@@ -12,9 +12,8 @@ from tests_support import make
 
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
-from aya_lib.lab.lab import MARKER
 from aya_lib.node.node import open_nodes
-from aya_lib.site import Site
+from aya_lib.site import LAB_MARKER, Site
 
 
 def aya(*words: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +69,7 @@ def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> No
 def test_status_of_a_site_that_is_down_fails(place: Path) -> None:
     site = make(place, "cold")
     site.root.mkdir()
-    (site.root / MARKER).touch()
+    (site.root / LAB_MARKER).touch()
     done = aya("status", "--site", "cold")
     assert done.returncode == 1
     assert "✗ failed" in done.stdout

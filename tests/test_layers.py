@@ -19,12 +19,12 @@ MODULES = {
 }
 
 # What everything knows; it imports nothing but itself.
-BASE = {"aya_lib", "errors", "settings", "secrets", "site", "show"}
+BASE = {"aya_lib", "errors", "files", "settings", "secrets", "site", "show"}
 EDGES = {
     "node": set(),
     "check": {"node"},
     "cluster": {"check", "node"},
-    "plan": {"node"},
+    "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
     "operations.verify": {"check", "cluster", "node"},
     "operations.failover": {"check", "cluster", "node", "plan"},

@@ -11,7 +11,8 @@ from aya_lib.air.setup import Primary, Server, Setup
 from aya_lib.node.node import Nodes
 from aya_lib.operations.autostart import plan as autostart
 from aya_lib.operations.autostart.look import Autostart
-from aya_lib.plan.change import Change, Plan, Service, Sql, change
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change, Plan, change
 
 CLOSE = "ALTER SYSTEM SET listen_addresses = 'localhost'"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aya_lib.cli.main import Json, SiteName
+from aya_lib.cli.options import Json, SiteName
 
 air = typer.Typer(help="The laptop: its queue, its conflicts, its synchronisation.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from aya_lib.cli.options import Json, SiteName, group, nodes, print_json
 from aya_lib.errors import UsageError
 
-SiteName = Annotated[str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+app = group()
 
 
+@app.command(epilog="Example: aya ingest docs/ --category manuals --prune")
 def ingest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with .md .txt .html .pdf in them.")],
     site: SiteName = "lab",
@@ -34,7 +35,6 @@ def ingest(
     from aya_lib.knowledge.ingest import ingest as run
     from aya_lib.show import as_text
 
-    nodes = _nodes(site)
     with tqdm(unit=" files", file=sys.stderr, disable=as_json or not sys.stderr.isatty(), leave=False) as bar:
 
         def progress(done: int, total: int, chunks: int) -> None:
@@ -42,11 +42,15 @@ def ingest(
             bar.set_postfix_str(f"{chunks} chunks", refresh=False)
             bar.update(done - bar.n)
 
-        report = run(nodes, paths, category=category, prune=prune, progress=progress)
-    print(json.dumps(report.json(), indent=1, ensure_ascii=False) if as_json else as_text(report.table()))
+        report = run(nodes(site), paths, category=category, prune=prune, progress=progress)
+    if as_json:
+        print_json(report.json())
+    else:
+        print(as_text(report.table()))
     raise typer.Exit(1 if report.tally.failed else 0)
 
 
+@app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')
 def search(
     query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases", or, -without work for words.')],
     site: SiteName = "lab",
@@ -68,18 +72,11 @@ def search(
     if mode not in MODES:
         raise UsageError(f"--mode {mode}: allowed are {', '.join(MODES)}")
     filters = Filters(category, _pairs(metadata or []), _date("--since", since), _date("--until", until))
-    answer = ask(_nodes(site), query, mode, limit, filters)
-    print(json.dumps(answer.json(), indent=1, ensure_ascii=False) if as_json else answer.text(coloured(sys.stdout)))
-
-
-def _nodes(site: str) -> Any:
-    from aya_lib import lab as labs
-    from aya_lib.node.node import open_nodes
-    from aya_lib.site import load_site
-
-    wished = load_site(site)
-    labs.require(wished)
-    return open_nodes(wished)
+    answer = ask(nodes(site), query, mode, limit, filters)
+    if as_json:
+        print_json(answer.json())
+    else:
+        print(answer.text(coloured(sys.stdout)))
 
 
 def _pairs(words: list[str]) -> dict[str, Any]:

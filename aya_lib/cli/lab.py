@@ -8,20 +8,16 @@ from typing import Annotated
 
 import typer
 
-from aya_lib.cli.main import Json, SiteName
+from aya_lib.cli.options import Json, SiteName, group, print_json
 
-lab = typer.Typer(
-    help="Three real PostgreSQL clusters and an embedding service on this machine.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = group("Three real PostgreSQL clusters and an embedding service on this machine.")
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-@lab.command(epilog="Example: aya lab up")
+@app.command(epilog="Example: aya lab up")
 def up(site: SiteName = "lab") -> None:
     """Start the lab, making first what is not there. Harmless when it runs."""
     from aya_lib import lab as labs
@@ -32,7 +28,7 @@ def up(site: SiteName = "lab") -> None:
     print(f"The lab {wished.name} is up in {wished.root}. Next: aya status --site {site}")
 
 
-@lab.command(epilog="Example: aya lab down")
+@app.command(epilog="Example: aya lab down")
 def down(site: SiteName = "lab") -> None:
     """Stop everything of the lab; its data stays."""
     from aya_lib import lab as labs
@@ -42,7 +38,7 @@ def down(site: SiteName = "lab") -> None:
     print("The lab is down; no process of it is left.")
 
 
-@lab.command(epilog="Example: aya lab reset")
+@app.command(epilog="Example: aya lab reset")
 def reset(site: SiteName = "lab") -> None:
     """Delete the lab's data and make it anew: mends every fault."""
     from aya_lib import lab as labs
@@ -53,26 +49,21 @@ def reset(site: SiteName = "lab") -> None:
     print(f"The lab {wished.name} is new and up in {wished.root}.")
 
 
-@lab.command(epilog="Example: aya lab status --json")
+@app.command(epilog="Example: aya lab status --json")
 def status(site: SiteName = "lab", as_json: Json = False) -> None:
     """Which processes of the lab run. (aya status tells whether the site serves.)"""
-    import json
-
-    from pydantic_core import to_jsonable_python
-
     from aya_lib.lab.status import status as look
     from aya_lib.show import as_text
     from aya_lib.site import load_site
 
-    found = look(load_site(site))
+    running = look(load_site(site))
     if as_json:
-        document = {"schema": 1, "site": found.site.name, "directory": found.site.root, "services": found.lines}
-        print(json.dumps(to_jsonable_python(document, fallback=str), indent=1))
+        print_json({"schema": 1, "site": running.site.name, "directory": running.site.root, "services": running.lines})
     else:
-        print(as_text(found.table()))
+        print(as_text(running.table()))
 
 
-@lab.command("break", epilog="Example: aya lab break beta-down, then aya run restore")
+@app.command("break", epilog="Example: aya lab break beta-down, then aya run restore")
 def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the faults.")] = None, site: SiteName = "lab") -> None:
     """Inject a fault, for real, and verify that it is there."""
     from aya_lib.lab.faults import FAULTS, inject
@@ -86,7 +77,7 @@ def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the f
     print(inject(load_site(site), fault))
 
 
-@lab.command(
+@app.command(
     epilog="Example: aya lab psql beta -c 'SELECT pg_is_in_recovery()'",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -98,7 +89,7 @@ def psql(context: typer.Context, node: Annotated[str, typer.Argument(help="alpha
     labs.psql(load_site(site), node, context.args)
 
 
-@lab.command(epilog='Example: eval "$(aya lab env)" && psql service=aya_rag')
+@app.command(epilog='Example: eval "$(aya lab env)" && psql service=aya_rag')
 def env(site: SiteName = "lab") -> None:
     """Shell lines after which every libpq client knows service=alpha, beta, air and aya_rag."""
     from aya_lib import lab as labs
@@ -107,7 +98,7 @@ def env(site: SiteName = "lab") -> None:
     print(labs.env(load_site(site)), end="")
 
 
-@lab.command(epilog="Example: aya lab new second && aya lab up --site second")
+@app.command(epilog="Example: aya lab new second && aya lab up --site second")
 def new(
     name: Annotated[str, typer.Argument(help="Name of the new site.")],
     directory: Annotated[Path | None, typer.Option("--directory", metavar="DIR", help="Where its files live.")] = None,

@@ -1,4 +1,4 @@
-"""``aya guard``: what a node's own units ask before they start PostgreSQL."""
+"""``aya status``, and ``aya guard``: what a node's own units ask before they start PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ from typing import Annotated
 
 import typer
 
-from aya_lib.cli.main import SiteName
+from aya_lib.cli.options import Json, SiteName, group, nodes, print_json
+
+app = group()
 
 
+@app.command(epilog="Example: aya status --site production --json")
+def status(site: SiteName = "lab", as_json: Json = False) -> None:
+    """The state of a site at a glance. Exit 1 when a check failed or is unknown."""
+    from aya_lib.check import Checks, worst
+    from aya_lib.cluster import overview
+    from aya_lib.cluster.judge.overview import judge
+    from aya_lib.show import as_text
+
+    there = nodes(site)
+    seen = overview.look(there)
+    checks = judge(there.site, seen)
+    if as_json:
+        at_a_glance = {"schema": 1, "site": there.site.name, "at": seen.at, "status": worst(checks)}
+        print_json({**at_a_glance, "checks": checks, "nodes": seen.nodes})
+    else:
+        print(as_text(seen.table()), as_text(Checks(f"Site {there.site.name}", tuple(checks)).table()), sep="\n\n")
+    raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
+
+
+@app.command(epilog="Example: aya guard --site production --node ALPHA")
 def guard(
     node: Annotated[str, typer.Option("--node", metavar="NODE", help="The node that this machine is.")],
     site: SiteName = "lab",
@@ -20,10 +42,10 @@ def guard(
     from aya_lib.operations.guard.judge import rule
     from aya_lib.site import load_site
 
-    nodes = open_nodes(load_site(site))
-    if node not in nodes:
-        raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(nodes)}")
-    ruling = rule(facts.look(nodes, node))
+    there = open_nodes(load_site(site))
+    if node not in there:
+        raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(there)}")
+    ruling = rule(facts.look(there, node))
     if not ruling.may_start:
         raise AyaError(ruling.line)
     print(ruling.line)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from aya_lib import settings
-from aya_lib.cli.main import Json, SiteName
+from aya_lib.cli.options import Json, SiteName, nodes
 from aya_lib.errors import AyaError, UsageError
 
 if TYPE_CHECKING:
-    from aya_lib.node.node import Nodes
     from aya_lib.runbook.record import Record
     from aya_lib.vectors.bench.result import Comparison
 
@@ -69,7 +68,7 @@ def bench_vectors(
     from aya_lib.vectors.corpus.source import open_source
     from aya_lib.vectors.story import node_of, today
 
-    there = node_of(_nodes(site), node)
+    there = node_of(nodes(site), node)
     wish = Wish(
         target=target,
         k=k,
@@ -138,7 +137,7 @@ def checkup(
     from aya_lib.vectors.health import diagnosis
     from aya_lib.vectors.health.checkup import Checkup, look
 
-    found = look(_nodes(site), table, column, target, k, node)
+    found = look(nodes(site), table, column, target, k, node)
     checks = diagnosis.checks(found)
     if as_json:
         said = found.json() if isinstance(found, Checkup) else {"unseen": str(found)}
@@ -243,13 +242,3 @@ def _statements(create: str, chosen: dict[str, int], search: str) -> list[str]:
 
 def _bar(as_json: bool) -> TextIO | None:
     return sys.stderr if sys.stderr.isatty() and not as_json else None
-
-
-def _nodes(site: str) -> Nodes:
-    from aya_lib import lab as labs
-    from aya_lib.node.node import open_nodes
-    from aya_lib.site import load_site
-
-    wished = load_site(site)
-    labs.require(wished)
-    return open_nodes(wished)

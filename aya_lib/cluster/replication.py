@@ -18,10 +18,14 @@ class Stream:
     pid: int
     state: str
     sync_state: str
-    replay_lsn: str | None
     bytes_behind: int | None
     reply_age_s: float | None
     replay_lag_s: float | None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether commits wait for this standby. (PostgreSQL: pg_stat_replication.sync_state.)"""
+        return self.sync_state in ("sync", "quorum")
 
 
 @dataclass(frozen=True)
@@ -29,32 +33,32 @@ class Slot:
     """One replication slot. ``safe_wal_size`` (bytes) tells before ``wal_status`` does that it will be lost."""
 
     name: str
-    type: str
     active: bool
     active_pid: int | None
     wal_status: str | None
     safe_wal_size: int | None
-    restart_lsn: str | None
-    retained_bytes: int | None
+
+
+def commits_wait(names: str, commit: str) -> bool:
+    """Whether a commit waits for a standby, by synchronous_standby_names and synchronous_commit."""
+    return bool(names) and commit in ("remote_write", "on", "remote_apply")
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the sending server promises: for whom commits wait, how many wait now, and how much WAL a slot may hold.
 
-    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit); ``waiting_s``: since the oldest waiting session's query began.
+    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit).
     """
 
     names: str
     commit: str
     slot_keep_mb: int
     waiting: int
-    waiting_s: float | None
 
     @property
     def synchronous(self) -> bool:
-        """Whether a commit waits for a standby."""
-        return bool(self.names) and self.commit in ("remote_write", "on", "remote_apply")
+        return commits_wait(self.names, self.commit)
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ class Sender:
 
     def stream(self, slot: str) -> Stream | None:
         """The stream that goes over a slot; not those of pg_basebackup or pg_receivewal beside it."""
-        found = self.slot(slot)
-        return next((one for one in self.streams if found and one.pid == found.active_pid), None)
+        used = self.slot(slot)
+        return next((stream for stream in self.streams if used and stream.pid == used.active_pid), None)
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,8 @@ class Receiver:
     slot_name: str | None
     sender_host: str | None
     sender_port: int | None
-    received_timeline: int | None
     receipt_age_s: float | None
-    received_lsn: str | None
-    replayed_lsn: str | None
     replay_state: str
-    last_commit_age_s: float | None
     has_conninfo: bool
     timeout_s: float
     restore_command: str = ""

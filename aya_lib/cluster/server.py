@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.state import MARK
@@ -12,7 +11,7 @@ from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import exists
 from aya_lib.node.shell import read as read_file
-from aya_lib.node.sql import Connection, rows
+from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.node.unseen import Missing, seen
 
 
@@ -35,10 +34,8 @@ class Cluster:
     system_identifier: str
     in_recovery: bool
     version: str
-    started_at: datetime
     timeline: int
     lsn: str
-    pgvector: str | None
     vector_dimension: int | None = None
     history: tuple[Switch, ...] = ()
 
@@ -69,24 +66,6 @@ class Files:
         return self.state in ("shut down", "shut down in recovery")
 
 
-@dataclass(frozen=True)
-class _Row:
-    system_identifier: str
-    in_recovery: bool
-    version: str
-    read_only_session: bool
-    started_at: datetime
-    timeline: int
-    lsn: str
-    pgvector: str | None
-    vector_dimension: int | None
-
-
-@dataclass(frozen=True)
-class _Text:
-    text: str | None
-
-
 def look(node: Node) -> Cluster | Missing:
     """Ask the server what it is."""
 
@@ -99,20 +78,9 @@ def look(node: Node) -> Cluster | Missing:
 
 def read(name: str, connection: Connection) -> Cluster:
     """The same over a session that is open already."""
-    row = rows(connection, __package__, "cluster", _Row)[0]
-    text = rows(connection, __package__, "history", _Text, timeline=row.timeline)[0].text
-    return Cluster(
-        name,
-        row.system_identifier,
-        row.in_recovery,
-        row.version,
-        row.started_at,
-        row.timeline,
-        row.lsn,
-        row.pgvector,
-        row.vector_dimension,
-        parse_history(text or ""),
-    )
+    cluster = rows(connection, __package__, "cluster", Cluster, node=name)[0]
+    history = value(connection, statement(__package__, "history"), {"timeline": cluster.timeline})
+    return replace(cluster, history=parse_history(str(history or "")))
 
 
 def look_files(node: Node) -> Files | Missing:
@@ -121,27 +89,41 @@ def look_files(node: Node) -> Files | Missing:
     def read_files() -> Files:
         signal = exists(node.shell, node.data_directory / "standby.signal", account=node.account)
         mark = read_file(node.shell, node.data_directory / MARK, account=node.account)
-        output = node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked()
-        return replace(parse_controldata(node.name, output.stdout, standby_signal=signal), fenced=mark)
+        return files_of(node.name, look_control(node), standby_signal=signal, fenced=mark)
 
     return seen(node.name, f"pg_controldata {node.data_directory}", read_files)
 
 
-def parse_controldata(node: str, text: str, *, standby_signal: bool) -> Files:
-    """What pg_controldata printed (messages untranslated); :class:`CommandFailed` when a line is not there."""
-    values = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
-    try:
-        ends = [values["Latest checkpoint location"], values["Minimum recovery ending location"]]
-        return Files(
-            node,
-            standby_signal,
-            values["Database system identifier"],
-            max(int(values["Latest checkpoint's TimeLineID"]), int(values["Min recovery ending loc's timeline"])),
-            values["Database cluster state"],
-            max(ends, key=number),
-        )
-    except KeyError as error:
-        raise CommandFailed(node, ["pg_controldata"], 0, f"no line {error} in its output") from None
+class ControlData(dict[str, str]):
+    """What pg_controldata printed (messages untranslated), line by line; :class:`CommandFailed` for a line that is not there."""
+
+    def __init__(self, node: str, text: str) -> None:
+        super().__init__(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
+        self.node = node
+
+    def __missing__(self, line: str) -> str:
+        raise CommandFailed(self.node, ["pg_controldata"], 0, f"no line '{line}' in its output")
+
+
+def look_control(node: Node) -> ControlData:
+    """The control file of the node's data directory, as the cluster's owner reads it."""
+    output = node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked()
+    return ControlData(node.name, output.stdout)
+
+
+def files_of(node: str, control: ControlData, *, standby_signal: bool, fenced: str | None = None) -> Files:
+    """The control file's part of :class:`Files`."""
+    ends = (control["Latest checkpoint location"], control["Minimum recovery ending location"])
+    timelines = (control["Latest checkpoint's TimeLineID"], control["Min recovery ending loc's timeline"])
+    return Files(
+        node,
+        standby_signal,
+        control["Database system identifier"],
+        max(map(int, timelines)),
+        control["Database cluster state"],
+        max(ends, key=number),
+        fenced,
+    )
 
 
 def parse_history(text: str) -> tuple[Switch, ...]:

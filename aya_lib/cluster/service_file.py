@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from aya_lib import files
 from aya_lib.node.node import Node
-from aya_lib.secrets import write_private
 from aya_lib.site import Site
 
 
@@ -35,7 +35,7 @@ def path(site: Site) -> Path:
 def write(site: Site, primary: str) -> Path:
     """Write the file whole or not at all, readable by its owner only; returns its path."""
     target = path(site)
-    write_private(target, "\n".join(services(site, primary)))
+    files.write(target, "\n".join(services(site, primary)), private=True)
     return target
 
 

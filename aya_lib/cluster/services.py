@@ -52,7 +52,7 @@ def look_process(node: Node, service: str) -> ServiceState | Missing:
 
 
 def look_listener(node: Node, port: int) -> Listener | Missing | None:
-    return seen(node.name, f"who listens on port {port}", lambda: node.supervisor.listener(port))
+    return seen(node.name, f"who listens on port {port}", lambda: node.listener(port))
 
 
 def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:

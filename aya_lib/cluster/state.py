@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from aya_lib import files
 from aya_lib.errors import SiteError
 from aya_lib.site import Site
 
@@ -106,9 +107,7 @@ def stamp() -> str:
 
 
 def _write(site: Site, state: State) -> None:
-    beside = path(site).with_suffix(".new")
-    beside.write_text(json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path(site))
+    files.write(path(site), json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n")
 
 
 def _locked(site: Site) -> FileLock:

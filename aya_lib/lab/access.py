@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from aya_lib import files
 from aya_lib.cluster import service_file, state
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import open_nodes
-from aya_lib.secrets import write_private
 from aya_lib.site import Site
 
 
@@ -28,7 +28,8 @@ def passwords(site: Site) -> dict[str, str]:
     path = passfile(site)
     if not path.exists():
         roles = (site.database.owner, site.database.application_role, site.database.replication_role)
-        write_private(path, "".join(f"{site_host(site)}:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in roles))
+        made = (f"{site_host(site)}:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in roles)
+        files.write(path, "".join(made), private=True)
     lines = [line.split(":") for line in path.read_text().splitlines()]
     return {fields[3]: fields[4] for fields in lines}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from aya_lib import schema
+from aya_lib import files, schema
 from aya_lib.lab import access
 from aya_lib.node.node import Node
 from aya_lib.node.shell import become, unprivileged
 from aya_lib.schema import roles
-from aya_lib.secrets import Secret, write_private
+from aya_lib.secrets import Secret
 
 # Small, and honest: fsync and full_page_writes stay on. The standby reports every second, so that a silent link shows
 # early; little WAL is kept, so that a slot can be lost within seconds when a test wants that.
@@ -58,7 +58,7 @@ def _init(node: Node) -> None:
     scratch = _scratch(node)
     password = access.passwords(node.site)[node.site.database.owner]
     pwfile = scratch.with_suffix(".pw")
-    write_private(pwfile, password + "\n")
+    files.write(pwfile, password + "\n", private=True)
     _give(pwfile)
     try:
         owner = node.site.database.owner
@@ -152,7 +152,7 @@ def _own_passfile(node: Node) -> Path:
     if not path.exists():
         role = node.site.database.replication_role
         password = access.passwords(node.site)[role]
-        write_private(path, f"{access.site_host(node.site)}:*:*:{role}:{password}\n")
+        files.write(path, f"{access.site_host(node.site)}:*:*:{role}:{password}\n", private=True)
         _give(path)
     return path
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from aya_lib import schema
+from aya_lib import files, schema
 from aya_lib.embedding.files import open_files
 from aya_lib.errors import Unreachable
 from aya_lib.knowledge import provenance
@@ -89,10 +88,7 @@ def vectors(site: Site, url: str | None) -> dict[str, list[float]] | None:
         if status != 200:
             raise Unreachable(site.primary, f"POST {url}/embed/batch", f"status {status}: {said.get('detail')}")
         found = said["embeddings"]
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        beside = cache.with_suffix(f".{os.getpid()}")  # labs of one name may be made side by side
-        beside.write_text(json.dumps(found))
-        beside.replace(cache)
+        files.write(cache, json.dumps(found))
     return dict(zip(chunks, found, strict=True))
 
 

@@ -18,7 +18,6 @@ import psutil
 
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import clusters
-from aya_lib.lab.lab import require
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.site import Site
@@ -36,7 +35,7 @@ def inject(site: Site, fault: str) -> str:
     """Inject the fault and say in a sentence what is broken now. :class:`UsageError` names the faults there are."""
     if fault not in FAULTS:
         raise UsageError(f"unknown fault '{fault}'", hint=f"There are {', '.join(FAULTS)}")
-    require(site)
+    site.require_made()
     nodes = open_nodes(site)
     return FAULTS[fault](nodes[site.primary], nodes[site.standby])
 
@@ -62,9 +61,9 @@ def port_taken(alpha: Node, beta: Node) -> str:
     """ALPHA's embedding service is stopped, and another program listens on its port."""
     alpha.supervisor.stop("embedding")
     port = alpha.wish.embedding.port if alpha.wish.embedding else 0
-    if alpha.supervisor.listener(port) is None:
+    if alpha.listener(port) is None:
         _spawn(alpha, [sys.executable, "-m", "http.server", str(port), "--bind", alpha.wish.host])
-    _until(alpha, f"another program listens on {port}", lambda: alpha.supervisor.listener(port) is not None)
+    _until(alpha, f"another program listens on {port}", lambda: alpha.listener(port) is not None)
     return f"A foreign HTTP server listens on port {port}."
 
 
@@ -138,9 +137,9 @@ def peer_deaf(alpha: Node, beta: Node) -> str:
     """BETA's PostgreSQL is stopped, and a program on its port accepts connections and never answers."""
     beta.supervisor.stop("postgresql")
     port = beta.wish.postgresql.port
-    if beta.supervisor.listener(port) is None:
+    if beta.listener(port) is None:
         _spawn(beta, [sys.executable, "-c", DEAF, str(port)])
-    _until(beta, f"a deaf program listens on {port}", lambda: beta.supervisor.listener(port) is not None)
+    _until(beta, f"a deaf program listens on {port}", lambda: beta.listener(port) is not None)
     return f"A program on BETA's port {port} accepts and never answers."
 
 

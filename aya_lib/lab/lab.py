@@ -23,9 +23,8 @@ from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import end, thaw
 from aya_lib.node.unseen import Missing, Starting, seen
-from aya_lib.site import Site
+from aya_lib.site import LAB_MARKER, Site
 
-MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
 Progress = Callable[[str], None]
 
 
@@ -84,8 +83,8 @@ def reset(site: Site, progress: Progress = lambda line: None, *, embedding: bool
 
 def delete(site: Site) -> None:
     """End the lab's processes at once, for nothing of it is kept, and delete its folder."""
-    if _lab(site).root.exists() and not is_there(site):
-        raise UsageError(f"{site.root} has no {MARKER}: it was not made by aya lab up and is not deleted")
+    if _lab(site).root.exists() and not (site.root / LAB_MARKER).exists():
+        raise UsageError(f"{site.root} has no {LAB_MARKER}: it was not made by aya lab up and is not deleted")
     processes = _processes(site)
     for process in sorted(processes, key=_is_server):  # the keepers first, or they would start the servers again
         with suppress(psutil.NoSuchProcess):
@@ -97,34 +96,18 @@ def delete(site: Site) -> None:
         shutil.rmtree(site.root)
 
 
-def is_lab(site: Site) -> bool:
-    """Whether the site is one that a lab can be: plain processes of this machine, and not production."""
-    return not site.production and all(wish.supervisor == "process" and not wish.ssh for wish in site.nodes.values())
-
-
-def is_there(site: Site) -> bool:
-    """Whether the lab was made."""
-    return (site.root / MARKER).exists()
-
-
-def require(site: Site) -> None:
-    """:class:`AyaError` with the way out when the site is a lab that was never made."""
-    if is_lab(site) and not is_there(site):
-        raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
-
-
 def _lab(site: Site) -> Site:
-    if not is_lab(site):
+    if not site.is_lab:
         raise UsageError(f"site {site.name} is not a lab: only sites whose nodes are processes of this machine are")
     return site
 
 
 def _folder(site: Site, prefix: Path) -> None:
-    if site.root.exists() and not (site.root / MARKER).exists() and any(site.root.iterdir()):
+    if site.root.exists() and not (site.root / LAB_MARKER).exists() and any(site.root.iterdir()):
         raise UsageError(f"{site.root} is not empty and was not made by aya lab up", hint="Set another directory")
     site.root.mkdir(parents=True, exist_ok=True)
     site.root.chmod(0o755)
-    (site.root / MARKER).touch()
+    (site.root / LAB_MARKER).touch()
     link = site.root / "postgresql"
     if not link.is_symlink():
         link.symlink_to(prefix)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.lab.lab import require
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.show import Badge, Shown, Table
@@ -43,7 +42,7 @@ class LabStatus(Shown):
 
 def status(site: Site) -> LabStatus:
     """Every service of the lab; :class:`AyaError` when the lab was never made."""
-    require(site)
+    site.require_made()
     lines = []
     for name, node in open_nodes(site).items():
         lines.append(Line(name, "postgresql", node.wish.postgresql.port, node.supervisor.state("postgresql")))

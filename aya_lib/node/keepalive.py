@@ -7,31 +7,31 @@ Files below the site's ``run`` say it: ``<node>-<service>.keep`` holds ``on``, o
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import psutil
 from filelock import FileLock, Timeout
 
-from aya_lib import settings
+from aya_lib import files, settings
 from aya_lib.errors import DeadlinePassed
 from aya_lib.node import pidfile, wait
+from aya_lib.node.host import Host
 from aya_lib.node.supervisor import ServiceState
-
-if TYPE_CHECKING:
-    from aya_lib.node.node import Node
 
 Kept = Literal["on", "stopped"]
 
 
 @dataclass(frozen=True)
 class Keepalive:
-    """Of one node of this machine. Whoever acts on a kept service holds its lock, the keeper too."""
+    """Of one node of this machine, for the services named ``units``. Whoever acts on a kept service holds its lock, the keeper
+    too."""
 
-    here: Node
+    here: Host
+    units: Collection[str]
 
     def mark(self, service: str) -> Path:
         return self._run / f"{self._name}-{service}.keep"
@@ -45,7 +45,7 @@ class Keepalive:
 
     def services(self) -> list[str]:
         """The services that are enabled."""
-        return [service for service in self.here.supervisor.units if self.wished(service)]
+        return [service for service in self.units if self.wished(service)]
 
     def enable(self, service: str, now: Kept) -> None:
         """Keep it from now on; one that is enabled stays as it is. Returns when the keeper watches."""
@@ -136,6 +136,4 @@ class Keepalive:
         return self.here.site.root / "run"
 
     def _write(self, service: str, word: Kept) -> None:
-        beside = self.mark(service).with_suffix(".keep-new")
-        beside.write_text(f"{word}\n", encoding="utf-8")
-        beside.replace(self.mark(service))
+        files.write(self.mark(service), f"{word}\n")

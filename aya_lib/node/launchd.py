@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aya_lib.node.listeners import remote_listener
 from aya_lib.node.shell import Output, Shell
-from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
+from aya_lib.node.supervisor import ServiceAction, ServiceState
 
 NOT_LOADED = 113  # launchctl: Could not find service
 
@@ -68,9 +67,6 @@ class Launchd:
             "disable": ["disable", self._target(service)],
         }[action]
         return " ".join([*self._prefix, "launchctl", *words])
-
-    def listener(self, port: int) -> Listener | None:
-        return remote_listener(self.shell, port)
 
     @property
     def _prefix(self) -> list[str]:

@@ -1,108 +1,40 @@
-"""A node: its wish, a shell on it, its supervisor, and SQL. Building one opens no connection."""
+"""A node: a host with its supervisor and SQL. Building one opens no connection."""
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from aya_lib import settings
 from aya_lib.node import sql
-from aya_lib.node.shell import Local, Output, Shell, unprivileged
+from aya_lib.node.host import Host
+from aya_lib.node.launchd import Launchd
+from aya_lib.node.process import Processes
 from aya_lib.node.supervisor import Supervisor
-from aya_lib.site import NodeWish, Site
+from aya_lib.node.systemd import Systemd
+from aya_lib.site import Site
 
 
 @dataclass(frozen=True)
-class Node:
-    name: str
-    wish: NodeWish
-    site: Site
-
-    @cached_property
-    def shell(self) -> Shell:
-        if self.wish.ssh is None:
-            return Local(self.name)
-        from aya_lib.node.ssh import Ssh
-
-        return Ssh(self.name, self.wish.ssh, sudo=self.wish.sudo)
-
+class Node(Host):
     @cached_property
     def supervisor(self) -> Supervisor:
-        units = {"postgresql": self.wish.postgresql.unit}
-        if self.wish.embedding:
-            units["embedding"] = self.wish.embedding.unit
-        if self.wish.role == "laptop":
-            units["sync"] = self.wish.sync.unit
-        if self.wish.supervisor != "process":
-            units["status"] = "aya.status.timer" if self.wish.supervisor == "systemd" else "aya.status"
-        if self.wish.supervisor == "launchd":
-            from aya_lib.node.launchd import Launchd
-
-            return Launchd(self.shell, units, sudo=self.wish.sudo)
-        if self.wish.supervisor == "systemd":
-            from aya_lib.node.systemd import Systemd
-
-            return Systemd(self.shell, units, sudo=self.wish.sudo)
-        from aya_lib.node.process import Processes
-
+        wish, units = self.wish, {"postgresql": self.wish.postgresql.unit}
+        units |= {"embedding": wish.embedding.unit} if wish.embedding else {}
+        units |= {"sync": wish.sync.unit} if wish.role == "laptop" else {}
+        if wish.supervisor == "launchd":
+            return Launchd(self.shell, units | {"status": "aya.status"}, sudo=wish.sudo)
+        if wish.supervisor == "systemd":
+            return Systemd(self.shell, units | {"status": "aya.status.timer"}, sudo=wish.sudo)
         return Processes(self, units)
 
-    @property
-    def data_directory(self) -> Path:
-        return self.site.path(self.wish.postgresql.data_directory)
-
-    @property
-    def account(self) -> str | None:
-        """The OS account that owns the cluster; None: the one the shell gives."""
-        if self.wish.postgresql.account or self.wish.ssh:
-            return self.wish.postgresql.account
-        try:
-            return pwd.getpwuid(os.stat(self.data_directory).st_uid).pw_name
-        except FileNotFoundError:
-            return unprivileged()
-
-    @property
-    def embedding_url(self) -> str | None:
-        """Base URL of the node's embedding service; None when the site wishes none here."""
-        return f"http://{self.wish.embedding.host}:{self.wish.embedding.port}" if self.wish.embedding else None
-
-    @property
-    def embedding_socket(self) -> Path | None:
-        """:meth:`tunnel_socket` to the node's embedding service."""
-        return self.tunnel_socket(self.wish.embedding.port) if self.wish.embedding else None
-
-    def tunnel_socket(self, port: int) -> Path | None:
-        """The socket here through which a tunnelled node's own loopback port is reached; None: it is reached by its address."""
-        from aya_lib.node.ssh import Ssh
-
-        return self.shell.forward(port) if self.wish.tunnel and isinstance(self.shell, Ssh) else None
-
     def session(
-        self,
-        *,
-        database: str | None = None,
-        role: str | None = None,
-        write: bool = False,
-        deadline_s: float | None = None,
+        self, *, database: str | None = None, role: str | None = None, write: bool = False, deadline_s: float | None = None
     ) -> AbstractContextManager[sql.Connection]:
         """A SQL session; see :func:`aya_lib.node.sql.session`."""
         return sql.session(self, database=database, role=role, write=write, deadline_s=deadline_s)
-
-    def command(self, program: str, *arguments: str) -> list[str]:
-        """The argument list that runs one of PostgreSQL's programs of this node."""
-        wish = self.wish.postgresql
-        library = [f"LD_LIBRARY_PATH={self.site.path(wish.library_directory)}"] if wish.library_directory else []
-        return [*(["env", *library] if library else []), str(self.site.path(wish.bin_directory) / program), *arguments]
-
-    def postgresql(self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None) -> Output:
-        """Run one of PostgreSQL's programs on the node, as the cluster's owner."""
-        timeout_s = timeout_s or self.site.deadlines.command_s
-        return self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)
 
 
 class Nodes(Mapping[str, Node]):

@@ -12,26 +12,21 @@ import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
-from aya_lib import settings
+from aya_lib import files, settings
+from aya_lib.node.host import Host
+from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import ServiceState
-
-if TYPE_CHECKING:
-    from aya_lib.node.node import Node
 
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 
 
 def claim(path: Path, process: psutil.Process, command: Sequence[str]) -> None:
-    """Write whose PID file it is, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"pid": process.pid, "started": process.create_time(), "command": list(command)}
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(path)
+    """Write whose PID file it is."""
+    files.write(path, json.dumps({"pid": process.pid, "started": process.create_time(), "command": list(command)}))
 
 
 def state(path: Path, command: Sequence[str]) -> ServiceState:
@@ -80,11 +75,9 @@ def alive(process: psutil.Process) -> ServiceState:
     return ServiceState("frozen" if frozen else "running", process.pid, since, "stopped by a signal" if frozen else "")
 
 
-def spawn(node: Node, command: Sequence[str], log: Path) -> psutil.Process:
+def spawn(node: Host, command: Sequence[str], log: Path) -> psutil.Process:
     """Start a program of ``node`` that is to outlive us: in a session of its own, its output in a log, with our sites. On a node
     with ssh it is started there; the process table is shared (see :mod:`aya_lib.node.process`)."""
-    from aya_lib.node.ssh import Ssh
-
     log.parent.mkdir(parents=True, exist_ok=True)
     places = {"AYA_PARAMETERS": str(settings.parameters()), "AYA_NODE": node.name}
     if isinstance(node.shell, Ssh):

@@ -13,20 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from aya_lib import settings
 from aya_lib.errors import AyaError, CommandFailed, UsageError
 from aya_lib.node import pidfile, shell, wait
+from aya_lib.node.host import Host
 from aya_lib.node.keepalive import Keepalive
-from aya_lib.node.listeners import local_listener, remote_listener
-from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
+from aya_lib.node.supervisor import ServiceAction, ServiceState
 from aya_lib.site import Site
-
-if TYPE_CHECKING:
-    from aya_lib.node.node import Node
 
 
 def daemon_file(site: Site) -> Path:
@@ -38,7 +34,7 @@ def daemon_file(site: Site) -> Path:
 class Processes:
     """``postgresql``, ``embedding`` and ``sync`` of one node of this machine."""
 
-    here: Node
+    here: Host
     units: Mapping[str, str]
 
     def state(self, service: str) -> ServiceState:
@@ -46,9 +42,6 @@ class Processes:
             return self._postgres()
         path = self.pid_file(service)
         return pidfile.state(path, self.command(service)) if path.exists() else self._unclaimed(service)
-
-    def listener(self, port: int) -> Listener | None:
-        return remote_listener(self.here.shell, port) if self.here.wish.ssh else local_listener(self.here.shell, port)
 
     def describe(self, action: ServiceAction, service: str) -> str:
         if action in ("enable", "disable"):
@@ -93,7 +86,7 @@ class Processes:
 
     @cached_property
     def keep(self) -> Keepalive:
-        return Keepalive(self.here)
+        return Keepalive(self.here, self.units)
 
     def enabled(self, service: str) -> bool | None:
         return self.keep.wished(service) is not None
@@ -158,7 +151,7 @@ class Processes:
     def _unclaimed(self, service: str) -> ServiceState:
         """Without a PID file: a process with exactly our command on our port is ours, spawned by a run that was killed."""
         port = self._port(service)
-        holder = self.listener(port) if port else None
+        holder = self.here.listener(port) if port else None
         process = pidfile.living(holder.pid) if holder and holder.pid else None
         if process is None or not pidfile.alike(pidfile.cmdline(process), self.command(service)):
             return ServiceState("stopped")
@@ -169,7 +162,7 @@ class Processes:
         if service == "embedding" and self.here.wish.embedding is None:
             raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
         port = self._port(service)
-        holder = self.listener(port) if port else None
+        holder = self.here.listener(port) if port else None
         if holder:
             held = f"port {port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
@@ -181,7 +174,7 @@ class Processes:
         """A service with a port listens; the sync daemon has said that it is there."""
 
         def serves() -> bool:
-            return self.listener(port) is not None if port else _says(self.here.site, process.pid)
+            return self.here.listener(port) is not None if port else _says(self.here.site, process.pid)
 
         found = wait.until(
             lambda: "ended" if pidfile.living(process.pid) is None else "serves" if serves() else "",

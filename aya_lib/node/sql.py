@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString, TypeVar
+from typing import LiteralString, TypeVar
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.sql import SQL, Composed
 
 from aya_lib import secrets
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.node.deadline import Watch
-
-if TYPE_CHECKING:
-    from aya_lib.node.node import Node
+from aya_lib.node.host import Host
 
 Row = TypeVar("Row")
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
+Values = Mapping[str, object] | Sequence[object] | None
 
 
 class NotListening(Unreachable):
@@ -39,7 +39,7 @@ class NotAccepting(Unreachable):
 
 @contextmanager
 def session(
-    node: Node,
+    node: Host,
     *,
     database: str | None = None,
     role: str | None = None,
@@ -71,7 +71,7 @@ def session(
         connection.close()
 
 
-def _connect(node: Node, where: str, database: str | None, role: str | None, write: bool, deadline_s: float) -> Connection:
+def _connect(node: Host, where: str, database: str | None, role: str | None, write: bool, deadline_s: float) -> Connection:
     limits, wish = node.site.deadlines, node.site.database
     options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
     role = role or wish.owner
@@ -100,12 +100,12 @@ def _connect(node: Node, where: str, database: str | None, role: str | None, wri
         raise _refusal(node, where, role, _message(error)) from None
 
 
-def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
+def _refusal(node: Host, where: str, role: str, message: str) -> AyaError:
     if "Connection refused" in message:
         return NotListening(node.name, where, "connection refused")
     if any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting")):
         return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
-    if node.wish.tunnel and "closed the connection" in message and node.supervisor.listener(node.wish.postgresql.port) is None:
+    if node.wish.tunnel and "closed the connection" in message and node.listener(node.wish.postgresql.port) is None:
         return NotListening(node.name, where, "nobody listens there")
     if "password" in message:
         name = f"{role} password"
@@ -118,34 +118,40 @@ def _refusal(node: Node, where: str, role: str, message: str) -> AyaError:
     return Unreachable(node.name, where, secrets.mask(message))
 
 
-def password(node: Node, role: str, database: str) -> secrets.Secret | None:
+def password(node: Host, role: str, database: str) -> secrets.Secret | None:
     """A role's password on a node, as it is known here: from the password file, else from the environment or the keyring. In the
     file a tunnelled node stands under the name by which ssh reaches it."""
     host = node.wish.ssh.host if node.wish.tunnel and node.wish.ssh else node.wish.host
-    found = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
-    return found or secrets.find(node.site.name, f"{role} password")
+    in_file = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
+    return in_file or secrets.find(node.site.name, f"{role} password")
 
 
-def _password(node: Node, role: str, database: str) -> secrets.Secret | None:
+def _password(node: Host, role: str, database: str) -> secrets.Secret | None:
     """None: libpq finds it in the password file by itself. It cannot for a tunnel, where the host's name is that of a socket."""
     there = node.site.database.passfile is not None or _passfile(node).exists()
     return None if there and not node.wish.tunnel else password(node, role, database)
 
 
-def _passfile(node: Node) -> Path:
-    wished = node.site.database.passfile
-    return node.site.path(wished) if wished else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
+def _passfile(node: Host) -> Path:
+    named = node.site.database.passfile
+    return node.site.path(named) if named else Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
 
 
 def _message(error: psycopg.Error) -> str:
     """One line; a value that the server repeats in full (a vector, a document) is cut."""
-    said = error.diag.message_primary or " ".join(str(error).split())
-    return said if len(said) <= MESSAGE else f"{said[:MESSAGE]} ..."
+    message = error.diag.message_primary or " ".join(str(error).split())
+    return message if len(message) <= MESSAGE else f"{message[:MESSAGE]} ..."
 
 
 def statement(package: str, name: str) -> LiteralString:
     """The text of ``<package>/sql/<name>.sql``: SQL is named and stands in files."""
     return resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def value(connection: Connection, query: LiteralString | SQL | Composed, values: Values = None) -> object:
+    """The first column of the first row; None when there is no row."""
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None
 
 
 def rows(connection: Connection, package: str, name: str, row: type[Row], **values: object) -> list[Row]:

@@ -65,6 +65,3 @@ class Supervisor(Protocol):
 
     def describe(self, action: ServiceAction, service: str) -> str:
         """The command that the action amounts to, as a person would type it."""
-
-    def listener(self, port: int) -> Listener | None:
-        """Who listens on the TCP port of this node; None: nobody."""

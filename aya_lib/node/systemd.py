@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aya_lib.node.listeners import remote_listener
 from aya_lib.node.shell import Output, Shell
-from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
+from aya_lib.node.supervisor import ServiceAction, ServiceState
 
 DISABLED = (
     "# Written by AYA: the service is disabled, so it is not started again after it was killed either.\n[Service]\nRestart=no\n"
@@ -55,9 +54,6 @@ class Systemd:
         command = " ".join([*self._prefix, "systemctl", action, self.units[service]])
         also = action == "disable" and ".timer.d/" not in self._drop_in(service)
         return f"{command} (and Restart=no in {self._drop_in(service)})" if also else command
-
-    def listener(self, port: int) -> Listener | None:
-        return remote_listener(self.shell, port)
 
     @property
     def _prefix(self) -> list[str]:

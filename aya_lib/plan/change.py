@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from aya_lib.errors import AyaError, ChangeFailed, UsageError
-from aya_lib.node import wait
+from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.supervisor import ServiceAction
 from aya_lib.show import Badge, Code, Shown, Table
 
 
@@ -21,80 +19,6 @@ class Action(Protocol):
 
     def run(self, node: Node) -> None:
         """Do it and return when it is done; an :class:`AyaError` otherwise."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """Start, stop, restart, enable or disable a service through the node's supervisor."""
-
-    action: ServiceAction
-    service: str
-
-    def command(self, node: Node) -> str:
-        return node.supervisor.describe(self.action, self.service)
-
-    def run(self, node: Node) -> None:
-        keeps = node.supervisor
-        acts = {"start": keeps.start, "stop": keeps.stop, "restart": keeps.restart}
-        {**acts, "enable": keeps.enable, "disable": keeps.disable}[self.action](self.service)
-
-
-@dataclass(frozen=True)
-class Sql:
-    """A statement with its values; run as the owner, in a session that may write. ``database`` None: the site's."""
-
-    statement: str
-    values: tuple[str, ...] = ()
-    database: str | None = "postgres"
-    deadline_s: float | None = None
-
-    def command(self, node: Node) -> str:
-        shown = self.statement
-        for value in self.values:
-            shown = shown.replace("%s", "'" + value.replace("'", "''") + "'", 1)
-        return shown
-
-    def run(self, node: Node) -> None:
-        with node.session(database=self.database, write=True, deadline_s=self.deadline_s) as connection:
-            connection.execute(self.statement.encode(), self.values or None)
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """The undo of a step that changed nothing."""
-
-    def command(self, node: Node) -> str:
-        return "nothing"
-
-    def run(self, node: Node) -> None:
-        return
-
-
-@dataclass(frozen=True)
-class Terminate:
-    """Ask a foreign process to end (SIGTERM), only while it is still the one that was seen, and wait for its port."""
-
-    pid: int
-    seen: str
-    port: int
-
-    def command(self, node: Node) -> str:
-        return f"kill -TERM {self.pid}"
-
-    def run(self, node: Node) -> None:
-        holder = node.supervisor.listener(self.port)
-        if holder is None:
-            return
-        if holder.pid != self.pid:
-            raise UsageError(f"{node.name}: port {self.port} is held by PID {holder.pid} now, not by {self.pid} ({self.seen})")
-        node.shell.run(["kill", "-TERM", str(self.pid)]).checked()
-        wait.until(
-            lambda: node.supervisor.listener(self.port),
-            lambda found: found is None,
-            node=node.name,
-            what=f"PID {self.pid} gives port {self.port} back",
-            deadline_s=node.site.deadlines.command_s,
-        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aya_lib import __version__, settings
-from aya_lib import lab as labs
 from aya_lib.check import Check, Checks, Status, worst
 from aya_lib.cluster.canary import writes
 from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
@@ -29,7 +28,7 @@ from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.record import Record
 from aya_lib.runbook.screen import Screen
 from aya_lib.show import Note, Shown, Table
-from aya_lib.site import Site, load_site
+from aya_lib.site import Site, made_site
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,8 +48,7 @@ class Runbook(Shown):
         names = {parameter.name for parameter in declared.parameters} & set(namespace) | injected
         self.name = name
         self.parameters = parameters.validate(declared, {key: namespace[key] for key in names})
-        self.site = load_site(str(self.parameters.get("site", "lab")))
-        labs.require(self.site)
+        self.site = made_site(str(self.parameters.get("site", "lab")))
         self.nodes: Nodes = open_nodes(self.site)
         self.dry_run = bool(self.parameters.get("dry_run", False))
         self.approved_by = str(self.parameters.get("approved_by", ""))
@@ -229,7 +227,9 @@ def _since(started: float) -> float:
 
 
 def _title(fact: Callable[..., object]) -> str:
-    return f"{fact.__module__.rsplit('.', 1)[-1]}.{getattr(fact, '__name__', 'look')}"
+    """``overview.look``, and ``failover.look`` also where the function stands in the subject's own ``look.py``."""
+    *_, package, module = fact.__module__.split(".")
+    return f"{package if module == 'look' else module}.{getattr(fact, '__name__', 'look')}"
 
 
 def _default_path(site: str, name: str) -> Path:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, papermill_engines
 
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Optional dependencies of what is imported inside seem not to be there, where nobody has loaded them yet."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: an ImportError, as the language has it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+# Three quarters of what papermill's import costs, for nothing: jsonschema has a grammar of internationalised addresses built,
+# and papermill asks pyarrow for Hadoop's file system.
+with _without("rfc3987_syntax", "rfc3986_validator", "pyarrow"):
+    import papermill
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+logging.getLogger("papermill").setLevel(logging.CRITICAL)
 NAME = "aya"
 QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
@@ -59,9 +85,36 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         return Client(nb_man, timeout=None, startup_timeout=60, kernel_name=kernel_name, **options).execute()
 
 
-def _signal(pid: int, number: int) -> None:
-    import os
+@dataclass(frozen=True)
+class Ending:
+    """How an execution ended: every cell *ran*; a cell *raised*; the run itself *broke*, whatever its cells said; the kernel
+    *died*. ``error`` is one line."""
 
+    kind: Literal["ran", "raised", "broke", "died"]
+    error: str = ""
+
+
+def execute(source: Path, target: Path, values: Mapping[str, Any]) -> Ending:
+    """Execute a notebook into ``target``."""
+    options = {"kernel_name": "python3", "language": "python", "progress_bar": False}
+    try:
+        papermill.execute_notebook(str(source), str(target), dict(values), engine_name=NAME, **options)
+    except DeadKernelError:
+        return Ending("died", "the kernel died")
+    except PapermillExecutionError as error:
+        return Ending("raised", f"{error.ename}: {_line(error.evalue)}")
+    except OSError as error:
+        return Ending("broke", f"the executed notebook cannot be written to {target.parent}: {error.strerror or error}")
+    except (PapermillException, RuntimeError, TimeoutError) as error:
+        return Ending("broke", f"the notebook could not be executed: {_line(error)[:300]}")
+    return Ending("ran")
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _signal(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -20,8 +20,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from aya_lib.errors import ParameterError, SiteError, UsageError
-from aya_lib.site import read_yaml
+from aya_lib.errors import ParameterError, UsageError
 
 NAMES: dict[str, Any] = {
     "str": str,
@@ -92,8 +91,8 @@ def declared(notebook: Path) -> Declaration:
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:
     """The values, each of its declared type; :class:`ParameterError` otherwise. What is not given has its default."""
-    given = {name: _checked(declaration.parameter(name), value) for name, value in values.items()}
-    return {parameter.name: given.get(parameter.name, parameter.default) for parameter in declaration.parameters}
+    checked = given(declaration, values)
+    return {parameter.name: checked.get(parameter.name, parameter.default) for parameter in declaration.parameters}
 
 
 def parse(declaration: Declaration, assignments: Iterable[str]) -> dict[str, Any]:
@@ -108,13 +107,15 @@ def parse(declaration: Declaration, assignments: Iterable[str]) -> dict[str, Any
     return found
 
 
-def from_file(declaration: Declaration, path: Path) -> dict[str, Any]:
-    """A flat YAML file of parameters, as ``papermill -f`` takes it."""
-    try:
-        content = read_yaml(path)
-    except SiteError as error:
-        raise ParameterError(error.message) from None
-    return {str(name): _checked(declaration.parameter(str(name)), value) for name, value in content.items()}
+def given(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:
+    """Values by name, as a flat YAML file has them (``papermill -f`` takes the same)."""
+    return {str(name): _checked(declaration.parameter(str(name)), value) for name, value in values.items()}
+
+
+def require(declaration: Declaration, name: str, option: str) -> None:
+    """:class:`ParameterError` when a command line option sets a parameter that the runbook does not have."""
+    if name not in [parameter.name for parameter in declaration.parameters]:
+        raise ParameterError(f"{declaration.name} takes no {option}: it has no parameter {name}")
 
 
 def injected(inputs: Sequence[str]) -> set[str]:

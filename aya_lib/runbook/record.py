@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from aya_lib import files
 from aya_lib.errors import AyaError
 
 RESERVE_BYTES = 512 * 1024  # kept beside a running record, given up when the disk is full so that its end still fits
@@ -102,13 +101,4 @@ class Record:
             self._write()
 
     def _write(self) -> None:
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".record-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.content, file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        files.write(self.path, json.dumps(self.content, indent=1, ensure_ascii=False), private=True)

@@ -20,7 +20,9 @@ import yaml
 
 from aya_lib import lab as labs
 from aya_lib import settings
+from aya_lib.errors import AyaError
 from aya_lib.lab.new import new
+from aya_lib.runbook import engine
 from aya_lib.site import Site, read_yaml
 
 KEPT = ("tags",)
@@ -75,14 +77,11 @@ def _own_lab(scratch: Path) -> Site:
 
 def _refresh(path: Path, rules: list[tuple[re.Pattern[str], str]]) -> int:
     """Execute one notebook and write it back; the number of outputs that really changed."""
-    import papermill
-
-    from aya_lib.runbook import engine
-
     before = nbformat.read(path, as_version=4)
     target = settings.runs() / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(str(path), str(target), engine_name=engine.NAME, kernel_name="python3", progress_bar=False)
+    if error := engine.execute(path, target, {}).error:
+        raise AyaError(f"{path.stem}: {error}")
     after = nbformat.read(target, as_version=4)
     changed = number = 0
     for old, new_ in zip(before.cells, after.cells, strict=True):

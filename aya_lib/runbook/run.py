@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import platform
 import signal
@@ -14,16 +13,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aya_lib import __version__, settings
-from aya_lib import lab as labs
-from aya_lib.errors import ParameterError
+from aya_lib import __version__, files, settings
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
 from aya_lib.runbook.record import Record
-from aya_lib.site import load_site
+from aya_lib.site import made_site
+
+if TYPE_CHECKING:
+    from aya_lib.runbook.engine import Ending
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -44,17 +44,10 @@ def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: 
     """
     declaration = parameters.declared(parameters.find(name, settings.notebooks()))
     checked = parameters.validate(declaration, values)
-    site = load_site(str(checked.get("site", "lab")))
-    labs.require(site)
+    site = made_site(str(checked.get("site", "lab")))
     writes = declaration.changes_site and not checked.get("dry_run", False)
     with site_lock(site.name, declaration.name) if writes else nullcontext():
         return _locked(declaration, checked, dict(values), site.name, progress, locked=writes)
-
-
-def require_parameter(declaration: Declaration, name: str, option: str) -> None:
-    """:class:`ParameterError` when a command line option sets a parameter that the runbook does not have."""
-    if name not in [parameter.name for parameter in declaration.parameters]:
-        raise ParameterError(f"{declaration.name} takes no {option}: it has no parameter {name}")
 
 
 def _locked(
@@ -64,8 +57,8 @@ def _locked(
     notebook = record.path.with_suffix(".ipynb")
     environment = {"AYA_RECORD": str(record.path), **({"AYA_LOCKED": "1"} if locked else {})}
     with _Stop(declaration.limit_s) as stop, _follow(record.path, progress):
-        error = _execute(declaration.path, notebook, given, environment, stop)
-    return _finish(Record.load(record.path), notebook, error, stop)
+        ending = _execute(declaration.path, notebook, given, environment, stop)
+    return _finish(Record.load(record.path), notebook, ending, stop)
 
 
 def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Record:
@@ -88,60 +81,34 @@ def _numbered(stamp: str, number: int) -> str:
     return stamp if number == 1 else f"{stamp}-{number}"
 
 
-def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> str:
-    """Execute the notebook; the error as one line, empty when every cell ran."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillException, PapermillExecutionError
-
+def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> Ending:
+    """Execute the notebook with ``environment`` in its kernel's; a signal or the time limit interrupts it."""
     from aya_lib.runbook import engine
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
     try:
         stop.arm(engine.Client)
         with contextlib.redirect_stderr(io.StringIO()):
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                values,
-                engine_name=engine.NAME,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-            )
+            return engine.execute(source, target, values)
     except KeyboardInterrupt:
-        return stop.reason
-    except DeadKernelError:
-        return "the kernel died"
-    except PapermillExecutionError as error:
-        return _last_line(error.ename, error.evalue)
-    except OSError as error:
-        return f"the executed notebook cannot be written to {target.parent}: {error.strerror or error}"
-    except (PapermillException, RuntimeError, TimeoutError) as error:
-        return f"the notebook could not be executed: {' '.join(str(error).split())[:300]}"
+        return engine.Ending("raised", stop.reason)
     finally:
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
-    return ""
 
 
-def _last_line(name: str, value: str) -> str:
-    return f"{name}: {' '.join(str(value).split())}"
-
-
-def _finish(record: Record, notebook: Path, error: str, stop: _Stop) -> RunResult:
-    verdict = record.content.get("verdict")
+def _finish(record: Record, notebook: Path, ending: Ending, stop: _Stop) -> RunResult:
+    verdict, error = record.content.get("verdict"), ending.error
     outcome, code = record.content["outcome"], int(record.content.get("exit_code", 0))
     if stop.reason and not verdict:
         outcome, code, error = stop.outcome, stop.exit_code, stop.reason
     elif outcome == "running":
-        outcome, code = ("died" if error == "the kernel died" else "failed"), 1
+        outcome, code = ("died" if ending.kind == "died" else "failed"), 1
         error = error or "the notebook ended without a verdict"
     elif not code:
         failed = outcome not in ("passed", "planned") or (error and verdict is None)
-        code = 1 if failed or error.startswith("the ") else 0
+        code = 1 if failed or ending.kind in ("broke", "died") else 0
     record.end(outcome, error=error or None, exit_code=code, notebook=str(notebook))
     _settle(notebook, verdict["line"] if verdict else f"{outcome}: {error}")
     return RunResult(code, record.content, notebook)
@@ -164,9 +131,7 @@ def _settle(notebook: Path, line: str) -> None:
         title, _, rest = first.source.partition("\n")
         first.source = f"{title}\n\n> **{line}**\n{rest}"
     with contextlib.suppress(OSError):  # a full disk: the notebook as papermill left it is kept
-        beside = notebook.with_suffix(".new")
-        nbformat.write(content, beside)
-        beside.replace(notebook)
+        files.write(notebook, nbformat.writes(content))
 
 
 class _Stop:
@@ -243,4 +208,4 @@ def _follow(path: Path, progress: Progress) -> Iterator[None]:
         tell()
 
 
-__all__ = ["RunResult", "require_parameter", "run"]
+__all__ = ["RunResult", "run"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,19 +51,20 @@ def kept(site: str | None = None, runbook: str | None = None) -> Runs:
     return Runs(tuple(sorted(found, key=lambda run: run.started, reverse=True)))
 
 
-def prune(runs: Iterable[Run], age: str) -> list[Run]:
-    """Delete the runs that are older than ``age`` (``30d``, ``12h``), except the newest of each runbook and running ones."""
+def prune(kept: Runs, age: str) -> Runs:
+    """Delete the runs older than ``age`` (``30d``, ``12h``), except the newest of each runbook and running ones; those left."""
     limit = datetime.now(UTC) - _age(age)
     newest: set[tuple[str, str]] = set()
-    gone = []
-    for run in runs:
+    left = []
+    for run in kept.runs:
         first = (run.site, run.runbook) not in newest
         newest.add((run.site, run.runbook))
         if not first and run.outcome != "running" and datetime.fromisoformat(run.started) < limit:
             for path in run.record.parent.glob(f"{run.record.stem}.*"):
                 path.unlink()
-            gone.append(run)
-    return gone
+        else:
+            left.append(run)
+    return Runs(tuple(left))
 
 
 def _age(text: str) -> timedelta:

@@ -11,7 +11,8 @@ from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
 from aya_lib.node.unseen import Missing, seen
-from aya_lib.plan.change import Change, Plan, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Change, Plan, change
 from aya_lib.site import Site
 
 INDEX_S = 3600  # how long building an index beside a live table may take

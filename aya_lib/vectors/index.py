@@ -114,7 +114,10 @@ class Index:
         }
         if self.kind == "bit":
             near = sql.SQL("{} <~> {}").format(_cast("bit", column, table.dimension), _cast("bit", given, table.dimension))
-            inner = sql.SQL("SELECT {key}, {column} FROM {table} ORDER BY {near} LIMIT {wide}").format(near=near, **parts_)
+            columns = sql.SQL("{key}, {column}" if table.key != table.column else "{column}").format(**parts_)
+            inner = sql.SQL("SELECT {columns} FROM {table} ORDER BY {near} LIMIT {wide}").format(
+                columns=columns, near=near, **parts_
+            )
             outer = sql.SQL("SELECT {key} FROM ({inner}) AS near ORDER BY {column} {operator} {given} LIMIT {k}")
             return outer.format(inner=inner, **parts_)
         if self.kind == "halfvec":

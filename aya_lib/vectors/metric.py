@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aya_lib.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,6 @@ class Metric:
 
     def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors as the distance sees them: for cosine of length 1 (zero vectors stay zero)."""
-        import numpy as np
-
         if self.name != "cosine":
             return vectors
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -34,8 +30,6 @@ class Metric:
 
         l2 is computed as |q|^2 - 2qv + |v|^2 in float32: near 0 it is exact to about 1e-3 of the vectors' length.
         """
-        import numpy as np
-
         products = queries @ vectors.T
         if self.name == "ip":
             return -products
@@ -46,8 +40,6 @@ class Metric:
 
     def paired(self, query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distances of one query (d,) to some vectors (n, d), in float64 and without cancellation."""
-        import numpy as np
-
         one, others = query.astype(np.float64), vectors.astype(np.float64)
         if self.name == "l2":
             return np.asarray(np.linalg.norm(others - one, axis=1))

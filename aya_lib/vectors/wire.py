@@ -1,20 +1,21 @@
-"""Vectors in PostgreSQL's binary formats, made and read as whole arrays: one row costs no Python."""
+"""Vectors in PostgreSQL's binary formats, made and read as whole blocks: one row costs no Python. The only reader of COPY."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
 
 from aya_lib.errors import AyaError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from aya_lib.node.sql import Connection
+from aya_lib.vectors.index import Table
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
-ROWS = 4096  # sent together
+ROWS = 4096  # sent, or parsed, together
 
 
 def parameter(vector: NDArray[np.float32]) -> bytes:
@@ -24,10 +25,8 @@ def parameter(vector: NDArray[np.float32]) -> bytes:
 
 def copy_in(vectors: NDArray[np.float32]) -> Iterator[bytes]:
     """The stream of COPY ... (id int4, embedding vector) FROM STDIN (FORMAT binary); ids are positions, from 0."""
-    import numpy as np
-
     count, dimension = vectors.shape
-    layout = _layout(dimension)
+    layout = np.dtype([("fields", ">i2"), ("id_size", ">i4"), ("id", ">i4"), *_vector(dimension)])
     yield SIGNATURE
     for start in range(0, count, ROWS):
         block = vectors[start : start + ROWS]
@@ -39,42 +38,47 @@ def copy_in(vectors: NDArray[np.float32]) -> Iterator[bytes]:
     yield TRAILER
 
 
-def copy_out(data: bytes | bytearray, dimension: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """What COPY (SELECT id::int8, embedding ...) TO STDOUT (FORMAT binary) gave: ids (n,) and vectors (n, d).
+def read(connection: Connection, table: Table, percent: float = 100.0, seed: int = 1) -> Iterator[NDArray[np.float32]]:
+    """The vectors of a table, in blocks of some thousand rows (n, d); NULLs are left out. ``percent``: of a random sample.
 
-    :class:`AyaError` when the rows are not all of this dimension.
+    A table of dimension 0 tells its dimension by its first row. :class:`AyaError` when the rows are not all of one.
     """
-    import numpy as np
-
-    layout = _layout(dimension, ">i8")
-    body = memoryview(data)[len(SIGNATURE) : -len(TRAILER)]
-    rows = np.frombuffer(body[: len(body) // layout.itemsize * layout.itemsize], layout)
-    whole = len(body) % layout.itemsize == 0 and bool((rows["fields"] == 2).all() and (rows["dimension"] == dimension).all())
-    if bytes(data[: len(SIGNATURE)]) != SIGNATURE or not whole:
-        raise AyaError(f"the vectors read from the table are not all of {dimension} dimensions")
-    return rows["id"].astype(np.int64), np.ascontiguousarray(rows["values"], dtype=np.float32)
-
-
-def _layout(dimension: int, key: str = ">i4") -> np.dtype[np.void]:
-    import numpy as np
-
-    return np.dtype(
-        [
-            ("fields", ">i2"),
-            ("id_size", ">i4"),
-            ("id", key),
-            ("size", ">i4"),
-            ("dimension", ">i2"),
-            ("unused", ">i2"),
-            ("values", ">f4", (dimension,)),
-        ]
+    sample = sql.SQL("TABLESAMPLE BERNOULLI ({}) REPEATABLE ({})").format(sql.Literal(round(percent, 6)), sql.Literal(seed))
+    select = sql.SQL("SELECT {column}::vector FROM {table} {sample} WHERE {column} IS NOT NULL").format(
+        column=sql.Identifier(table.column), table=table.identifier, sample=sample if percent < 100 else sql.SQL("")
     )
+    return copy_out(connection, select, table.dimension)
 
 
-def keys(result_rows: list[bytes | None]) -> list[int]:
-    """Binary int4 or int8 values."""
-    return [int.from_bytes(value, "big", signed=True) for value in result_rows if value is not None]
+def copy_out(connection: Connection, select: sql.Composable, dimension: int = 0) -> Iterator[NDArray[np.float32]]:
+    """The vectors that a SELECT of one vector column gives, as :func:`read`; the server sends a row a message."""
+    with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(select)) as copy:
+        messages: list[bytes] = []
+        for number, message in enumerate(copy):
+            data = bytes(message)[len(SIGNATURE) if number == 0 else 0 :]
+            if data and data != TRAILER:
+                messages.append(data)
+            if len(messages) == ROWS:
+                yield parse(b"".join(messages), dimension)
+                messages = []
+        if messages:
+            yield parse(b"".join(messages), dimension)
 
 
-# Where the dimension of the first row's vector stands in a stream of (int8, vector).
-FIRST_DIMENSION = len(SIGNATURE) + 2 + 4 + 8 + 4
+def parse(rows: bytes, dimension: int = 0) -> NDArray[np.float32]:
+    """Vectors (n, d) of binary rows of one vector each; of the first row's dimension where it is 0."""
+    dimension = dimension or int.from_bytes(rows[6:8], "big")
+    layout = np.dtype([("fields", ">i2"), *_vector(dimension)])
+    found = np.frombuffer(rows[: len(rows) // layout.itemsize * layout.itemsize], layout)
+    if len(rows) % layout.itemsize or (found["fields"] != 1).any() or (found["dimension"] != dimension).any():
+        raise AyaError(f"the vectors read from the table are not all of {dimension} dimensions")
+    return np.ascontiguousarray(found["values"], dtype=np.float32)
+
+
+def vector(value: bytes) -> NDArray[np.float32]:
+    """A vector as a binary result has it (pgvector's vector_send)."""
+    return np.frombuffer(value, ">f4", offset=4).astype(np.float32)
+
+
+def _vector(dimension: int) -> list[tuple[str, str] | tuple[str, str, tuple[int]]]:
+    return [("size", ">i4"), ("dimension", ">i2"), ("unused", ">i2"), ("values", ">f4", (dimension,))]

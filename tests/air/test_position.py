@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from aya_lib.air.position import Position, Snapshot, advanced, survives
@@ -11,7 +9,7 @@ from aya_lib.air.reconcile import unknown
 from aya_lib.cluster.server import Cluster, Switch
 
 ENDS = (Switch(1, "0/1000"), Switch(2, "0/3000"))
-NOW = Cluster("BETA", "7", False, "18.1", datetime(2026, 1, 1, tzinfo=UTC), 3, "0/5000", None, None, ENDS)
+NOW = Cluster("BETA", "7", False, "18.1", 3, "0/5000", None, ENDS)
 
 
 @pytest.mark.parametrize(

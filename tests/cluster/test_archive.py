@@ -19,7 +19,7 @@ def archive(oldest: str, size: int = SEGMENT) -> Archive:
 
 
 def leader(timeline: int = 1, *history: Switch) -> Cluster:
-    return Cluster("ALPHA", "7", False, "18.1", NOW, timeline, "9/0", "0.8.5", None, history)
+    return Cluster("ALPHA", "7", False, "18.1", timeline, "9/0", None, history)
 
 
 @pytest.mark.parametrize(

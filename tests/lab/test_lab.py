@@ -18,11 +18,10 @@ from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import access
-from aya_lib.lab.lab import MARKER
 from aya_lib.lab.status import status
 from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
-from aya_lib.site import Site, load_site
+from aya_lib.site import LAB_MARKER, Site, load_site
 
 
 def pids(site: Site) -> list[int | None]:
@@ -212,7 +211,7 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_the_marker_says_that_a_lab_made_the_folder(bare: Site) -> None:
-    assert (bare.root / MARKER).exists()
+    assert (bare.root / LAB_MARKER).exists()
 
 
 def test_two_labs_that_are_down_never_wish_the_same_port(place: Path) -> None:

@@ -8,11 +8,11 @@ import time
 import psutil
 import pytest
 
+from aya_lib import files
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.lab import access
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.sql import NotListening
-from aya_lib.secrets import write_private
 from aya_lib.site import Site
 
 
@@ -61,7 +61,7 @@ def test_a_slow_statement_is_ended_by_the_server(bare: Site) -> None:
 
 def test_a_wrong_password_is_one_line_with_the_way_out_and_without_the_password(bare: Site) -> None:
     wrong = access.passfile(bare).with_name("wrong")
-    write_private(wrong, "*:*:*:*:hunter2\n")
+    files.write(wrong, "*:*:*:*:hunter2\n", private=True)
     node = moved(bare, passfile=wrong)
     with pytest.raises(Unreachable, match=r"no valid password for role postgres.*\.pgpass") as raised, node.session():
         pass

@@ -25,7 +25,8 @@ from aya_lib.node.units import HEADER, Home, environment, units
 from aya_lib.operations.autostart.judge import installed, preconditions, removed, returned
 from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen, look, parse_ls
 from aya_lib.operations.autostart.plan import Delete, PutAside, Reload, Remove, Secrets, Write, kill, plan
-from aya_lib.plan.change import Change, Service
+from aya_lib.plan.actions import Service
+from aya_lib.plan.change import Change
 from aya_lib.site import EmbeddingService, Site
 
 Kind = Literal["systemd", "launchd"]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_records import differences
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -36,12 +37,14 @@ def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_committed_output_is_what_a_run_gives_today(lab: Site, group: str) -> None:
+    """Marked outputs are as committed, and every check, plan and verdict is as kept in ``tests/golden``."""
     try:
         done = nbval(*GROUPS[group])
     finally:
         if group in ("roles", "laptop"):
             labs.reset(lab)  # BETA may be the primary; the laptop was set up, which adds tables
     assert done.returncode == 0, done.stdout[-4000:]
+    assert [line for path in GROUPS[group] for line in differences(settings.runs() / lab.name, path.stem)] == []
 
 
 def test_every_notebook_is_in_one_group() -> None:

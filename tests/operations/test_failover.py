@@ -20,7 +20,8 @@ from aya_lib.operations.failover import fencing, plan
 from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover import look as facts
 from aya_lib.operations.failover.fence import Setting
-from aya_lib.plan.change import Change, Service, apply
+from aya_lib.plan.actions import Service
+from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
 

@@ -20,7 +20,7 @@ FENCE = Fence("ALPHA", "2026-01-01", "somebody", "confirmed", "its power was cut
 
 
 def beta(timeline: int, *, recovery: bool = False, system: str = "7") -> Cluster:
-    return Cluster("BETA", system, recovery, "18.1", NOW, timeline, "0/5", None)
+    return Cluster("BETA", system, recovery, "18.1", timeline, "0/5")
 
 
 @pytest.mark.parametrize(

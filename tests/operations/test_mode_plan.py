@@ -31,8 +31,8 @@ from aya_lib.site import Site
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP = ServiceState("running", 10, NOW)
 MB = 1024**2
-SLOT = Slot("beta_slot", "physical", True, 12, "reserved", 90 * MB, "0/1", 0)
-STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", "0/5", 0, 0.1, None)
+SLOT = Slot("beta_slot", True, 12, "reserved", 90 * MB)
+STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", 0, 0.1, None)
 BEFORE = {
     "synchronous_standby_names": "",
     "synchronous_commit": "on",
@@ -53,13 +53,13 @@ def server(node: str, **values: str) -> Server:
 
 
 def node(name: str, *, recovery: bool, sender: Sender | None = None) -> NodeSeen:
-    cluster = Cluster(name, "7", recovery, "18.1", NOW, 1, "0/5", "0.8.5")
+    cluster = Cluster(name, "7", recovery, "18.1", 1, "0/5")
     files = Files(name, recovery, "7", 1, "in production", "0/5")
     return NodeSeen(name, UP, None, files, cluster, sender, None, None)
 
 
 def sender(stream: Stream | None = STREAM, names: str = "", keep: int = 96, slot: Slot = SLOT, waiting: int = 0) -> Sender:
-    return Sender("ALPHA", (stream,) if stream else (), (slot,), Settings(names, "on", keep, waiting, None))
+    return Sender("ALPHA", (stream,) if stream else (), (slot,), Settings(names, "on", keep, waiting))
 
 
 def facts(

@@ -13,24 +13,25 @@ from aya_lib.cluster.judge import server as cluster
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
-from aya_lib.cluster.server import Cluster, Files, Switch, parse_controldata, parse_history
+from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, files_of, parse_history
 from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Planned, Starting, Unseen
 from aya_lib.operations.restore.judge import preconditions
 from aya_lib.operations.restore.plan import plan
-from aya_lib.plan.change import Change, Service, Sql
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change
 from aya_lib.site import Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
-SLOT = Slot("beta_slot", "physical", True, 12, "reserved", 10**8, "0/1", 0)
-STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", "0/5", 0, 0.1, None)
+SLOT = Slot("beta_slot", True, 12, "reserved", 10**8)
+STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", 0, 0.1, None)
 
 
 def server(name: str, *, recovery: bool = False, timeline: int = 1, lsn: str = "0/5") -> Cluster:
-    return Cluster(name, "7", recovery, "18.1", NOW, timeline, lsn, "0.8.5")
+    return Cluster(name, "7", recovery, "18.1", timeline, lsn)
 
 
 def files(name: str, *, signal: bool, timeline: int = 1, lsn: str = "0/5", system: str = "7") -> Files:
@@ -38,7 +39,7 @@ def files(name: str, *, signal: bool, timeline: int = 1, lsn: str = "0/5", syste
 
 
 def receiver(state: str = "not paused") -> Receiver:
-    return Receiver("BETA", "streaming", "beta_slot", "h", 1, 1, 0.1, "0/5", "0/5", state, 1.0, True, 10.0)
+    return Receiver("BETA", "streaming", "beta_slot", "h", 1, 0.1, state, True, 10.0)
 
 
 ALPHA = NodeSeen(
@@ -201,8 +202,7 @@ def test_control_data_is_read_and_a_missing_line_is_said() -> None:
         "Latest checkpoint location:           0/2000080\nLatest checkpoint's TimeLineID:       1\n"
         "Minimum recovery ending location:     0/3000000\nMin recovery ending loc's timeline:   2\n"
     )
-    assert parse_controldata("BETA", text, standby_signal=True) == Files(
-        "BETA", True, "7711", 2, "in archive recovery", "0/3000000"
-    )
+    control = ControlData("BETA", text)
+    assert files_of("BETA", control, standby_signal=True) == Files("BETA", True, "7711", 2, "in archive recovery", "0/3000000")
     with pytest.raises(Exception, match="no line 'Latest checkpoint location'"):
-        parse_controldata("BETA", "", standby_signal=True)
+        files_of("BETA", ControlData("BETA", ""), standby_signal=True)

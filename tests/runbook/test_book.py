@@ -17,7 +17,8 @@ from aya_lib.check import Check
 from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
-from aya_lib.plan.change import Change, Plan, Service, Sql
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change, Plan
 from aya_lib.runbook.book import Runbook
 from aya_lib.runbook.run import run
 from aya_lib.site import Site

@@ -11,6 +11,7 @@ import pytest
 from aya_lib.errors import ParameterError, UsageError
 from aya_lib.runbook import parameters
 from aya_lib.runbook.parameters import Declaration
+from aya_lib.site import read_yaml
 
 CELL = """\
 site: str = "lab"  # where (a = b)
@@ -85,10 +86,10 @@ def test_types_are_strict(declared: Declaration, name: str, value: object) -> No
 def test_a_parameter_file_is_checked_like_the_words(declared: Declaration, tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("rows: 3\nsure: true\n")
-    assert parameters.from_file(declared, path) == {"rows": 3, "sure": True}
+    assert parameters.given(declared, read_yaml(path)) == {"rows": 3, "sure": True}
     path.write_text("rowz: 3\n")
     with pytest.raises(ParameterError, match="did you mean 'rows'"):
-        parameters.from_file(declared, path)
+        parameters.given(declared, read_yaml(path))
 
 
 def test_what_papermill_injected_is_known_by_its_cell() -> None:

@@ -30,11 +30,12 @@ CELLS = {
     "silent": ["1 + 1"],
     "early": ["import sys; sys.exit(0)", record_cell("passed")],
     "dead": ["import os; os.kill(os.getpid(), 9)"],
+    "dead after": [record_cell("passed"), "import os; os.kill(os.getpid(), 9)"],
+    "raised after": [record_cell("passed"), "raise type('the end', (Exception,), {})('of it')"],
     "slow": [
         "import pathlib, time",
         "marker = pathlib.Path(mark)",
-        "marker.touch()",
-        "try:\n    time.sleep(60)\nfinally:\n    marker.unlink()",
+        "try:\n    marker.touch()\n    time.sleep(60)\nfinally:\n    marker.unlink()",
     ],
     "changing": [record_cell("passed")],
 }
@@ -84,6 +85,13 @@ def test_a_run_that_does_not_end_well_says_how(name: str, outcome: str, error: s
     assert (result.exit_code, result.record["outcome"]) == (1, outcome)
     assert result.record["error"] == error
     assert result.record["ended"]
+
+
+@pytest.mark.parametrize(("name", "code", "error"), [("dead after", 1, "the kernel died"), ("raised after", 0, "the end: of it")])
+def test_after_a_good_verdict_only_a_runner_that_failed_makes_the_run_fail(name: str, code: int, error: str) -> None:
+    """Whatever the words of an error are: it is not they that decide."""
+    result = run(name, {})
+    assert (result.exit_code, result.record["outcome"], result.record["error"]) == (code, "passed", error)
 
 
 def test_a_run_that_takes_too_long_is_interrupted_and_cleans_up(tmp_path: Path) -> None:
@@ -168,10 +176,10 @@ def test_runs_are_listed_and_pruned_but_the_newest_and_the_running_stay() -> Non
     running.write_text(json.dumps(content | {"outcome": "running", "pid": os.getpid(), "started": "2020-01-02T00:00:00.000Z"}))
     lost = old.with_name("20200103T000000Z.json")
     lost.write_text(json.dumps(content | {"outcome": "running", "pid": 2**22 + 1, "started": "2020-01-03T00:00:00.000Z"}))
-    listed = runs.kept(runbook="good").runs
-    assert {run.record: run.outcome for run in listed}[lost] == "died"
-    gone = runs.prune(listed, "30d")
-    assert {run.record for run in gone} == {old, lost}
+    listed = runs.kept(runbook="good")
+    assert {run.record: run.outcome for run in listed.runs}[lost] == "died"
+    left = runs.prune(listed, "30d")
+    assert {run.record for run in set(listed.runs) - set(left.runs)} == {old, lost}
     assert running.exists()
     assert first.record.exists()
     running.unlink()

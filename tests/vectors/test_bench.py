@@ -7,24 +7,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from psycopg import sql
 from tests_support import scratch_databases
 
 from aya_lib.errors import AyaError, SqlFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
-from aya_lib.vectors import truth, wire
-from aya_lib.vectors.bench import build, scratch, timing
+from aya_lib.vectors import measure, truth, wire
+from aya_lib.vectors.bench import build, scratch
 from aya_lib.vectors.bench.bench import Bench
 from aya_lib.vectors.bench.compare import Wish, prepare
 from aya_lib.vectors.bench.grid import Grid, around, sweep, whole
 from aya_lib.vectors.bench.journal import Journal
 from aya_lib.vectors.bench.pace import Pace
-from aya_lib.vectors.bench.timing import Raw, Seen
 from aya_lib.vectors.corpus.corpus import Corpus
 from aya_lib.vectors.index import EXACT, FAMILIES, Index, Table, hnsw, index_bytes, ivfflat
+from aya_lib.vectors.measure import Search, SearchPlan, Timing
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +35,26 @@ def bench(workshop: Nodes, small: Corpus) -> Iterator[Bench]:
         yield prepare(place, small, Wish(k=10, budget_s=0.3), Pace())
 
 
-def recall(bench: Bench, raw: Raw | Seen) -> float:
-    assert isinstance(raw, Raw)
+def recall(bench: Bench, raw: Timing | SearchPlan) -> float:
+    assert isinstance(raw, Timing)
     known = bench.truth["verify"]
-    picked = truth.Truth(known.rows[raw.asked], known.distances[raw.asked])
+    picked = known.of(raw.asked)
     queries = bench.queries["verify"][raw.asked]
-    return float(truth.hits(bench.corpus.base, queries, bench.corpus.metric, picked, raw.found).mean())
+    return float(truth.hits(bench.corpus.base, queries, bench.corpus.metric, picked, raw.keys(10)).mean())
 
 
-def test_vectors_arrive_as_they_were(bench: Bench) -> None:
-    data = bytearray()
-    with bench.place.connection.cursor() as cursor:
-        text = "COPY (SELECT id::int8, embedding FROM bench ORDER BY id) TO STDOUT (FORMAT binary)"
-        with cursor.copy(text.encode()) as copy:
-            for block in copy:
-                data += block
-    ids, vectors = wire.copy_out(data, bench.corpus.dimension)
-    assert (ids == np.arange(bench.corpus.rows)).all()
-    assert (vectors == bench.corpus.base).all()
+def test_vectors_arrive_as_they_were_and_are_read_in_blocks(bench: Bench) -> None:
+    blocks = list(wire.read(bench.place.connection, bench.table))
+    assert len(blocks) == -(-bench.corpus.rows // wire.ROWS) > 1
+    assert (np.concatenate(blocks) == bench.corpus.base).all()
+    sampled = np.concatenate(list(wire.read(bench.place.connection, replace(bench.table, dimension=0), 20)))
+    assert 0.1 < len(sampled) / bench.corpus.rows < 0.3
+
+
+def test_vectors_of_several_dimensions_are_refused(bench: Bench) -> None:
+    select = sql.SQL("SELECT v::vector FROM (VALUES ('[1,2]'), ('[1,2,3]')) AS few (v)")
+    with pytest.raises(AyaError, match="not all of 2 dimensions"):
+        list(wire.copy_out(bench.place.connection, select))
 
 
 def test_the_scratch_table_is_unlogged_so_that_no_standby_hears_of_it(bench: Bench) -> None:
@@ -68,24 +72,61 @@ def test_every_family_is_built_searched_through_its_index_and_finds_most(bench: 
     built = bench.build(index)
     assert built.seconds > 0
     assert built.bytes == pytest.approx(index_bytes(index, bench.table, bench.corpus.rows), rel=0.35)
-    raw = timing.measure([bench.place.session()], index, bench.table, bench.queries["verify"], 10, value, budget_s=5)
-    assert isinstance(raw, Raw)
-    assert (raw.seen.scan, raw.seen.index) == ("Index Scan", "bench_index")
+    raw = measure.time_searches(
+        [bench.place.session()], Search(bench.table, index, 10, value), bench.queries["verify"], budget_s=5
+    )
+    assert isinstance(raw, Timing)
+    assert (raw.plan.scan, raw.plan.index) == ("Index Scan", "bench_index")
     assert recall(bench, raw) > 0.8
     assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
 
 
 def test_exact_search_finds_everything(bench: Bench) -> None:
     bench.build(EXACT)
-    raw = timing.measure([bench.place.session()], EXACT, bench.table, bench.queries["verify"], 10, 0, budget_s=1)
+    raw = measure.time_searches([bench.place.session()], Search(bench.table, EXACT, 10, 0), bench.queries["verify"], budget_s=1)
     assert recall(bench, raw) == 1
+
+
+@pytest.mark.parametrize(("index", "value"), [(ivfflat(30), 3), (hnsw(kind="bit"), 100)], ids=str)
+def test_recall_by_searches_of_a_live_index_is_that_of_its_answers_without_the_row_itself(
+    bench: Bench, index: Index, value: int
+) -> None:
+    bench.build(index)
+    session, asked = bench.place.session(), measure.sample(bench.place.connection, bench.table, 60)
+    exact = measure.exact_distances(session, bench.table, asked, 10, own=True)
+    own = np.array([int((bench.corpus.base @ query).argmax()) for query in asked])
+    neighbours = truth.Neighbours(asked, bench.corpus.metric, 10, own)
+    for start in range(0, bench.corpus.rows, 1000):
+        neighbours.add(bench.corpus.base[start : start + 1000])
+    truth.agree(neighbours.truth.distances, exact)
+    measured = measure.recall_by_searches(session, Search(bench.table, index, 10, value, "bench_index"), asked, exact[:, -1])
+    assert isinstance(measured, tuple)
+    recall, timing = measured
+    answers = measure.time_searches([session], Search(bench.table, index, 11, value), asked, budget_s=9)
+    assert isinstance(answers, Timing)
+    near = neighbours.truth.rows
+    hits = [len({*rows} & {*near[number]}) for number, rows in zip(answers.asked, answers.keys(11).tolist(), strict=True)]
+    assert recall.value == pytest.approx(np.mean(hits) / 10, abs=0.005)  # a tie counts
+    assert 0.4 < recall.value < 1
+    assert timing.percentile(50) > 0
+
+
+def test_a_search_by_another_index_than_the_named_one_is_no_measurement_of_it(bench: Bench) -> None:
+    bench.build(ivfflat(30))
+    asked = measure.sample(bench.place.connection, bench.table, 5)
+    other = Search(bench.table, ivfflat(30), 10, 3, "idx_chunks_embedding")
+    seen = measure.recall_by_searches(bench.place.session(), other, asked, np.ones(5))
+    assert isinstance(seen, SearchPlan)
+    assert (seen.scan, seen.index) == ("Index Scan", "bench_index")
+    assert not measure.planned(bench.place.session(), Search(bench.table, ivfflat(30), 10, 30), asked[0]).index
+    assert measure.planned(bench.place.session(), Search(bench.table, ivfflat(30), 10, 3), asked[0]).index == "bench_index"
 
 
 def test_several_clients_ask_each_query_once_between_them(bench: Bench) -> None:
     bench.build(ivfflat(30))
     sessions = [bench.place.session() for _ in range(3)]
-    raw = timing.measure(sessions, ivfflat(30), bench.table, bench.queries["verify"], 10, 3, budget_s=9)
-    assert isinstance(raw, Raw)
+    raw = measure.time_searches(sessions, Search(bench.table, ivfflat(30), 10, 3), bench.queries["verify"], budget_s=9)
+    assert isinstance(raw, Timing)
     assert raw.clients == 3
     assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
 

@@ -136,7 +136,7 @@ def test_recall_told_by_the_pages_is_that_of_real_searches(form: str, connection
     for probes in PROBES:
         answers = searched(connection, queries, probes, form)
         measured = truth.hits(ROWS[:CHUNKS], ROWS[queries], COSINE, true, answers)
-        assert float(curve.found[:200, probes - 1].mean()) == pytest.approx(float(measured.mean()), abs=0.001), probes
+        assert float(curve.by_query[:200, probes - 1].mean()) == pytest.approx(float(measured.mean()), abs=0.001), probes
 
 
 def test_a_healthy_index_passes_and_everything_about_it_is_told(connection: Connection, nodes: Nodes) -> None:
@@ -187,7 +187,7 @@ def test_it_is_the_same_on_the_standby(connection: Connection, nodes: Nodes) -> 
     assert here.found.in_force == there.found.in_force
     assert here.examined.curve
     assert there.examined.curve
-    assert np.array_equal(here.examined.curve.found, there.examined.curve.found)
+    assert np.array_equal(here.examined.curve.by_query, there.examined.curve.by_query)
 
 
 def test_pages_that_are_only_in_memory_are_unseen_until_a_checkpoint(connection: Connection, nodes: Nodes) -> None:

@@ -11,7 +11,8 @@ import pytest
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.unseen import Unseen
-from aya_lib.plan.change import Action, Change, Plan, Sql
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Action, Change, Plan
 from aya_lib.site import Site
 from aya_lib.vectors.index import EXACT, Index, hnsw, ivfflat
 from aya_lib.vectors.online.live import Build, Idle, Live, LiveIndex

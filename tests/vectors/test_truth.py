@@ -26,6 +26,20 @@ def test_exact_neighbours_are_those_of_a_slow_search(name: str) -> None:
         assert distances == pytest.approx(np.sort(slow)[:7])
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_rows_that_come_in_blocks_have_the_same_neighbours_each_without_itself(name: str) -> None:
+    metric = METRICS[name]
+    base, own = metric.prepare(BASE), np.arange(0, 20_000, 500)
+    neighbours = truth.Neighbours(base[own], metric, 7, own)
+    for start in range(0, len(base), 3001):
+        neighbours.add(base[start : start + 3001])
+    for row, rows, distances in zip(own, neighbours.truth.rows, neighbours.truth.distances, strict=True):
+        slow = metric.paired(base[row], base)
+        slow[row] = np.inf
+        assert list(rows) == list(np.argsort(slow, kind="stable")[:7])
+        assert distances == pytest.approx(np.sort(slow)[:7])
+
+
 def test_neighbours_that_lie_close_together_far_from_the_origin_are_told_apart() -> None:
     base = np.full((300, 4), 10_000, np.float32)
     base[:, 0] += np.arange(300, dtype=np.float32) / 4

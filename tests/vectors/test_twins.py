@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from aya_lib.vectors import cost, truth, twins
+from aya_lib.vectors import ivf_model, truth
 from aya_lib.vectors.bench.explore import Explorer
 from aya_lib.vectors.bench.result import Point
 from aya_lib.vectors.bench.settle import reaches, rising, smallest
 from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.cost import Cost, Timed
 from aya_lib.vectors.index import EXACT, ivfflat
+from aya_lib.vectors.ivf_model import Cost, Timed
 from aya_lib.vectors.truth import Recall, Truth
 
 MODEL = Cost(0.44, 0.88, 100)
@@ -25,9 +25,9 @@ def known(small: Corpus) -> Truth:
 
 
 def test_recall_over_probes_is_what_probing_those_lists_gives(small: Corpus, known: Truth) -> None:
-    centres = twins.centroids(small.base, 40, small.metric)
-    found = twins.curve(small.base, small.choose, known, centres, small.metric)
-    lists_of = twins.nearest(small.base, centres, spherical=True)
+    centres = ivf_model.centroids(small.base, 40, small.metric)
+    found = ivf_model.curve(small.base, small.choose, known, centres, small.metric)
+    lists_of = ivf_model.nearest(small.base, centres, spherical=True)
     for probes in (1, 3, 10, 40):
         recalls, scanned = [], []
         for query, rows in zip(small.choose, known.rows, strict=True):
@@ -39,7 +39,7 @@ def test_recall_over_probes_is_what_probing_those_lists_gives(small: Corpus, kno
 
 
 def test_all_probes_find_everything_and_scan_everything(small: Corpus, known: Truth) -> None:
-    found = twins.twin(small.base, small.choose, known, 25, small.metric)
+    found = ivf_model.twin(small.base, small.choose, known, 25, small.metric)
     assert found.recalls[-1] == pytest.approx(1)
     assert found.scans(25) == small.rows
     assert found.sizes.sum() == small.rows
@@ -48,7 +48,7 @@ def test_all_probes_find_everything_and_scan_everything(small: Corpus, known: Tr
 
 
 def test_the_fewest_probes_are_the_fewest_and_a_margin_asks_for_more(small: Corpus, known: Truth) -> None:
-    found = twins.twin(small.base, small.choose, known, 60, small.metric)
+    found = ivf_model.twin(small.base, small.choose, known, 60, small.metric)
     probes = found.probes(0.95)
     assert probes is not None
     assert found.recalls[probes - 1] >= 0.95 > found.recalls[probes - 2]
@@ -66,7 +66,7 @@ def test_twins_of_the_other_distances_find_everything_in_the_end(name: str) -> N
 
     base = np.random.default_rng(2).normal(size=(2000, 8)).astype(np.float32)
     known = truth.exact(base, base[:50], METRICS[name], 5)
-    found = twins.twin(base, base[:50], known, 20, METRICS[name])
+    found = ivf_model.twin(base, base[:50], known, 20, METRICS[name])
     assert found.recalls[0] > 0.2
     assert found.recalls[-1] == pytest.approx(1)
 
@@ -75,22 +75,22 @@ def test_more_centroids_than_rows_that_differ_do_not_break_the_k_means() -> None
     from aya_lib.vectors.metric import METRICS
 
     base = np.repeat(np.eye(4, dtype=np.float32), 50, axis=0)
-    assert twins.centroids(base, 10, METRICS["cosine"]).shape == (10, 4)
+    assert ivf_model.centroids(base, 10, METRICS["cosine"]).shape == (10, 4)
 
 
 def test_the_fit_finds_the_cost_that_made_the_timings() -> None:
     true = Cost(0.2, 0.5, 60)
     timed = [Timed(n, scanned, true.us(n, scanned)) for n in (100, 400, 900) for scanned in (50, 300, 2000, 6000)]
-    found = cost.fit(timed, cost.prior(384))
+    found = ivf_model.fit_cost(timed, ivf_model.prior_cost(384))
     assert found.per_row == pytest.approx(0.5, rel=0.1)
     assert found.per_list == pytest.approx(0.2, rel=0.35)
-    assert cost.error(found, timed) < 0.05
+    assert ivf_model.cost_error(found, timed) < 0.05
 
 
 def test_without_timings_the_prior_stays_and_one_timing_moves_its_scale() -> None:
-    before = cost.prior(768)
-    assert cost.fit([], before) == before
-    found = cost.fit([Timed(100, 5000, 2 * before.us(100, 5000))], before)
+    before = ivf_model.prior_cost(768)
+    assert ivf_model.fit_cost([], before) == before
+    found = ivf_model.fit_cost([Timed(100, 5000, 2 * before.us(100, 5000))], before)
     assert found.us(100, 5000) == pytest.approx(2 * before.us(100, 5000), rel=0.1)
     assert found.per_list == pytest.approx(2 * before.per_list, rel=0.15)
     assert found.fixed == pytest.approx(2 * before.fixed, rel=0.15)
@@ -111,7 +111,7 @@ def test_the_fewest_lists_cost_what_is_allowed_and_no_less_lists_do() -> None:
 
 
 def test_what_is_scanned_for_a_target_lies_between_whole_probes(small: Corpus, known: Truth) -> None:
-    curve = twins.twin(small.base, small.choose, known, 100, small.metric)
+    curve = ivf_model.twin(small.base, small.choose, known, 100, small.metric)
     probes = curve.probes(0.9, 1.0)
     assert probes
     assert probes > 2

@@ -1,15 +1,13 @@
 -- The role and position of one server. On a standby the timeline is the one it receives.
-SELECT s.system_identifier::text AS system_identifier,
+SELECT %(node)s::text AS node,
+       s.system_identifier::text AS system_identifier,
        r.in_recovery,
        current_setting('server_version') AS version,
-       current_setting('transaction_read_only') = 'on' AS read_only_session,
-       pg_postmaster_start_time() AS started_at,
        CASE WHEN r.in_recovery
             THEN greatest(c.timeline_id, coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0))
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
        END AS timeline,
        (CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn,
-       (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
        (SELECT nullif(atttypmod, -1) FROM pg_attribute
          WHERE attrelid = to_regclass('public.chunks') AND attname = 'embedding' AND NOT attisdropped) AS vector_dimension
   FROM pg_control_system() s,

@@ -4,7 +4,6 @@ SELECT application_name,
        pid,
        state,
        sync_state,
-       replay_lsn::text AS replay_lsn,
        pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS bytes_behind,
        extract(epoch FROM clock_timestamp() - reply_time)::float8 AS reply_age_s,
        extract(epoch FROM replay_lag)::float8 AS replay_lag_s

@@ -11,7 +11,8 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.units import HEADER, Home, Unit, environment, units
 from aya_lib.operations.autostart.look import Autostart, Kept, NodeSeen, Private, ServiceSeen
-from aya_lib.plan.change import Change, Plan, Service, change
+from aya_lib.plan.actions import Service
+from aya_lib.plan.change import Change, Plan, change
 
 DOWN = ("not loaded", "no such unit", "inactive (dead)")  # a timer that the supervisor does not wait for
 BEFORE = ".before-aya"  # what was there and was not ours

@@ -152,7 +152,7 @@ def near_enough(site: Site, wish: Wish, found: Found) -> Check:
             return Judged("failed", str(behind), hint)
         return Judged("passed", str(behind))
 
-    return evaluate(name, expected, found.behind, of)
+    return evaluate(name, expected, found.behind, of, hint=f"Bring {wish.new} back first: what it lacks is not known")
 
 
 def loss(wish: Wish, found: Found) -> Check:

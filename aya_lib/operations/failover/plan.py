@@ -20,7 +20,8 @@ from aya_lib.operations.failover import fence
 from aya_lib.operations.failover import look as facts
 from aya_lib.operations.failover.judge import Found, Wish
 from aya_lib.operations.failover.look import Promotable
-from aya_lib.plan.change import Change, Nothing, Plan, Service, Sql, change
+from aya_lib.plan.actions import Nothing, Service, Sql
+from aya_lib.plan.change import Change, Plan, change
 
 POLL_S = 0.02
 
@@ -142,7 +143,7 @@ def take_back(nodes: Nodes, wish: Wish, found: Found) -> Plan:
         steps.append(change(old, f"Take the fence's mark from {wish.old}", fence.Unmark()))
     if wish.old in found.overview.state.fenced:
         steps.append(change(old, f"Forget that {wish.old} is fenced", fence.Forget(wish.old)))
-    if began.get("autostart"):
+    if began.get("autostart") and seen.autostart is not True:
         steps.append(change(old, f"Let {wish.old} start by itself again", fence.Autostart(on=True)))
     if facts.condition(seen) == "down":
         steps.append(change(old, "Start PostgreSQL", Service("start", "postgresql")))

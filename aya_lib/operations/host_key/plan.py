@@ -10,7 +10,8 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.shell import Local
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.host_key.look import HostKey
-from aya_lib.plan.change import Nothing, Plan, change
+from aya_lib.plan.actions import Nothing
+from aya_lib.plan.change import Plan, change
 
 
 @dataclass(frozen=True)

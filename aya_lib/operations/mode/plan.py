@@ -19,7 +19,8 @@ from aya_lib.operations.mode import judge as checks
 from aya_lib.operations.mode import look as facts
 from aya_lib.operations.mode.judge import WAITED_FOR, Wish
 from aya_lib.operations.mode.look import PROGRAM, Mode, Server, Store
-from aya_lib.plan.change import Change, Plan, Service, change
+from aya_lib.plan.actions import Service
+from aya_lib.plan.change import Change, Plan, change
 
 TITLES = {
     "max_slot_wal_keep_size": "Limit the WAL that a slot may hold",

@@ -20,7 +20,8 @@ from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, second
 from aya_lib.operations.rejoin.salvage import Save
 from aya_lib.operations.rejoin.staging import Beside
 from aya_lib.operations.rejoin.waldump import Past
-from aya_lib.plan.change import Change, Plan, Service, Sql, change
+from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.change import Change, Plan, change
 
 METHODS = ("auto", "clone", "rewind")
 COPY_S = 86_400.0  # a copy whose duration cannot be told may take a day; otherwise ten times the estimate, and ten minutes

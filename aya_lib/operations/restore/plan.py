@@ -18,7 +18,8 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing
-from aya_lib.plan.change import Change, Plan, Service, Sql, Terminate, change
+from aya_lib.plan.actions import Service, Sql, Terminate
+from aya_lib.plan.change import Change, Plan, change
 
 DROP = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
 LOST = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"

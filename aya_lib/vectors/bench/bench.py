@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from aya_lib.node.sql import Connection
-from aya_lib.vectors.bench import timing
 from aya_lib.vectors.bench.build import Built, build
 from aya_lib.vectors.bench.journal import Journal
 from aya_lib.vectors.bench.pace import Pace, build_s
 from aya_lib.vectors.bench.result import Point, Skipped
 from aya_lib.vectors.bench.scratch import Place
-from aya_lib.vectors.bench.timing import Seen
 from aya_lib.vectors.corpus.corpus import Corpus
 from aya_lib.vectors.index import Index, Table
+from aya_lib.vectors.measure import Search, SearchPlan, Timing, time_searches
 from aya_lib.vectors.truth import Truth, hits, interval
 
 if TYPE_CHECKING:
@@ -88,10 +87,14 @@ class Bench:
         self.build(index)
         budget = budget_s or self.budget_s
         with self.phase("time"), self.pace.step(f"time {index} {value or ''}", budget / 2):
-            raw = timing.measure(
-                self._sessions(clients), index, self.table, self.queries[queries], self.k, value, budget_s=budget, least=least
+            raw = time_searches(
+                self._sessions(clients),
+                Search(self.table, index, self.k, value),
+                self.queries[queries],
+                budget_s=budget,
+                least=least,
             )
-        if isinstance(raw, Seen):
+        if isinstance(raw, SearchPlan):
             said = f"the planner chose a {raw.scan.lower()}: at this setting the index saves nothing"
             self.skip(f"{index}, {index.knob} = {value}", said)
             return None
@@ -104,27 +107,24 @@ class Bench:
         found = [point]
         for number in range(rounds - 1):
             with self.phase("time"), self.pace.step(f"time {point.index} again", self.budget_s / 2):
-                raw = timing.measure(
+                raw = time_searches(
                     self._sessions(point.clients),
-                    point.index,
-                    self.table,
+                    Search(self.table, point.index, self.k, point.value),
                     self.queries[point.queries],
-                    self.k,
-                    point.value,
                     budget_s=self.budget_s,
                     seed=number + 2,
                 )
-            if not isinstance(raw, Seen):
+            if not isinstance(raw, SearchPlan):
                 found.append(self._point(point.index, point.value, point.queries, raw))
         middle = sorted(found, key=lambda one: one.qps)[len(found) // 2]
         return replace(middle, recall=max(found, key=lambda one: one.asked).recall)
 
-    def _point(self, index: Index, value: int, queries: str, raw: timing.Raw) -> Point:
+    def _point(self, index: Index, value: int, queries: str, raw: Timing) -> Point:
         import numpy as np
 
         truth, asked = self.truth[queries], self.queries[queries][raw.asked]
         picked = Truth(truth.rows[raw.asked], truth.distances[raw.asked])
-        recall = interval(hits(self.corpus.base, asked, self.corpus.metric, picked, raw.found))
+        recall = interval(hits(self.corpus.base, asked, self.corpus.metric, picked, raw.keys(self.k)))
         quantiles = tuple(round(float(one) * 1000, 4) for one in np.percentile(raw.seconds, QUANTILES))
         p50, p95, p99 = (round(raw.percentile(percent), 4) for percent in (50, 95, 99))
         return Point(
@@ -137,9 +137,9 @@ class Bench:
             p50,
             p95,
             p99,
-            raw.seen.ms,
+            raw.plan.ms,
             len(raw.seconds),
-            raw.seen.reads,
+            raw.plan.reads,
             quantiles,
         )
 

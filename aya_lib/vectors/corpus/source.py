@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 
 from aya_lib.errors import UsageError
@@ -15,10 +16,6 @@ from aya_lib.vectors import wire
 from aya_lib.vectors.corpus.corpus import LEAST_ROWS, Corpus, corpus
 from aya_lib.vectors.index import Table, parts
 from aya_lib.vectors.metric import metric
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 READ_S = 1800  # deadline of reading a table
 MOST = 1_000_000  # rows that are read at the most, when nothing else is said
@@ -102,20 +99,12 @@ def read(node: Node, table: str, column: str, most: int = MOST, seed: int = 1) -
                 f"{table}.{column} on {node.name} has {found.rows} vectors; at least {LEAST_ROWS} are needed to measure anything",
                 hint="Ingest documents first, or see the tool at work: --corpus generated:20000x384",
             )
-        names = {"table": sql.Identifier(*parts(table)), "column": sql.Identifier(column)}
-        sample: sql.Composable = sql.SQL("")
-        notes = []
+        notes, percent = [], 100.0
         if found.rows > most:
-            share = sql.Literal(min(100.0, 100 * most / found.rows))
-            sample = sql.SQL(" TABLESAMPLE BERNOULLI ({}) REPEATABLE ({})").format(share, sql.Literal(seed))
+            percent = 100 * most / found.rows
             notes.append(f"a random sample of about {most:,} of {found.rows:,} rows: more probes are said than the table needs")
-        text = "COPY (SELECT 0::int8, {column}::vector FROM {table}{sample} WHERE {column} IS NOT NULL) TO STDOUT (FORMAT binary)"
-        data = bytearray()
-        with connection.cursor() as cursor, cursor.copy(sql.SQL(text).format(sample=sample, **names)) as copy:
-            for block in copy:
-                data += block
-        dimension = found.dimension or int.from_bytes(data[wire.FIRST_DIMENSION : wire.FIRST_DIMENSION + 2], "big")
-    return wire.copy_out(data, dimension)[1], tuple(notes)
+        blocks = list(wire.read(connection, Table(table, column, "ctid", found.dimension or 0, metric("l2")), percent, seed))
+    return np.concatenate(blocks), tuple(notes)
 
 
 def _column(connection: Connection, node: Node, table: str, column: str) -> _Column:

@@ -10,15 +10,12 @@ lists, where recall at 8 probes is 0.90, half of the rows said 0.89 (0.87 withou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from aya_lib.errors import AyaError
-from aya_lib.node.sql import Connection, statement
+from aya_lib.node.sql import Connection
 from aya_lib.vectors import truth, twins, wire
 from aya_lib.vectors.index import SAMPLES_A_LIST, SAMPLES_LEAST, Table
 from aya_lib.vectors.metric import Metric
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VALUES = 80_000_000  # values of float32 that are read at most: 100,000 rows of 768 dimensions, 320 MB
-MESSAGES = 4096  # rows that are parsed together
 QUERIES = 300  # rows whose neighbours are looked for
 QUERIES_OF_A_SAMPLE = 1000  # the same in a sample, where a slope is to be told
 SIZED = 20_000  # rows that are assigned to the lists of a twin, to know its lists' sizes
@@ -60,17 +56,7 @@ def read(connection: Connection, table: Table, rows: int, most: int = VALUES) ->
     import numpy as np
 
     wanted = max(1, most // table.dimension)
-    sample: sql.Composable = sql.SQL("")
-    if rows > wanted:
-        percent = sql.Literal(round(100 * wanted / rows, 6))
-        sample = sql.SQL("TABLESAMPLE BERNOULLI ({}) REPEATABLE (1)").format(percent)
-    query = sql.SQL(statement(__package__, "checkup_vectors")).format(
-        column=sql.Identifier(table.column),
-        table=table.identifier,
-        sample=sample,
-        most=sql.Literal(max(rows, 1)),  # rows that come meanwhile do not count
-    )
-    blocks = list(_blocks(connection, query, table.dimension))
+    blocks = list(wire.read(connection, table, 100 * wanted / max(1, rows)))
     base = np.concatenate(blocks) if blocks else np.empty((0, table.dimension), np.float32)
     del blocks
     zero = ~base.any(axis=1) if table.metric.name == "cosine" else np.zeros(len(base), np.bool_)
@@ -78,23 +64,6 @@ def read(connection: Connection, table: Table, rows: int, most: int = VALUES) ->
     kept = base[~zero] if without else base
     total = len(kept) if rows <= wanted else round(rows * len(kept) / max(1, len(base)))
     return Vectors(table.metric.prepare(kept).astype(np.float32, copy=False), total, without)
-
-
-def _blocks(connection: Connection, query: sql.Composed, dimension: int) -> Iterator[NDArray[np.float32]]:
-    """The stream of a binary COPY, parsed by some thousand rows; the server sends a row a message."""
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        parts: list[bytes] = [wire.SIGNATURE]
-        for number, message in enumerate(copy):
-            data = bytes(message)
-            parts.append(data[len(wire.SIGNATURE) :] if number == 0 else data)
-            if parts[-1] == wire.TRAILER:
-                continue
-            if len(parts) > MESSAGES:
-                yield wire.copy_out(b"".join([*parts, wire.TRAILER]), dimension)[1]
-                parts = [wire.SIGNATURE]
-        whole = b"".join(parts)
-        if len(whole) > len(wire.SIGNATURE) + len(wire.TRAILER):
-            yield wire.copy_out(whole, dimension)[1]
 
 
 @dataclass(frozen=True)
@@ -192,7 +161,7 @@ class Yardstick:
             twins.ranked(asked[numbers], lists_of[found.rows], centres, self.metric, sizes) for _, found, numbers in self._truths
         ]
         whole, factor = curves[0], self._carried(curves)
-        found = (1 - (1 - whole.found) * factor).astype(np.float32)
+        found = (1 - (1 - whole.by_query) * factor).astype(np.float32)
         doubt = (1 - whole.recalls) * (1 - factor) / 2
         return Measured(len(centres), found, whole.scanned, np.rint(sizes).astype(np.int64), doubt)
 

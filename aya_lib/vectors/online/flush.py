@@ -6,7 +6,8 @@ from psycopg import sql
 
 from aya_lib.errors import AyaError
 from aya_lib.node.node import Node
-from aya_lib.plan.change import Plan, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Plan, change
 from aya_lib.vectors.health import centroids
 from aya_lib.vectors.health.pages import NotWritten
 from aya_lib.vectors.online import live

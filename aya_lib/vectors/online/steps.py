@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from aya_lib.node.node import Node
-from aya_lib.plan.change import Action, Change, Sql, change
+from aya_lib.plan.actions import Sql
+from aya_lib.plan.change import Action, Change, change
 from aya_lib.schema import knowledge
 from aya_lib.vectors.index import Index
 from aya_lib.vectors.online.gate import Progress, Room

@@ -1,0 +1,35 @@
+"""What several commands take, and how each of them ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from aya_lib.node.node import Nodes
+
+SiteName = Annotated[str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
+
+
+def group(help_text: str | None = None) -> typer.Typer:
+    """A group of commands; one without help is merged into the one above."""
+    return typer.Typer(help=help_text, no_args_is_help=help_text is not None, rich_markup_mode=None)
+
+
+def nodes(site: str) -> Nodes:
+    """The nodes of the site called so; :class:`AyaError` with the way out when it is a lab that was never made."""
+    from aya_lib.node.node import open_nodes
+    from aya_lib.site import made_site
+
+    return open_nodes(made_site(site))
+
+
+def print_json(document: Any) -> None:
+    """The one document on stdout; what JSON has no word for is written as text."""
+    import json
+
+    from pydantic_core import to_jsonable_python
+
+    print(json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=False))

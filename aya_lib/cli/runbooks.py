@@ -1,0 +1,81 @@
+"""``aya run``, ``aya params`` and ``aya runs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aya_lib import settings
+from aya_lib.cli.options import Json, group, print_json
+
+app = group()
+
+
+@app.command(epilog="Example: aya run restore --site production --approved-by NAME")
+def run(
+    runbook: Annotated[str, typer.Argument(help="Its name, or the path of a notebook. See: aya params")],
+    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Default: the notebook's own, lab.")] = None,
+    p: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A parameter; repeatable.")] = None,
+    f: Annotated[Path | None, typer.Option("-f", metavar="FILE", help="Parameters from a flat YAML file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, change nothing.")] = False,
+    approved_by: Annotated[str | None, typer.Option("--approved-by", metavar="NAME", help="Who approved.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict and the notebook's path.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Execute a runbook unattended and keep the executed notebook and its record."""
+    from aya_lib.runbook import parameters, progress
+    from aya_lib.runbook.run import run as execute
+    from aya_lib.site import read_yaml
+
+    declared = parameters.declared(parameters.find(runbook, settings.notebooks()))
+    values = {**parameters.given(declared, read_yaml(f) if f else {}), **parameters.parse(declared, p or [])}
+    options = {"--site": ("site", site), "--dry-run": ("dry_run", dry_run or None), "--approved-by": ("approved_by", approved_by)}
+    for option, (name, value) in options.items():
+        if value is not None:
+            parameters.require(declared, name, option)
+            values[name] = value
+    out = sys.stderr if as_json else sys.stdout
+    result = execute(runbook, values, (lambda step: None) if quiet else progress.printer(out))
+    if as_json:
+        print_json(result.record)
+    else:
+        progress.ending(result, out)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command(epilog="Example: aya params restore")
+def params(runbook: Annotated[str | None, typer.Argument(help="Default: list the runbooks.")] = None) -> None:
+    """The runbooks, or the parameters of one with their defaults and meaning."""
+    from aya_lib.runbook import parameters
+    from aya_lib.show import Table, as_text
+
+    if runbook is None:
+        declared = [parameters.declared(path) for path in sorted(settings.notebooks().glob("*.ipynb"))]
+        print(as_text(Table("Runbooks", ("name", "what it does"), tuple((each.name, each.title) for each in declared))))
+        return
+    asked = parameters.declared(parameters.find(runbook, settings.notebooks()))
+    rows = tuple((each.name, each.annotation, repr(each.default), each.comment) for each in asked.parameters)
+    print(as_text(Table(asked.title, ("parameter", "type", "default", "meaning"), rows)))
+
+
+@app.command(epilog="Example: aya runs --runbook restore --prune 30d")
+def runs(
+    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Only of this site.")] = None,
+    runbook: Annotated[str | None, typer.Option("--runbook", metavar="NAME", help="Only of this runbook.")] = None,
+    prune: Annotated[str | None, typer.Option("--prune", metavar="AGE", help="Delete older ones: 30d, 12h, 90m.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The runs that were kept, newest first."""
+    from aya_lib.runbook import runs as history
+    from aya_lib.show import as_text
+
+    kept = history.kept(site, runbook)
+    if prune:
+        kept = history.prune(kept, prune)
+    if as_json:
+        print_json({"schema": 1, "runs": [{**vars(run), "notebook": run.notebook} for run in kept.runs]})
+    else:
+        print(as_text(kept.table()))
