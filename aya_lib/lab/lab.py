@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from aya_lib.cluster import server, services, state
+from aya_lib.cluster import roles, server, services, state
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Health
 from aya_lib.errors import AyaError, UsageError
@@ -38,7 +38,7 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     _ports_are_ours(nodes.values(), embedding)
     _folder(site, prefix)
     known = state.read(site)
-    primary = nodes[known.primary or site.primary]
+    primary = nodes[roles.agreed(site, known)]
     standby = next(nodes[name] for name in site.pair if name != primary.name)
     others = [node for name, node in nodes.items() if name not in site.pair]
     with ThreadPoolExecutor() as pool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from air_work import prepare
 from tests_support import make, up
 
 from aya_lib import lab as labs
-from aya_lib.air import schema
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.schema import create_index
 
@@ -21,7 +21,7 @@ def pair(place: Path) -> Iterator[Nodes]:
     try:
         up(site)
         nodes = open_nodes(site)
-        schema.prepare(nodes["ALPHA"], nodes["AIR"])
+        prepare(nodes)
         with nodes["ALPHA"].session(write=True) as alpha:
             create_index(alpha)  # a new machine's lab without a service has no documents, and so no index yet
         yield nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from air_work import add, ask, killed, one, same, turned
 
-from aya_lib.air import first
+from aya_lib.air import initial_copy
 from aya_lib.node.node import Nodes
 
 STEPS = ("copy: begun", "copy: documents", "copy: chunks", "copy: indexes built")
@@ -13,7 +13,7 @@ STEPS = ("copy: begun", "copy: documents", "copy: chunks", "copy: indexes built"
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first, "ROWS", {"documents": 40, "chunks": 60})
+    monkeypatch.setattr(initial_copy, "ROWS", {"documents": 40, "chunks": 60})
 
 
 def test_it_goes_on_where_it_was_killed_and_brings_what_changed_meanwhile(pair: Nodes, small_ranges: None) -> None:

@@ -10,8 +10,8 @@ import pytest
 from air_work import ask, copying, many, one, same, turned, writing
 
 from aya_lib.air import pull, push
-from aya_lib.air.cycle import turn
 from aya_lib.air.link import open_ends
+from aya_lib.air.sync_round import run_round
 from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Nodes
 
@@ -25,7 +25,7 @@ def frozen_at(nodes: Nodes, step: str, frozen: list[psutil.Process]) -> None:
                 frozen.append(psutil.Process(ends.there.info.backend_pid))
                 frozen[0].suspend()
 
-        turn(ends, None, freeze)
+        run_round(ends, None, freeze)
 
 
 def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_is_lost(

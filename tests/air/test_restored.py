@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from air_work import add, ask, killed, one, rewrite, same, turned
+from air_work import add, ask, killed, one, prepare, rewrite, same, turned
 
-from aya_lib.air import schema
 from aya_lib.air.link import open_ends
 from aya_lib.air.position import survives
 from aya_lib.node import wait
@@ -263,7 +262,7 @@ def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(pair: Nodes) -> 
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
     assert turned(pair).pushed.applied == 1
     ask(pair, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
-    schema.prepare(pair["ALPHA"], pair["AIR"])
+    prepare(pair)
     assert [compared.again for compared in turned(pair).compared] == [0]
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
     assert same(pair) == []

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from air_work import add, ask, one, rewrite, rewriting, same, turned, writing
+from air_work import add, ask, one, prepare, rewrite, rewriting, same, turned, writing
 
-from aya_lib.air import link, schema
+from aya_lib.air import link
 from aya_lib.air.link import Apart
 from aya_lib.errors import AyaError, Locked, SqlFailed
 from aya_lib.node.node import Nodes
@@ -236,7 +236,7 @@ def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pa
     with pytest.raises(Apart, match=f"ALPHA has sync schema 99, this program {link.SCHEMA_VERSION}"):
         turned(pair)
     ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = %s", link.SCHEMA_VERSION)
-    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+    assert prepare(pair) == []
 
 
 def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> None:
@@ -247,8 +247,8 @@ def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> 
     with pytest.raises(Apart, match=f"has sync schema 1, this program {link.SCHEMA_VERSION}. Run: aya run air_setup"):
         turned(pair)
     writing(pair, "AIR", "waits for the new version")
-    assert len(schema.prepare(pair["ALPHA"], pair["AIR"]).changes) == 2
-    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+    assert prepare(pair) == ["ALPHA", "AIR"]
+    assert prepare(pair) == []
     done = turned(pair)
     assert (done.pushed.applied, done.compared) == (1, [])
     assert one(pair, "AIR", "SELECT paused_until IS NULL FROM aya_sync.laptop")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from aya_lib.air import pull
-from aya_lib.air.link import FETCH_S, STEP_S, At, Ends, within
-from aya_lib.air.position import Snapshot
-from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.air import pull, tables
+from aya_lib.air.link import FETCH_S, STEP_S, At, Ends, Log, within
+from aya_lib.node.sql import Connection, column, rows, statement, value
 
 ROWS = {"documents": 2_000, "chunks": 10_000}  # of one range
 
@@ -35,12 +34,9 @@ def vector_indexes(connection: Connection) -> list[Index]:
 
 def needed(ends: Ends) -> bool:
     """Whether the laptop has nothing of the primary yet, or a first copy was broken off."""
-    known = ends.state()
-    if known.phase == "copying":
-        return True
+    phase = ends.state().phase
     query = "SELECT EXISTS (SELECT FROM documents WHERE id > 0) OR EXISTS (SELECT FROM chunks WHERE id > 0)"
-    row = ends.here.execute(query).fetchone()
-    return known.phase == "new" and not (row and row[0])
+    return phase == "copying" or (phase == "new" and not value(ends.here, query))
 
 
 def copy(ends: Ends, at: At = lambda step: None) -> None:
@@ -51,7 +47,7 @@ def copy(ends: Ends, at: At = lambda step: None) -> None:
     for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
         while _range(ends, table, columns):
             at(f"copy: {table}")
-    _indexes(ends)
+    _build_indexes(ends)
     at("copy: indexes built")
     ends.here.execute("UPDATE aya_sync.laptop SET phase = 'ready'")
 
@@ -59,12 +55,10 @@ def copy(ends: Ends, at: At = lambda step: None) -> None:
 def _begin(ends: Ends) -> None:
     """The snapshot from which the log is followed; what is copied is newer."""
     with within(ends.there, STEP_S):
-        row = ends.there.execute(statement(__package__, "log_state")).fetchone()
-        assert row
-        snapshot, log = Snapshot.parse(str(row[0])), int(str(row[1]))
-        mark = pull.durable(ends, str(snapshot))
+        log = Log.read(ends.there)
+        mark = pull.durable(ends, log.snapshot)
     with ends.here.transaction():
-        pull.remember(ends.here, snapshot, log, mark)
+        pull.remember(ends.here, log.snapshot, log, mark)
         ends.here.execute("UPDATE aya_sync.laptop SET phase = 'copying'")
 
 
@@ -72,40 +66,35 @@ def _range(ends: Ends, table: str, columns: Sequence[str]) -> bool:
     """Copy the next range; False when there is none."""
     known = ends.state()
     after = known.copied_documents if table == "documents" else known.copied_chunks
-    name, done = sql.Identifier(table), sql.Identifier(f"copied_{table}")
+    names = {
+        "table": sql.Identifier(table),
+        "columns": tables.listed(columns),
+        "document": sql.Identifier("id" if table == "documents" else "document_id"),
+        "after": sql.Literal(after),
+    }
     with within(ends.there, FETCH_S) as watch:
-        ids = sql.SQL("SELECT id FROM {} WHERE id > %s ORDER BY id LIMIT %s").format(name)
-        query = sql.SQL("SELECT max(id) FROM ({}) AS next").format(ids)
-        row = ends.there.execute(query, (after, ROWS[table])).fetchone()
-        last = row[0] if row else None
+        query = sql.SQL("SELECT max(id) FROM (SELECT id FROM {table} WHERE id > {after} ORDER BY id LIMIT %s) AS next")
+        last = value(ends.there, query.format(**names), (ROWS[table],))
         if last is None:
             return False
-        which = sql.SQL("SELECT {} FROM {} WHERE id > {} AND id <= {}").format(
-            pull.listed(columns), name, sql.Literal(after), sql.Literal(last)
-        )
-        progress = sql.SQL("UPDATE aya_sync.laptop SET {} = %s").format(done)
+        span = sql.SQL("{table} WHERE id > {after} AND id <= {last}").format(**names, last=sql.Literal(last))
+        progress = sql.SQL("UPDATE aya_sync.laptop SET {} = {}").format(sql.Identifier(f"copied_{table}"), sql.Literal(last))
         try:
             with ends.applying() as here:
-                pull.transfer(ends, which, table, columns, watch)
-                here.execute(progress, (last,))
+                pull.transfer(ends, sql.SQL("SELECT {columns} FROM ").format(**names) + span, table, columns, watch)
+                here.execute(progress)
         except psycopg.errors.IntegrityError:
-            owner = "id" if table == "documents" else "document_id"
-            text = sql.SQL("SELECT DISTINCT {} FROM {} WHERE id > %s AND id <= %s AND {} IS NOT NULL").format(
-                sql.Identifier(owner), name, sql.Identifier(owner)
-            )
-            found = [number for (number,) in ends.there.execute(text, (after, last)).fetchall()]
+            owners = column(ends.there, sql.SQL("SELECT DISTINCT {document} FROM ").format(**names) + span)
             with ends.applying() as here:
-                query_ = "INSERT INTO aya_sync.refetch SELECT 'd', unnest(%s::int[]) ON CONFLICT DO NOTHING"
-                here.execute(query_, (found,))
-                here.execute(progress, (last,))
+                refetched = [("d", number) for number in owners if number is not None]
+                here.cursor().executemany(statement(__package__, "refetch"), refetched)
+                here.execute(progress)
     return True
 
 
-def _indexes(ends: Ends) -> None:
+def _build_indexes(ends: Ends) -> None:
     """The vector indexes of the primary, built after the rows: IVFFlat takes its centroids from those that are there."""
-    wanted = vector_indexes(ends.there)
     ends.here.execute("SET client_min_messages = error")
-    for one in wanted:
-        there = ends.here.execute("SELECT to_regclass(%s) IS NOT NULL", (one.name,)).fetchone()
-        if not (there and there[0]):
-            ends.here.execute(one.made.encode())
+    for index in vector_indexes(ends.there):
+        if not value(ends.here, "SELECT to_regclass(%s) IS NOT NULL", (index.name,)):
+            ends.here.execute(index.made.encode())

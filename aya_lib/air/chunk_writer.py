@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
@@ -14,7 +15,7 @@ from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.reading import Page, Reading
 from aya_lib.node.node import Nodes
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, rows, value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,54 +31,47 @@ class Lacking:
 
 
 @dataclass
-class Writer:
+class ChunkWriter:
     """Makes chunks on the laptop. ``nodes``: where an encoder may be, the laptop's own before others."""
 
     nodes: Nodes
     laptop: str
-    _chunker: list[Chunker] = field(default_factory=list)
 
     def write(self, here: Connection) -> int:
         """Chunks for every document that lacks them; how many documents. :class:`AyaError` when no encoder is healthy: the
         documents then wait, and others are pushed."""
-        query = "SELECT DISTINCT d.id, d.content FROM documents d JOIN write_queue q ON q.document_id = d.id"
-        found = here.execute(query + " WHERE NOT q.synced AND q.needs_chunks ORDER BY d.id").fetchall()
-        lacking = [Lacking(int(str(number)), str(content)) for number, content in found]
+        lacking = rows(here, __package__, "lacking_chunks", Lacking)
         if not lacking:
             return 0
         client, served = encoder(self.nodes, near=self.laptop, patience_s=0)
         recorded = provenance.read(here)
         if recorded:
             provenance.refuse(recorded, served)
-        for one in lacking:
-            chunks = self.chunker.chunks(Reading("", "text", (Page(None, one.content),)))
-            put(here, one, chunks, client.vectors([chunk.text for chunk in chunks]))
+        for document in lacking:
+            chunks = self.chunker.chunks(Reading("", "text", (Page(None, document.content),)))
+            put(here, document, chunks, client.vectors([chunk.text for chunk in chunks]))
         return len(lacking)
 
-    @property
+    @cached_property
     def chunker(self) -> Chunker:
-        if not self._chunker:
-            site = self.nodes[self.laptop].site
-            self._chunker.append(Chunker(Tokenizer(open_files(site.embedding)), site.knowledge.chunk_tokens))
-        return self._chunker[0]
+        site = self.nodes[self.laptop].site
+        return Chunker(Tokenizer(open_files(site.embedding)), site.knowledge.chunk_tokens)
 
 
 def put(here: Connection, document: Lacking, chunks: list[Chunk], vectors: NDArray[np.float32]) -> bool:
     """Write the chunks of a document in place of those it has; False when it was changed meanwhile and has to be cut anew."""
     with here.transaction():
         here.execute("SET LOCAL aya.applying = 'on'")
-        row = here.execute("SELECT content FROM documents WHERE id = %s FOR UPDATE", (document.id,)).fetchone()
-        if row is None or row[0] != document.content:
+        if value(here, "SELECT content FROM documents WHERE id = %s FOR UPDATE", (document.id,)) != document.content:
             return False
         here.execute("DELETE FROM chunks WHERE document_id = %s", (document.id,))
-        with here.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata) VALUES (%s, %s, %s, %s, %s)",
-                [
-                    (document.id, chunk.text, str(vector.tolist()), chunk.index, Jsonb({"tokens": chunk.tokens}))
-                    for chunk, vector in zip(chunks, vectors, strict=True)
-                ],
-            )
+        here.cursor().executemany(
+            "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata) VALUES (%s, %s, %s, %s, %s)",
+            [
+                (document.id, chunk.text, str(vector.tolist()), chunk.index, Jsonb({"tokens": chunk.tokens}))
+                for chunk, vector in zip(chunks, vectors, strict=True)
+            ],
+        )
         query = "UPDATE write_queue SET needs_chunks = false, chunks_changed = true WHERE document_id = %s AND NOT synced"
         here.execute(query, (document.id,))
     return True
