@@ -26,8 +26,7 @@ Key = TypeVar("Key", bound=Hashable)
 def sums(connection: Connection, size: int = RANGE, watch: Watch | None = None) -> Sums:
     """Number of rows and checksum of every range that has rows with the primary's ids."""
     query = sql.SQL(statement(__package__, "range_sums")).format(size=sql.Literal(size), rows=_hashed(connection))
-    found = stream(connection, query, watch)
-    return {(relation, part): (count, checksum) for relation, part, count, checksum in found}
+    return {(relation, part): (count, checksum) for relation, part, count, checksum in stream(connection, query, watch)}
 
 
 def hashes(connection: Connection, ranges: Collection[Range], size: int = RANGE, watch: Watch | None = None) -> Hashes:

@@ -18,7 +18,7 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows, value
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing, Unseen, seen
-from aya_lib.operations.autostart.look import NodeSeen, look_node
+from aya_lib.operations.autostart.look import Autostart, NodeSeen, look_node
 from aya_lib.show import Badge, Cell, Shown, Table
 
 T = TypeVar("T")
@@ -82,6 +82,11 @@ class Setup(Shown):
     primary: Primary | Missing
     services: NodeSeen | None
     embedding: Embedding | None
+
+    @property
+    def autostart(self) -> Autostart:
+        """What starts by itself there, for that runbook's plan and proof."""
+        return Autostart(self.nodes, {self.node: self.services} if self.services else {})
 
     def state(self, service: str) -> str:
         """In a word."""
