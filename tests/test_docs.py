@@ -134,6 +134,7 @@ def test_every_page_with_commands_is_run() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.where)
 def test_every_block_is_of_a_kind_that_is_held_to_something(block: Block) -> None:
     assert block.kind.split(" file=")[0] in KINDS
+    assert block.kind != "text" or not any(line.startswith(SHELL) for line in block.commands)
 
 
 @pytest.mark.parametrize(("where", "line"), lines("sh parsed"))
@@ -183,8 +184,9 @@ def test_every_variable_of_the_environment_is_read_somewhere(page: Page) -> None
 
 @pytest.mark.parametrize("path", sorted((HOME / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_a_page_opens_with_the_command(path: Path) -> None:
-    text = read(path).text
-    assert "```sh" in text.partition("\n## ")[0]
+    page = read(path)
+    assert page.blocks[0].kind in ("sh", "sh parsed")
+    assert page.blocks[0].text in page.text.partition("\n## ")[0]
 
 
 def test_the_first_page_is_short_and_leads_to_every_other() -> None:
