@@ -152,7 +152,7 @@ def rebuild(
     m: Annotated[int, typer.Option("--m", metavar="N", help="Of HNSW.")] = 0,
     ef_construction: Annotated[int, typer.Option("--ef-construction", metavar="N", help="Of HNSW.")] = 0,
     ef_search: Annotated[int, typer.Option("--ef-search", metavar="N", help="How wide an HNSW search is.")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Build anew also what is as wished: a stale index.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Build anew also what is as requested: a stale index.")] = False,
     target: Target = 0.95,
     k: K = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the checks and the plan, change nothing.")] = False,

@@ -14,9 +14,7 @@ from aya_lib.knowledge.search import DEFAULT_EF_SEARCH, Kind, default_probes
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
-from aya_lib.show import Shown
-from aya_lib.show import Table as Drawn
-from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, mb, parts
+from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, parts
 from aya_lib.vectors.metric import METRICS, Metric
 
 LOOK_S = 300  # counting the rows of a large table takes its time
@@ -110,8 +108,8 @@ class Built:
     value: int
 
 
-@dataclass(frozen=True, repr=False)
-class Live(Shown):
+@dataclass(frozen=True)
+class Live:
     """The table ``relation``, in ``schema``, its indexes on ``column``, and how they are searched.
 
     ``problem``: why there is nothing to index (all else is empty then). ``rows``: with a vector, counted. ``stored``: the
@@ -180,6 +178,10 @@ class Live(Shown):
     def find(self, name: str) -> LiveIndex | None:
         return next((index for index in self.indexes if index.name == name), None)
 
+    def qualified(self, index: LiveIndex) -> str:
+        """Its name as SQL has it."""
+        return sql.Identifier(self.schema, index.name).as_string()
+
     def as_table(self) -> Table:
         """For :mod:`aya_lib.vectors.index`; cosine where the live index tells no distance."""
         return self._table((self.current.metric if self.current else None) or METRICS["cosine"])
@@ -210,21 +212,6 @@ class Live(Shown):
     def _deciding(self, index: Index) -> list[RoleSetting]:
         roles = (None, self.application_role)
         return [setting for setting in self.roles if setting.name == index.knob and setting.role in roles]
-
-    def table(self) -> Drawn:
-        lines = tuple(
-            (
-                live.name,
-                str(live.index()),
-                mb(live.bytes),
-                f"{live.scans:,}",
-                f"{live.index().knob} = {self.value(live.index())}",
-                "valid" if live.valid else "invalid: left by a build that broke off",
-            )
-            for live in self.indexes
-        )
-        title = f"{self.relation}.{self.column} on {self.node}: " + (self.problem or f"{self.rows:,} rows of {self.dimension}")
-        return Drawn(title, ("index", "built as", "size", "scans", "searched with", "state"), lines)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from psycopg import sql
-
 from aya_lib.errors import AyaError
 from aya_lib.node.sql import Connection
 from aya_lib.vectors import ivf_model, ivfflat_pages, measure, yardstick
@@ -66,7 +64,7 @@ class _Discovery:
         return self._hnsw(current) if current.method == "hnsw" else self._ivfflat(current)
 
     def _ivfflat(self, current: LiveIndex) -> Discovered:
-        lists = ivfflat_pages.read(self.connection, sql.Identifier(self.live.schema, current.name).as_string())
+        lists = ivfflat_pages.read(self.connection, self.live.qualified(current))
         curve = self._rows.curve(self._table.metric.prepare(lists.centers))
         value = self.live.value(current.index())
         planned = measure.planned(self.connection, Search(self._table, current.index(), self.k, value), self._rows.base[0])

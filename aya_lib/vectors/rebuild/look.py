@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg import sql
-
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Nodes
@@ -115,18 +113,17 @@ def plan(nodes: Nodes, found: Rebuild) -> Plan:
 
 def flush(nodes: Nodes, found: Rebuild) -> Plan:
     """A checkpoint, where the centroids of the live index are not on disk yet and pageinspect is not there to read them."""
-    title = "Write the new index to disk, so that its pages can be read"
-    node, live = nodes[found.node], _again(nodes, found)
-    if not isinstance(live, Live) or live.current is None or live.current.method != "ivfflat":
-        return Plan(title)
-    try:
-        with node.session() as connection:
-            ivfflat_pages.read(connection, sql.Identifier(live.schema, live.current.name).as_string())
-    except NotWritten:
-        checkpoint = Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S)
-        return Plan(title, (change(node, title, checkpoint),), unwind=False)
-    except AyaError:
-        return Plan(title)  # the check-up says what it cannot read
+    title, node = "Write the new index to disk, so that its pages can be read", nodes[found.node]
+    live = catalog.look(node, found.live.relation, found.live.column) if isinstance(found.live, Live) else found.live
+    if isinstance(live, Live) and live.current and live.current.method == "ivfflat":
+        try:
+            with node.session() as connection:
+                ivfflat_pages.read(connection, live.qualified(live.current))
+        except NotWritten:
+            checkpoint = Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S)
+            return Plan(title, (change(node, title, checkpoint),), unwind=False)
+        except AyaError:
+            pass  # the check-up says what it cannot read
     return Plan(title)
 
 
@@ -145,7 +142,8 @@ def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
         left = ", ".join(index.name for index in live.leftovers) or ("a rebuild is noted as under way" if noted(live) else "")
         return passed_if(not left, left or "none")
 
-    now, expected = _again(nodes, found), f"{found.index}, {found.value}" if found.index else "as it was"
+    now = catalog.look(nodes[found.node], found.live.relation, found.live.column)
+    expected = f"{found.index}, {found.value}" if found.index else "as it was"
     own = [
         evaluate("the index is as wished", expected, now, requested),
         evaluate("nothing half-built is left", "none", now, whole),
@@ -155,10 +153,6 @@ def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
     except UsageError:
         return own
     return own + checkup.checks(after)
-
-
-def _again(nodes: Nodes, found: Rebuild) -> Live | Missing:
-    return catalog.look(nodes[found.node], found.live.relation, found.live.column) if isinstance(found.live, Live) else found.live
 
 
 def _recommended(path: Path, live: Live) -> tuple[Index, int, str]:
