@@ -32,7 +32,7 @@ from psycopg import sql
 from aya_lib import lab as labs
 from aya_lib import schema as schemas
 from aya_lib import settings
-from aya_lib.air import compare, schema
+from aya_lib.air import sync_check
 from aya_lib.lab import access
 from aya_lib.lab.new import new
 from aya_lib.node import wait
@@ -40,10 +40,10 @@ from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import load_site, read_yaml
 from aya_lib.vectors import wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from air_work import STEPS, ask, killed, one, same, turned, writers  # as the tests do it, more often
+from air_work import STEPS, ask, killed, one, prepare, same, turned, writers  # as the tests do it, more often
 
 RESULTS = Path(__file__).with_suffix(".json")
 CHUNKS, DIMENSION, PARTS = 30_000, 768, 10
@@ -66,7 +66,7 @@ def lab(folder: Path) -> Iterator[Nodes]:
     try:
         labs.up(site, embedding=False)
         nodes = open_nodes(site)
-        schema.prepare(nodes["ALPHA"], nodes["AIR"])
+        prepare(nodes)
         fill(nodes)
         yield nodes
     finally:
@@ -237,11 +237,11 @@ def visible(nodes: Nodes) -> dict[str, Any]:
 def compared(nodes: Nodes) -> dict[str, Any]:
     """What air_sync_check reads: every row's hash on both sides, one sum for a thousand ids over the line."""
     turned(nodes)
-    found = [compare.look(nodes) for _ in range(RUNS)]
+    found = [sync_check.look(nodes) for _ in range(RUNS)]
     first = found[0]
-    assert isinstance(first, compare.Comparison), first
+    assert isinstance(first, sync_check.Comparison), first
     assert first.differences == ()
-    seconds = sorted(one.seconds for one in found if isinstance(one, compare.Comparison))
+    seconds = sorted(one.seconds for one in found if isinstance(one, sync_check.Comparison))
     return {
         "rows": sum(there for there, _ in first.counts.values()),
         "ranges": first.ranges,

@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 
-from aya_lib.air import reconcile
-from aya_lib.air.cycle import Round, turn
-from aya_lib.air.link import open_ends
+from aya_lib.air import differ, schema
+from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends
+from aya_lib.air.sync_round import Round, run_round
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, column
 
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
@@ -56,7 +56,16 @@ def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
 def turned(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
     """One whole round, without an encoder: documents that lack chunks are sent when they were given some."""
     with open_ends(nodes, "AIR") as ends:
-        return turn(ends, None, at)
+        return run_round(ends, None, at)
+
+
+def prepare(nodes: Nodes) -> list[str]:
+    """Give both sides the sync schema where it is missing or of another version; which nodes."""
+    sides: list[tuple[Side, str]] = [("primary", "ALPHA"), ("laptop", "AIR")]
+    lacking = [(side, name) for side, name in sides if schema.version(nodes[name], side) != SCHEMA_VERSION]
+    for side, name in lacking:
+        schema.Prepare(side).run(nodes[name])
+    return [name for _, name in lacking]
 
 
 def vector(dimension: int, number: int) -> str:
@@ -99,12 +108,11 @@ def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
     """Rows that differ between the primary and AIR: (relation, id), there, here. Empty: equal, and nothing local is left."""
     with nodes[primary].session() as there, nodes["AIR"].session() as here:
-        theirs, ours = reconcile.fingerprints(there), reconcile.fingerprints(here)
-        left = here.execute("SELECT id FROM documents WHERE id < 0 UNION ALL SELECT id FROM chunks WHERE id < 0").fetchall()
-    found = [
-        (row, theirs.get(row), ours.get(row)) for row in sorted(ours.keys() | theirs.keys()) if ours.get(row) != theirs.get(row)
-    ]
-    return found + [(("local", int(str(row[0]))), None, "left") for row in left]
+        ranges = {*differ.sums(there), *differ.sums(here)}
+        theirs, ours = differ.hashes(there, ranges), differ.hashes(here, ranges)
+        left = column(here, "SELECT id FROM documents WHERE id < 0 UNION ALL SELECT id FROM chunks WHERE id < 0")
+    found = [(row, theirs.get(row), ours.get(row)) for row in sorted(differ.differing(ours, theirs))]
+    return found + [(("local", number), None, "left") for number in left]
 
 
 def killed(nodes: Nodes, step: str, after: int) -> str:

@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from psycopg import sql
 
 from aya_lib.air import status
-from aya_lib.air.cycle import Round, turn
+from aya_lib.air.chunk_writer import ChunkWriter
 from aya_lib.air.link import DAY_S, STEP_S, laptop, open_ends, within
-from aya_lib.air.local import Writer
+from aya_lib.air.sync_round import Round, run_round
 from aya_lib.cluster import roles
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node.node import Node, Nodes, open_nodes
@@ -85,15 +85,15 @@ class Ears:
         """Until somebody speaks, a connection breaks, a signal comes, or the time is over."""
         files = {connection.fileno(): key for key, (_, connection, _) in self.open.items()}
         ready, _, _ = select.select([*files, wake], [], [], max(0.0, seconds))
-        for one in ready:
-            if one == wake:
+        for file in ready:
+            if file == wake:
                 os.read(wake, 100)
                 continue
             try:
-                for _ in self.open[files[one]][1].notifies(timeout=0):
+                for _ in self.open[files[file]][1].notifies(timeout=0):
                     pass
             except psycopg.Error:
-                self.close(files[one])
+                self.close(files[file])
 
 
 @dataclass
@@ -102,8 +102,8 @@ class Daemon:
 
     nodes: Nodes
     name: str
-    writer: Writer
-    said: status.Said
+    writer: ChunkWriter
+    state: status.DaemonState
     ears: Ears = field(default_factory=Ears)
     stopping: bool = False
     pause_s: float = PAUSE_S[0]
@@ -126,7 +126,7 @@ class Daemon:
                 return min(WAITING_S if waiting else POLL_S, pause)
             node = self.ears.node("there") or roles.primary(self.nodes)
             self.ears.listen("there", node, "aya_changes")
-            done = self._turn(node)
+            done = self._round(node)
         except (AyaError, psycopg.Error, OSError) as error:
             return self._offline(error)
         self.pause_s = PAUSE_S[0]
@@ -139,9 +139,9 @@ class Daemon:
             try:
                 self.writer.write(here)
             except AyaError as error:
-                self.said.waiting = str(error)
+                self.state.waiting = str(error)
                 return True
-        self.said.waiting = ""
+        self.state.waiting = ""
         return False
 
     def _paused(self) -> float:
@@ -150,16 +150,16 @@ class Daemon:
             query = "SELECT paused_until::text, extract(epoch FROM paused_until - clock_timestamp()) FROM aya_sync.laptop"
             until, left = here.execute(query).fetchone() or (None, None)
         seconds = max(0.0, float(str(left or 0)))
-        self.said.paused_until = str(until) if seconds else None
+        self.state.paused_until = str(until) if seconds else None
         if seconds:
             self.ears.close("there")
-            self.said.online = False
-            self.said.write(daemon_file(self.site))
+            self.state.online = False
+            self.state.write(daemon_file(self.site))
         return seconds
 
-    def _turn(self, node: Node) -> Round:
+    def _round(self, node: Node) -> Round:
         with open_ends(self.nodes, self.name, node) as ends:
-            done = turn(ends)
+            done = run_round(ends)
             if time.monotonic() - self.tidied > TIDY_S or not self.tidied:
                 with within(ends.there, STEP_S):
                     ends.there.execute("SELECT aya_sync.prune(%s::interval)", (KEEP,))
@@ -170,11 +170,11 @@ class Daemon:
 
     def _offline(self, error: Exception) -> float:
         self.ears.close("there")
-        said = " ".join(str(error).split())
-        if self.said.online or said != self.said.last_error:
-            log.warning("not synchronised: %s", said)
-        self.said.failed(said)
-        self.said.write(daemon_file(self.site))
+        reason = " ".join(str(error).split())
+        if self.state.online or reason != self.state.last_error:
+            log.warning("not synchronised: %s", reason)
+        self.state.failed(reason)
+        self.state.write(daemon_file(self.site))
         pause, self.pause_s = self.pause_s, min(PAUSE_S[1], self.pause_s * 2)
         return pause * (0.5 + random.random() / 2)
 
@@ -184,10 +184,10 @@ class Daemon:
         for compared in done.compared:
             log.warning("compared with %s: %s", node.name, compared)
         moved = (done.pushed.applied, done.pushed.conflicts, done.pulled.rows)
-        if any(moved) or not self.said.online:
+        if any(moved) or not self.state.online:
             log.info("%s: pushed %d, conflicts %d, pulled %d rows", node.name, *moved)
-        self.said.succeeded(node.name)
-        self.said.write(daemon_file(self.site))
+        self.state.succeeded(node.name)
+        self.state.write(daemon_file(self.site))
 
 
 def serve(site: Site) -> None:
@@ -198,7 +198,7 @@ def serve(site: Site) -> None:
         _log(site.root / "log" / "air-sync.log")
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        daemon = Daemon(nodes, name, Writer(nodes, name), status.Said(pid=os.getpid(), started=status.now()))
+        daemon = Daemon(nodes, name, ChunkWriter(nodes, name), status.DaemonState(pid=os.getpid(), started=status.now()))
 
         def stop(number: int, frame: object) -> None:
             daemon.stopping = True
@@ -208,7 +208,7 @@ def serve(site: Site) -> None:
             signal.signal(number, stop)
         log.info("started, PID %d", os.getpid())
         daemon_file(site).parent.mkdir(parents=True, exist_ok=True)
-        daemon.said.write(daemon_file(site))
+        daemon.state.write(daemon_file(site))
         try:
             daemon.run(reading)
         finally:

@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
+from psycopg import sql
 
+from aya_lib.air import tables
 from aya_lib.air.position import Position, Snapshot, survives
-from aya_lib.cluster import roles
-from aya_lib.cluster import server as cluster
+from aya_lib.cluster import roles, server
 from aya_lib.cluster.server import Cluster
 from aya_lib.errors import AyaError, DeadlinePassed, Locked, Unreachable, UsageError
 from aya_lib.node.deadline import Watch
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.site import Site
 
+Side = Literal["primary", "laptop"]
 SCHEMA_VERSION = 2
+ITSELF = {"primary": "state", "laptop": "laptop"}  # the table in which a side's schema says what it is
 DAY_S = 86400
 LOCK = 0x617961_73796E  # advisory lock of a round on the laptop: "aya" "syn"
 LOCK_S = 5  # how long it is waited for: the server ends the session of a round that was killed only after its statement
-MADE = " generated"  # of a column's type: it does not travel
 # The primary may be frozen, and a frozen server keeps no timeout: the connection is given up after so long
 STEP_S = 120  # without the answer to a statement,
 FETCH_S = 60  # or without a row of those that are on their way, however long all of them take.
@@ -48,7 +50,6 @@ class Laptop:
     number of its last write on the primary whose commit it knows; 0: none."""
 
     client: str
-    schema_version: int
     phase: str
     round: int
     snapshot: str | None
@@ -68,6 +69,23 @@ class Laptop:
     @property
     def cursor(self) -> Snapshot | None:
         return Snapshot.parse(self.snapshot) if self.snapshot else None
+
+
+@dataclass(frozen=True)
+class Log:
+    """The primary's log of changes: what its reader sees, the table's oid, and below which transaction rows are gone."""
+
+    snapshot: str
+    oid: int
+    pruned_below: int
+
+    @classmethod
+    def read(cls, there: Connection) -> Log:
+        return rows(there, __package__, "log_state", cls)[0]
+
+    def reaches(self, known: Laptop) -> bool:
+        """Whether it names everything that changed since the laptop's cursor."""
+        return known.cursor is not None and known.log == self.oid and known.cursor.xmin >= self.pruned_below
 
 
 @dataclass(frozen=True)
@@ -106,14 +124,13 @@ class Ends:
         than what was written. ``applied``: a snapshot up to which the log is no longer needed."""
         known = self.state()
         values = {"client": known.client, "name": self.laptop, "applied": applied, "round": known.round}
-        row = self.there.execute(statement(__package__, "client_seen"), values).fetchone()
-        assert row
-        return int(str(row[0]))
+        (drawn,) = self.there.execute(statement(__package__, "client_seen"), values).fetchone() or (0,)
+        return int(str(drawn))
 
     def position(self) -> Position:
         """Up to where the primary's WAL is on disk: at or after everything that was committed over this session."""
-        row = self.there.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
-        return Position(self.cluster.system_identifier, self.cluster.timeline, str(row[0] if row else ""))
+        flushed = value(self.there, "SELECT pg_current_wal_flush_lsn()::text")
+        return Position(self.cluster.system_identifier, self.cluster.timeline, flushed)
 
     @contextmanager
     def applying(self) -> Iterator[Connection]:
@@ -125,28 +142,33 @@ class Ends:
 
 def laptop(site: Site) -> str:
     """Name of the site's laptop; :class:`UsageError` when it has none."""
-    found = [name for name, wish in site.nodes.items() if wish.role == "laptop"]
-    if not found:
+    names = [name for name, wish in site.nodes.items() if wish.role == "laptop"]
+    if not names:
         raise UsageError(f"site {site.name} has no node with the role laptop")
-    return found[0]
+    return names[0]
+
+
+def schema_version(connection: Connection, side: Side) -> int | None:
+    """Version of the sync schema that a side has; None: it has none."""
+    table = sql.Identifier("aya_sync", ITSELF[side])
+    there = value(connection, "SELECT to_regclass(%s) IS NOT NULL", (f"aya_sync.{ITSELF[side]}",))
+    return value(connection, sql.SQL("SELECT schema_version FROM {}").format(table)) if there else None
+
+
+def require_schema(connection: Connection, side: Side, node: str) -> None:
+    """:class:`Apart` when a side was never set up, or its schema is of another version than this program."""
+    version = schema_version(connection, side)
+    if version is None:
+        what = "keeps no log of changes" if side == "primary" else "is not set up for synchronisation"
+        raise Apart(f"{node} {what}", hint="Run: aya run air_setup")
+    if version != SCHEMA_VERSION:
+        raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run: aya run air_setup")
 
 
 def state(connection: Connection) -> Laptop:
     """:class:`Apart` when the database was never set up."""
-    row = connection.execute("SELECT to_regclass('aya_sync.laptop') IS NOT NULL").fetchone()
-    if not (row and row[0]):
-        raise Apart("the laptop's database is not set up for synchronisation", hint="Run: aya run air_setup")
-    _current("the laptop", connection, "laptop")
+    require_schema(connection, "laptop", "the laptop")
     return rows(connection, __package__, "laptop_state", Laptop)[0]
-
-
-def _current(node: str, connection: Connection, table: Literal["laptop", "state"]) -> None:
-    """:class:`Apart` when a side's schema is of another version than this program."""
-    query = "SELECT schema_version FROM aya_sync.state" if table == "state" else "SELECT schema_version FROM aya_sync.laptop"
-    row = connection.execute(query).fetchone()
-    if not row or row[0] != SCHEMA_VERSION:
-        version = row[0] if row else "none"
-        raise Apart(f"{node} has sync schema {version}, this program {SCHEMA_VERSION}", hint="Run: aya run air_setup")
 
 
 @contextmanager
@@ -162,10 +184,10 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
         chosen = primary or roles.primary(nodes)
         with chosen.session(write=True, deadline_s=DAY_S) as there:
             with within(there, STEP_S):
-                found = cluster.read(chosen.name, there)
-                if found.in_recovery:
+                primary_now = server.read(chosen.name, there)
+                if primary_now.in_recovery:
                     raise Unreachable(chosen.name, "synchronise", "it is a standby now")
-                _follow(nodes, known, found)
+                _require_newest(nodes, known, primary_now)
                 columns = _fitting(name, chosen.name, here, there)
                 there.execute(DURABLE)
                 there.execute(GONE)
@@ -174,7 +196,7 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
                 connection.execute(ALIKE)
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
-            yield Ends(chosen.site, name, chosen.name, here, there, found, *columns)
+            yield Ends(chosen.site, name, chosen.name, here, there, primary_now, *columns)
 
 
 def lock(name: str, here: Connection) -> None:
@@ -201,40 +223,28 @@ def within(there: Connection, seconds: float) -> Iterator[Watch]:
         watch.end()
 
 
-def _follow(nodes: Nodes, known: Laptop, found: Cluster) -> None:
+def _require_newest(nodes: Nodes, known: Laptop, primary: Cluster) -> None:
     """Not an old primary that came back: one on an earlier timeline is believed only when the other node was seen as well."""
     position = known.position
-    if position is None or position.system_identifier != found.system_identifier or position.timeline <= found.timeline:
+    if position is None or position.system_identifier != primary.system_identifier or position.timeline <= primary.timeline:
         return
-    pair = nodes[found.node].site.pair
-    others = [cluster.look(nodes[name]) for name in pair if name != found.node]
+    others = [server.look(nodes[name]) for name in nodes.site.pair if name != primary.node]
     if not all(isinstance(other, Cluster) for other in others):
         raise Apart(
-            f"{found.node} is on timeline {found.timeline}, and {position.timeline} was seen: it may be an old primary",
+            f"{primary.node} is on timeline {primary.timeline}, and {position.timeline} was seen: it may be an old primary",
             hint="Nothing is exchanged until the other node of the pair can be seen too. Run verify_replication",
         )
 
 
 def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of documents and chunks that travel; :class:`Apart` when version, columns or types differ."""
-    row = there.execute("SELECT to_regclass('aya_sync.state') IS NOT NULL").fetchone()
-    if not (row and row[0]):
-        raise Apart(f"{primary} keeps no log of changes", hint="Run: aya run air_setup")
-    _current(primary, there, "state")
-    columns = []
-    for table in ("documents", "chunks"):
-        ours, theirs = (_columns(connection, table) for connection in (here, there))
+    require_schema(there, "primary", primary)
+    for table in tables.TABLES.values():
+        ours, theirs = (tables.columns(connection, table) for connection in (here, there))
         for column in sorted(ours.keys() | theirs.keys()):
             if ours.get(column) != theirs.get(column):
                 there_is, here_is = (kinds.get(column, "missing") for kinds in (theirs, ours))
-                said = f"{table}.{column} is {there_is} on {primary}, {here_is} on {name}"
-                raise Apart(said, hint="Make the laptop's table like the primary's")
-        columns.append(tuple(column for column, kind in theirs.items() if column != "chunk_terms" and MADE not in kind))
-    return columns[0], columns[1]
-
-
-def _columns(connection: Connection, table: str) -> dict[str, str]:
-    query = """
-        SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attgenerated <> '' THEN %s ELSE '' END FROM pg_attribute
-         WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
-    return {str(name): str(kind) for name, kind in connection.execute(query, (MADE, f"public.{table}")).fetchall()}
+                difference = f"{table}.{column} is {there_is} on {primary}, {here_is} on {name}"
+                raise Apart(difference, hint="Make the laptop's table like the primary's")
+    documents, chunks = (tables.travelling(tables.columns(there, table)) for table in tables.TABLES.values())
+    return documents, chunks

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
-from psycopg.abc import Query
 
-from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, within
+from aya_lib.air import tables
+from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, Log, within
 from aya_lib.air.position import Position, Snapshot, advanced
 from aya_lib.node.deadline import Watch
-from aya_lib.node.sql import Connection, statement
+from aya_lib.node.sql import Connection, column, statement, stream, value
 
 AT_ONCE = 20_000  # changed rows fetched in one transaction
 
@@ -23,11 +23,10 @@ class Incomplete(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of one pull. ``old`` to ``new``: the transactions whose rows they are; ``more``: others follow."""
+    """The rows of one pull. ``new``: sees the transactions whose rows they are; ``more``: others follow."""
 
-    old: Snapshot
     new: Snapshot
-    log: int
+    log: Log
     more: bool
     documents: tuple[int, ...]
     chunks: tuple[int, ...]
@@ -71,7 +70,7 @@ def _one(ends: Ends, done: Pulled, at: At) -> bool:
                 watch.end()  # the rest is the laptop's own work
                 at("pull: fetched")
                 done.passed_over += _apply(ends, batch)
-                remember(ends.here, batch.new, batch.log, mark)
+                remember(ends.here, str(batch.new), batch.log, mark)
                 at("pull: applied")
             at("pull: committed here")
         finally:
@@ -83,28 +82,24 @@ def _one(ends: Ends, done: Pulled, at: At) -> bool:
 
 def look(ends: Ends, known: Laptop, watch: Watch) -> Batch:
     """Which rows changed since; in a transaction of the primary that sees one snapshot."""
-    row = ends.there.execute(statement(__package__, "log_state")).fetchone()
-    assert row
-    now, log, pruned = Snapshot.parse(str(row[0])), int(str(row[1])), int(str(row[2]))
-    old = known.cursor
-    if old is None or known.log != log or old.xmin < pruned:
+    log, old = Log.read(ends.there), known.cursor
+    if old is None or not log.reaches(known):
         raise Incomplete
-    found = arriving(ends.there, statement(__package__, "log_new"), watch, old=str(old))
-    if any(relation == "*" for _, relation, _ in found):
+    changes = new_in_log(ends.there, old, watch)
+    if any(relation == "*" for _, relation, _ in changes):
         raise Incomplete
-    changes = [(int(str(xid)), str(relation), int(str(number))) for xid, relation, number in found]
     taken, left = _prefix([xid for xid, _, _ in changes])
-    again = ends.here.execute(statement(__package__, "refetch_ready"), {"most": AT_ONCE}).fetchall()
-    wanted = [(relation, number) for xid, relation, number in changes if xid in taken]
-    wanted += [(str(relation), int(str(number))) for relation, number in again]
-    return Batch(
-        old,
-        advanced(old, now, sorted(taken), sorted(left)),
-        log,
-        bool(left) or len(again) == AT_ONCE,
-        tuple(sorted({number for relation, number in wanted if relation == "d"})),
-        tuple(sorted({number for relation, number in wanted if relation == "c"})),
-    )
+    again = stream(ends.here, statement(__package__, "refetch_ready"), most=AT_ONCE)
+    rows = {(relation, number) for xid, relation, number in changes if xid in taken} | {*again}
+    documents, chunks = (tuple(sorted(number for kind, number in rows if kind == relation)) for relation in tables.TABLES)
+    new = advanced(old, Snapshot.parse(log.snapshot), sorted(taken), sorted(left))
+    return Batch(new, log, bool(left) or len(again) == AT_ONCE, documents, chunks)
+
+
+def new_in_log(there: Connection, old: Snapshot, watch: Watch | None = None) -> list[tuple[int, str, int]]:
+    """What the log names since a snapshot, in the order of transactions: xid, relation, id. Relation ``*``: everything."""
+    query = statement(__package__, "log_new")
+    return [(xid, relation, number) for xid, relation, number in stream(there, query, watch, old=str(old))]
 
 
 def _prefix(xids: Sequence[int]) -> tuple[set[int], set[int]]:
@@ -117,22 +112,12 @@ def _prefix(xids: Sequence[int]) -> tuple[set[int], set[int]]:
     return taken, set(xids) - taken
 
 
-def arriving(there: Connection, query: Query, watch: Watch | None = None, **values: object) -> list[tuple[object, ...]]:
-    """The rows of a query, one by one, so that a long answer is seen to go on."""
-    found = []
-    for row in there.cursor().stream(query, values):
-        found.append(row)
-        if watch:
-            watch.renew()
-    return found
-
-
 def _stage(ends: Ends, batch: Batch, watch: Watch, at: At) -> None:
     """The rows as they are now into temporary tables, byte for byte as the primary sends them."""
     ends.here.execute(statement(__package__, "stage_tables"))
     for relation, ids in (("d", batch.documents), ("c", batch.chunks)):
         ends.here.execute("INSERT INTO named SELECT %s, unnest(%s::int[])", (relation, list(ids)))
-    again = [row[0] for row in ends.here.execute("SELECT row_id FROM aya_sync.refetch WHERE relation = 'd'").fetchall()]
+    again = column(ends.here, "SELECT row_id FROM aya_sync.refetch WHERE relation = 'd'")
     values = {
         "documents": sql.Literal(list(batch.documents)),
         "chunks": sql.Literal(list(batch.chunks)),
@@ -140,7 +125,7 @@ def _stage(ends: Ends, batch: Batch, watch: Watch, at: At) -> None:
     }
     for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
         which = statement(__package__, f"fetch_{table}{'_partly' if batch.more and table == 'documents' else ''}")
-        query = sql.SQL(which).format(columns=listed(columns), **values)
+        query = sql.SQL(which).format(columns=tables.listed(columns), **values)
         transfer(ends, query, f"incoming_{table}", columns, watch)
         at(f"pull: staged {table}")
 
@@ -148,7 +133,7 @@ def _stage(ends: Ends, batch: Batch, watch: Watch, at: At) -> None:
 def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str], watch: Watch) -> None:
     """Rows of a query of the primary into a table of the laptop, by binary COPY, not parsed on the way. Each renews the
     deadline."""
-    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), listed(columns))
+    into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), tables.listed(columns))
     out = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     with (
         ends.there.cursor() as source,
@@ -166,36 +151,25 @@ def transfer(ends: Ends, query: sql.Composed, table: str, columns: Sequence[str]
 def durable(ends: Ends, applied: str) -> Mark:
     """Make what was seen outlive a crash of the primary: a commit after it, whose WAL is flushed with all before it. Without
     this, transaction ids that a crash takes back would be used again below the snapshot. Says also what may be pruned."""
-    number = ends.sign(applied)
-    return Mark(number, ends.position())
+    drawn = ends.sign(applied)
+    return Mark(drawn, ends.position())
 
 
 def _apply(ends: Ends, batch: Batch) -> int:
     """Put the staged rows in place, but for documents that wait to be pushed or are just being written; how many those are."""
     parts = {
-        "documents": listed(ends.documents),
-        "chunks": listed(ends.chunks),
-        "set_documents": assigned(ends.documents, "excluded", "id"),
-        "set_chunks": assigned(ends.chunks, "excluded", "id"),
-        "set_rest": assigned(ends.chunks, "i", "id", "chunk_text", "embedding"),
+        "documents": tables.listed(ends.documents),
+        "chunks": tables.listed(ends.chunks),
+        "set_documents": tables.assigned(ends.documents, "excluded", "id"),
+        "set_chunks": tables.assigned(ends.chunks, "excluded", "id"),
+        "set_rest": tables.assigned(ends.chunks, "i", "id", "chunk_text", "embedding"),
     }
     for text in statement(__package__, "apply").split("-- next"):
         ends.here.execute(sql.SQL(text).format(**parts))
-    row = ends.here.execute("SELECT count(*) FROM skipped").fetchone()
-    return int(str(row[0])) if row else 0
+    return int(value(ends.here, "SELECT count(*) FROM skipped"))
 
 
-def listed(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def assigned(columns: Sequence[str], source: str, *but: str) -> sql.Composed:
-    """``a = source.a, b = source.b`` for the columns, but for some."""
-    one = sql.SQL("{} = {}")
-    return sql.SQL(", ").join(one.format(sql.Identifier(c), sql.Identifier(source, c)) for c in columns if c not in but)
-
-
-def remember(here: Connection, snapshot: Snapshot, log: int, mark: Mark) -> None:
+def remember(here: Connection, snapshot: str, log: Log, mark: Mark) -> None:
     """The new watermark, in the caller's transaction."""
-    values = {"snapshot": str(snapshot), "log": log, "round": mark.round, **vars(mark.position)}
+    values = {"snapshot": snapshot, "log": log.oid, "round": mark.round, **vars(mark.position)}
     here.execute(statement(__package__, "remember"), values)

@@ -9,7 +9,7 @@ import psycopg
 from aya_lib.air.link import SLOWEST, STEP_S, At, Ends, within
 from aya_lib.air.position import Position
 from aya_lib.air.pull import Incomplete
-from aya_lib.node.sql import rows, statement
+from aya_lib.node.sql import rows, statement, value
 
 AT_ONCE = 20  # mutations in one transaction of the primary,
 AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
@@ -82,31 +82,34 @@ def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
     """
     done.failed = []
     while True:
-        but = [number for number, _ in done.failed]
-        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=but)
+        tried = [number for number, _ in done.failed]
+        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=tried)
         if not waiting:
             return
         at("push: looked")
-        for one in [one for one in waiting if unfit(ends, one)]:
-            _dead(ends, one, unfit(ends, one), done)
-        fit = [one for one in waiting if not unfit(ends, one)]
+        fit = []
+        for mutation in waiting:
+            if why := unfit(ends, mutation):
+                _bury(ends, mutation, why, done)
+            else:
+                fit.append(mutation)
         try:
             _exchange(ends, fit, done, at)
         except psycopg.Error as error:
             if not _of_one(ends, error):
                 raise
-            for one in fit:
-                _alone(ends, one, done, at)
+            for mutation in fit:
+                _alone(ends, mutation, done, at)
 
 
-def _alone(ends: Ends, one: Mutation, done: Pushed, at: At) -> None:
+def _alone(ends: Ends, mutation: Mutation, done: Pushed, at: At) -> None:
     """One of those that failed together: the primary's fault may be the fault of one."""
     try:
-        _exchange(ends, [one], done, at)
+        _exchange(ends, [mutation], done, at)
     except psycopg.Error as error:
         if not _of_one(ends, error):
             raise
-        done.failed.append((one.id, " ".join((error.diag.message_primary or str(error)).split())))
+        done.failed.append((mutation.id, " ".join((error.diag.message_primary or str(error)).split())))
 
 
 def _of_one(ends: Ends, error: psycopg.Error) -> bool:
@@ -116,107 +119,109 @@ def _of_one(ends: Ends, error: psycopg.Error) -> bool:
     return there and not mine and str(error.diag.sqlstate)[:2] in ("40", "53", "54", "55", "XX")
 
 
-def unfit(ends: Ends, one: Mutation) -> str:
+def unfit(ends: Ends, mutation: Mutation) -> str:
     """Why a row of the queue cannot be sent at all; empty when it can."""
     limit = ends.site.knowledge.max_file_mb
-    if one.table_name != "documents":
-        return f"table '{one.table_name}' is not synchronised; allowed is 'documents'"
-    if one.operation not in ("INSERT", "UPDATE", "DELETE"):
-        return f"operation '{one.operation}' is unknown; allowed are 'INSERT', 'UPDATE', 'DELETE'"
-    if one.document_id is None and one.operation != "INSERT":
-        return f"{one.operation} without document_id: change the row of documents itself, and the queue follows"
-    if one.operation == "INSERT" and (one.document_id or -1) > 0 and not one.attempts:
-        return f"INSERT with document_id {one.document_id}: ids above zero are given by the primary"
-    if one.kind != "object":
-        return f"data is {one.kind or 'missing'}; allowed is a JSON object with the columns of documents"
-    if not one.has_content and one.operation != "DELETE":
+    if mutation.table_name != "documents":
+        return f"table '{mutation.table_name}' is not synchronised; allowed is 'documents'"
+    if mutation.operation not in ("INSERT", "UPDATE", "DELETE"):
+        return f"operation '{mutation.operation}' is unknown; allowed are 'INSERT', 'UPDATE', 'DELETE'"
+    if mutation.document_id is None and mutation.operation != "INSERT":
+        return f"{mutation.operation} without document_id: change the row of documents itself, and the queue follows"
+    if mutation.operation == "INSERT" and (mutation.document_id or -1) > 0 and not mutation.attempts:
+        return f"INSERT with document_id {mutation.document_id}: ids above zero are given by the primary"
+    if mutation.kind != "object":
+        return f"data is {mutation.kind or 'missing'}; allowed is a JSON object with the columns of documents"
+    if not mutation.has_content and mutation.operation != "DELETE":
         return "data.content is missing or not a text"
-    if one.size > limit * 1e6 and one.operation != "DELETE":
-        return f"the document has {one.size / 1e6:.1f} MB; allowed are {limit:g} MB (knowledge.max_file_mb)"
+    if mutation.size > limit * 1e6 and mutation.operation != "DELETE":
+        return f"the document has {mutation.size / 1e6:.1f} MB; allowed are {limit:g} MB (knowledge.max_file_mb)"
     return ""
 
 
 def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> None:
-    now = {one.id: one for one in rows(ends.here, __package__, "push_taken", Taken, ids=[one.id for one in mutations])}
-    mutations = [replace(one, **vars(now[one.id])) for one in mutations if one.id in now]
+    ids = [mutation.id for mutation in mutations]
+    now = {taken.id: taken for taken in rows(ends.here, __package__, "push_taken", Taken, ids=ids)}
+    mutations = [replace(mutation, **vars(now[mutation.id])) for mutation in mutations if mutation.id in now]
     if not mutations:
         return
     at("push: taken")
     client = ends.state().client
     outcomes: list[tuple[Mutation, Outcome]] = []
-    number = None
+    drawn = None
     with within(ends.there, STEP_S) as watch:
         with ends.there.transaction():
             sent = 0
-            for one in mutations:
-                payload = _payload(ends, one)
+            for mutation in mutations:
+                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id)[0]
                 sent += payload.size
                 watch.renew(more_s=payload.size / SLOWEST)
-                outcomes.append((one, _send(ends, client, one, payload)))
+                values = {**vars(mutation), **vars(payload), "client": client}
+                outcomes.append((mutation, rows(ends.there, __package__, "push_send", Outcome, **values)[0]))
                 at("push: sent")
                 if sent > AT_ONCE_BYTES:
                     break
             watch.renew()
             if any(outcome.outcome == "applied" for _, outcome in outcomes):
-                number = ends.sign()
+                drawn = ends.sign()
             at("push: signed")
         position = ends.position()
     at("push: committed there")
-    if number is not None:  # before it says that anything has arrived: a primary that loses this must be seen to
-        ends.here.execute("UPDATE aya_sync.laptop SET round = %s", (number,))
-    for one, outcome in outcomes:
+    if drawn is not None:  # before it says that anything has arrived: a primary that loses this must be seen to
+        ends.here.execute("UPDATE aya_sync.laptop SET round = %s", (drawn,))
+    for mutation, outcome in outcomes:
         try:
-            _settle(ends, one, outcome, position, done)
+            _settle(ends, mutation, outcome, position, done)
         except Incomplete:
             ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
             raise
         at("push: acknowledged here")
 
 
-def _payload(ends: Ends, one: Mutation) -> Payload:
-    return rows(ends.here, __package__, "push_payload", Payload, id=one.id)[0]
-
-
-def _send(ends: Ends, client: str, one: Mutation, payload: Payload) -> Outcome:
-    values = {**vars(one), **vars(payload), "client": client}
-    return rows(ends.there, __package__, "push_send", Outcome, **values)[0]
-
-
-def _settle(ends: Ends, one: Mutation, outcome: Outcome, position: Position, done: Pushed) -> None:
+def _settle(ends: Ends, mutation: Mutation, outcome: Outcome, position: Position, done: Pushed) -> None:
     """Write the primary's answer down, in one transaction with what follows from it."""
     if outcome.outcome == "refused":
-        _dead(ends, one, outcome.reason or "refused", done)
-        return
-    if outcome.outcome == "applied":
-        values = {**vars(one), "new_id": outcome.document_id, "new_version": outcome.document_version, **vars(position)}
-        with ends.applying() as here:
-            # In a statement of its own: who writes the document right now is waited for, and its mutation then seen by the next.
-            here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (one.document_id,))
-            taken = "SELECT FROM documents WHERE id = %s AND id IS DISTINCT FROM %s"
-            if here.execute(taken, (outcome.document_id, one.document_id)).fetchone() is not None:
-                raise Incomplete
-            for name in ("push_rename", "push_done"):
-                here.execute(statement(__package__, name), values)
-            if one.document_id is not None and one.document_id < 0:
-                here.execute(statement(__package__, "push_renamed"), values)
+        _bury(ends, mutation, outcome.reason or "refused", done)
+    elif outcome.outcome == "applied":
+        _acknowledge(ends, mutation, outcome, position)
         done.applied += 1
-        return
+    else:
+        _yield(ends, mutation, outcome)
+        done.conflicts += 1
+
+
+def _acknowledge(ends: Ends, mutation: Mutation, outcome: Outcome, position: Position) -> None:
+    """The document takes the primary's id and version."""
+    values = {**vars(mutation), "new_id": outcome.document_id, "new_version": outcome.document_version, **vars(position)}
+    with ends.applying() as here:
+        # In a statement of its own: who writes the document right now is waited for, and its mutation then seen by the next.
+        here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (mutation.document_id,))
+        other = "SELECT true FROM documents WHERE id = %s AND id IS DISTINCT FROM %s"
+        if value(here, other, (outcome.document_id, mutation.document_id)):
+            raise Incomplete
+        for name in ("push_rename", "push_done"):
+            here.execute(statement(__package__, name), values)
+        if mutation.document_id is not None and mutation.document_id < 0:
+            here.execute(statement(__package__, "push_renamed"), values)
+
+
+def _yield(ends: Ends, mutation: Mutation, outcome: Outcome) -> None:
+    """The primary's version stands; the laptop's is kept among the conflicts."""
     why = "deleted on the primary, changed here" if outcome.outcome == "gone" else "changed on both sides"
-    if one.operation == "INSERT":
+    if mutation.operation == "INSERT":
         why = "the same source_uri is on the primary already"
     with ends.applying() as here:
-        if one.document_id is None:
-            values = {"id": one.id, "why": why}
-            here.execute(statement(__package__, "push_lost_row"), values)
+        if mutation.document_id is None:
+            here.execute(statement(__package__, "push_lost_row"), {"id": mutation.id, "why": why})
         else:
-            here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (one.document_id,))
-            here.execute("SELECT aya_sync.lose(%s, %s)", (one.document_id, why))
+            here.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (mutation.document_id,))
+            here.execute("SELECT aya_sync.lose(%s, %s)", (mutation.document_id, why))
         if outcome.document_id is not None:
-            here.execute(statement(__package__, "refetch"), {"id": outcome.document_id})
-    done.conflicts += 1
+            here.execute(statement(__package__, "refetch"), ("d", outcome.document_id))
 
 
-def _dead(ends: Ends, one: Mutation, reason: str, done: Pushed) -> None:
-    said = " ".join(reason.split())
-    ends.here.execute("UPDATE write_queue SET state = 'dead', reason = %s WHERE id = %s", (said, one.id))
-    done.dead.append((one.id, said))
+def _bury(ends: Ends, mutation: Mutation, reason: str, done: Pushed) -> None:
+    """Among the dead letters, with the reason in one line."""
+    line = " ".join(reason.split())
+    ends.here.execute("UPDATE write_queue SET state = 'dead', reason = %s WHERE id = %s", (line, mutation.id))
+    done.dead.append((mutation.id, line))

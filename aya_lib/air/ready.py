@@ -9,8 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from aya_lib import __version__, settings
 from aya_lib.cluster import roles
@@ -18,8 +17,8 @@ from aya_lib.embedding.files import open_files
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.shell import Output
-from aya_lib.node.units import Home
 from aya_lib.node.unseen import Missing, seen
+from aya_lib.operations.autostart.units import Home
 from aya_lib.site import Site
 
 RUN = """
@@ -32,7 +31,7 @@ REACH_S = 60  # the primary may be away, each node costs its deadline; and Pytho
 
 
 @dataclass(frozen=True)
-class Report:
+class Readiness:
     """``site``: SHA-256 of the site as it is read there. ``model_error``, ``primary_error``: empty when all is well."""
 
     version: str
@@ -42,7 +41,7 @@ class Report:
     primary_error: str
 
 
-def report(site: Site) -> Report:
+def report(site: Site) -> Readiness:
     """Of this machine."""
     model = primary = reached = ""
     try:
@@ -53,7 +52,7 @@ def report(site: Site) -> Report:
         reached = roles.primary(open_nodes(site)).name
     except AyaError as error:
         primary = str(error)
-    return Report(__version__, digest(site), model, reached, primary)
+    return Readiness(__version__, digest(site), model, reached, primary)
 
 
 def digest(site: Site) -> str:
@@ -64,14 +63,14 @@ def digest(site: Site) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def look(node: Node) -> Report | Missing:
+def look(node: Node) -> Readiness | Missing:
     """The report of the laptop, from the laptop."""
 
-    def ask() -> Report:
+    def ask() -> Readiness:
         output = run(node, ["air", "ready", "--json"]).checked()
         try:
-            said = json.loads(output.stdout)
-            return Report(**{name: said[name] for name in Report.__dataclass_fields__})
+            printed = json.loads(output.stdout)
+            return Readiness(**{name: printed[name] for name in Readiness.__dataclass_fields__})
         except (ValueError, KeyError):
             raise CommandFailed(node.name, output.argv, output.status, f"not this program's answer: {output.stdout}") from None
 
@@ -79,27 +78,12 @@ def look(node: Node) -> Report | Missing:
 
 
 def run(node: Node, words: Sequence[str], timeout_s: float = REACH_S) -> Output:
-    """The ``aya`` of the laptop, as the account of its services and with what their environment file gives them."""
-    home = Home(node.site, node.name, node.account or "")
-    program = [str(node.wish.aya)] if node.wish.aya else [sys.executable, "-m", "aya_lib"]
-    places = [f"AYA_NODE={node.name}"] if node.wish.ssh and node.wish.aya else _as_here(node)
-    command = ["sh", "-c", RUN, "sh", str(home.environment), program[0], *places, *program, *words, "--site", _name(node)]
-    return node.shell.run(command, timeout_s=timeout_s, account=_account(node))
-
-
-def _as_here(node: Node) -> list[str]:
-    return [f"AYA_NODE={node.name}", f"AYA_PARAMETERS={settings.parameters()}"]
-
-
-def _name(node: Node) -> str:
-    """A lab's services are started with the path of its site."""
-    return str(Path(settings.parameters()) / node.site.name / "site.yaml") if not node.wish.aya else node.site.name
-
-
-def _account(node: Node) -> str | None:
-    """A lab's services run under the account that started them; PostgreSQL alone has another."""
-    return None if node.wish.supervisor == "process" else node.account
-
-
-def as_json(found: Report) -> str:
-    return json.dumps({"schema": 1, **asdict(found)}, indent=1)
+    """The ``aya`` of the laptop, as the account of its services and with what their environment file gives them. One of this
+    machine, as in a lab, has the parameters from here, and the account that started it: PostgreSQL alone has another."""
+    home, own, parameters = Home(node.site, node.name, node.account or ""), node.wish.aya, settings.parameters()
+    program = [str(own)] if own else [sys.executable, "-m", "aya_lib"]
+    places = [f"AYA_NODE={node.name}", *([] if node.wish.ssh and own else [f"AYA_PARAMETERS={parameters}"])]
+    site = node.site.name if own else str(parameters / node.site.name / "site.yaml")
+    command = ["sh", "-c", RUN, "sh", str(home.environment), program[0], *places, *program, *words, "--site", site]
+    account = None if node.wish.supervisor == "process" else node.account
+    return node.shell.run(command, timeout_s=timeout_s, account=account)

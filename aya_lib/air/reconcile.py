@@ -6,18 +6,17 @@ primary never heard of is kept among the conflicts before it goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from psycopg import sql
-
-from aya_lib.air import pull
-from aya_lib.air.link import FETCH_S, At, Ends, within
-from aya_lib.air.position import Position, Snapshot, survives
+from aya_lib.air import differ, pull
+from aya_lib.air.differ import RANGE, Hashes, Range, Sums, made
+from aya_lib.air.link import FETCH_S, At, Ends, Log, within
+from aya_lib.air.position import Position, survives
 from aya_lib.node.deadline import Watch
-from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.sql import Connection, column, rows, statement, stream, value
 
 ONLY_HERE = "only here: the primary does not know it"
-Rows = dict[tuple[str, int], str]  # (relation, id) -> version and hash
 
 
 @dataclass(frozen=True)
@@ -55,179 +54,182 @@ class Compared:
     kept: int
 
 
+@dataclass(frozen=True)
+class Primary:
+    """What one snapshot of the primary shows.
+
+    ``moved``: it may lack what the laptop knows. ``ranges``: those whose sums differ, and those of every document that waits or
+    may be lost; ``rows``: what is in them. Outside of them both sides were equal, and what was written here since goes its way.
+    ``deleted``: documents that its log names; one of these that is not there was deleted. ``unknown``: mutations that it had
+    acknowledged and does not know. ``others``: documents that somebody else may have changed since it was put back.
+    """
+
+    log: Log
+    moved: bool
+    ranges: set[Range]
+    rows: Hashes
+    deleted: set[int]
+    unknown: list[Acknowledged]
+    others: set[int]
+
+    def document(self, number: int) -> str | None:
+        return self.rows.get(("d", number))
+
+
 def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
     """Compare, and write down in one transaction what is to be done; the push and the pull do it."""
-    known = ends.state()
-    moved = ends.moved
+    waiting, ours = _waiting(ends.here), differ.sums(ends.here)  # in this order: what is queued after it differs, or is new
     with within(ends.there, FETCH_S) as watch:
-        ends.there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
-            row = ends.there.execute(statement(__package__, "log_state")).fetchone()
-            assert row
-            snapshot, log = Snapshot.parse(str(row[0])), int(str(row[1]))
-            moved = moved or known.snapshot is None or known.log != log
-            theirs = fingerprints(ends.there, watch)
-            deleted = _deleted(ends.there, watch)
-            unknown_there = _unknown_there(ends)
-            others = _others(ends, known.client, watch) if moved else set()
-        finally:
-            if not ends.there.closed:
-                ends.there.execute("ROLLBACK")
+        primary = _read(ends, ours, waiting, watch)
         # The write after this one hides that the primary was put back: killed then, the next round must compare as well.
         ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
         # Before anything is locked here: a primary that freezes now keeps nobody on the laptop from writing.
-        mark = pull.durable(ends, str(snapshot))
-        watch.end()
-        at("compare: read there")
-        with ends.applying() as here:
-            here.execute("LOCK TABLE documents, chunks IN SHARE ROW EXCLUSIVE MODE")
-            lost = _lost(here, unknown_there, theirs) if unknown_there else []
-            for one in lost:
-                again(here, one)
-            kept = _estranged(here, theirs, deleted, others) if moved else []
-            waiting = {one.id for one in rows(here, __package__, "waiting", Waiting)}
-            ours = fingerprints(here)
-            differing = {row for row in ours.keys() | theirs.keys() if ours.get(row) != theirs.get(row)}
-            # A push whose echo was not pulled yet: its chunks are still the local ones, and give way to the primary's together.
-            echoes = here.execute("SELECT DISTINCT document_id FROM chunks WHERE id < 0 AND document_id > 0").fetchall()
-            differing |= {("d", int(str(row[0]))) for row in echoes}
-            only_here = [
-                number
-                for relation, number in differing
-                if relation == "d"
-                and number not in {*waiting, *kept}
-                and unknown(ours.get(("d", number)), theirs.get(("d", number)))
-                if ("d", number) in theirs or number not in deleted
-            ]
-            for number in only_here:
-                _lose(here, number, theirs, ONLY_HERE)
-            with here.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO aya_sync.refetch (relation, row_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", sorted(differing)
-                )
-            pull.remember(here, snapshot, log, mark)
-            at("compare: written here")
+        mark = pull.durable(ends, primary.log.snapshot)
+    at("compare: read there")
+    with ends.applying() as here:
+        here.execute("LOCK TABLE documents, chunks IN SHARE ROW EXCLUSIVE MODE")
+        again = _send_again(here, primary)
+        kept = _keep_estranged(here, primary) if primary.moved else []
+        differing, only_here = _differing(here, primary, kept)
+        for number in only_here:
+            _lose(here, primary, number, ONLY_HERE)
+        here.cursor().executemany(statement(__package__, "refetch"), sorted(differing))
+        pull.remember(here, primary.log.snapshot, primary.log, mark)
+        at("compare: written here")
     at("compare: committed here")
-    return Compared(len(differing), len(lost), len(only_here) + len(kept))
+    return Compared(len(differing), len(again), len(only_here) + len(kept))
 
 
-def unknown(ours: str | None, theirs: str | None) -> bool:
-    """Whether a document's text here is not of the primary's past: it is not there, or there is another text under its id that
-    did not come after it. Fingerprints are of :func:`fingerprints`."""
-    if ours is None or theirs is None:
-        return ours is not None
-    version, made, text, rest = ours.split(" ")
-    their_version, their_made, their_text, their_rest = theirs.split(" ")
-    if made != their_made:
-        return text != their_text
-    return (text, rest) != (their_text, their_rest) and int(version) >= int(their_version)
+def _read(ends: Ends, ours: Sums, waiting: Iterable[Waiting], watch: Watch) -> Primary:
+    """Everything that is to be known of the primary, in one snapshot; sums first, rows only where they differ."""
+    known, there = ends.state(), ends.there
+    there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        log = Log.read(there)
+        moved = ends.moved or known.snapshot is None or known.log != log.oid
+        deleted = "SELECT DISTINCT row_id FROM aya_sync.changes WHERE relation = 'd'"
+        unknown = _unknown(ends, known.client)
+        ranges = differ.differing(ours, differ.sums(there, watch=watch))
+        ranges |= {("d", number // RANGE) for number in [*(w.id for w in waiting), *(lost.document_id for lost in unknown)]}
+        others = stream(there, statement(__package__, "changed_by_others"), watch, client=known.client) if moved else []
+        return Primary(
+            log,
+            moved,
+            ranges,
+            differ.hashes(there, ranges, watch=watch),
+            {number for (number,) in stream(there, deleted, watch)},
+            unknown,
+            {number for (number,) in others},
+        )
+    finally:
+        if not there.closed:
+            there.execute("ROLLBACK")
 
 
-def fingerprints(connection: Connection, watch: Watch | None = None) -> Rows:
-    """Version and hash of every document and chunk that has the primary's id; each row renews the deadline."""
-    found = pull.arriving(connection, hashes(connection), watch)
-    return {(str(relation), int(str(number))): str(hashed) for relation, number, hashed in found}
-
-
-def hashes(connection: Connection) -> sql.Composed:
-    """The query that gives relation, id and hash of each row; equal rows give equal hashes on both sides."""
-    parts = {
-        "document": _values(connection, "documents", "id", "version", "created_at", "content"),
-        "chunk": _values(connection, "chunks", "id", "embedding", "chunk_terms"),
-    }
-    return sql.SQL(statement(__package__, "fingerprints")).format(**parts)
-
-
-def _values(connection: Connection, table: str, *but: str) -> sql.Composed:
-    """The columns of a table that travel, by name, but for some."""
-    query = """
-        SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-           AND attgenerated = '' AND attname <> ALL (%s) ORDER BY attname"""
-    found = connection.execute(query, (f"public.{table}", list(but))).fetchall()
-    return pull.listed([str(name) for (name,) in found])
-
-
-def _deleted(there: Connection, watch: Watch) -> set[int]:
-    """Documents that the primary's log names: one of these that is not there was deleted."""
-    found = pull.arriving(there, "SELECT DISTINCT row_id FROM aya_sync.changes WHERE relation = 'd'", watch)
-    return {int(str(row[0])) for row in found}
-
-
-def _unknown_there(ends: Ends) -> list[Acknowledged]:
+def _unknown(ends: Ends, client: str) -> list[Acknowledged]:
     """Mutations that were acknowledged and that the primary does not know: of those whose position did not survive, and of all
     that are young enough to be known there. A server that was put back to a copy of its files may be past every position."""
-    done = rows(ends.here, __package__, "acknowledged", Acknowledged)
-    asked = [
-        one for one in done if one.recent or not survives(Position(one.system_identifier, one.timeline, one.lsn), ends.cluster)
+    candidates = [
+        done
+        for done in rows(ends.here, __package__, "acknowledged", Acknowledged)
+        if done.recent or not survives(Position(done.system_identifier, done.timeline, done.lsn), ends.cluster)
     ]
     query = "SELECT mutation::text FROM aya_sync.mutations WHERE client = %s AND mutation = ANY (%s::uuid[])"
-    known = ends.there.execute(query, (ends.state().client, [one.mutation for one in asked])).fetchall()
-    there = {str(row[0]) for row in known}
-    return [one for one in asked if one.mutation not in there]
+    known = set(column(ends.there, query, (client, [done.mutation for done in candidates])))
+    return [done for done in candidates if done.mutation not in known]
 
 
-def _lost(here: Connection, found: list[Acknowledged], theirs: Rows) -> list[Acknowledged]:
-    """Those whose work is not on the primary either: what it knew of the laptop may be lost alone, and sent twice a document
-    would be there twice."""
-    ours = fingerprints(here)
-
-    def done(one: Acknowledged) -> bool:
-        here_is, there_is = ours.get(("d", one.document_id)), theirs.get(("d", one.document_id))
-        if one.operation == "DELETE" or there_is is None or here_is is None:
-            return one.operation == "DELETE" and there_is is None
-        return here_is == there_is or (one.operation == "INSERT" and here_is.split(" ")[1] == there_is.split(" ")[1])
-
-    return [one for one in found if not done(one)]
+def _waiting(here: Connection) -> list[Waiting]:
+    return rows(here, __package__, "waiting", Waiting)
 
 
-def again(here: Connection, lost: Acknowledged) -> None:
-    """Queue a lost mutation once more, under its old key. A document that was made by it takes a local id again, and its chunks
-    do, for the primary may give the ids to others meanwhile."""
-    row = here.execute("SELECT document_id FROM write_queue WHERE id = %s", (lost.id,)).fetchone()
-    now = replace(lost, document_id=int(str(row[0])) if row else lost.document_id)
+def _send_again(here: Connection, primary: Primary) -> list[Acknowledged]:
+    """Queue what the primary lost once more; which mutations."""
+    ours = differ.hashes(here, {("d", lost.document_id // RANGE) for lost in primary.unknown}) if primary.unknown else {}
+    lost = [m for m in primary.unknown if not _done(m, ours.get(("d", m.document_id)), primary.document(m.document_id))]
+    for mutation in lost:
+        _queue_again(here, mutation)
+    return lost
+
+
+def _done(mutation: Acknowledged, ours: str | None, theirs: str | None) -> bool:
+    """Whether a mutation's work is on the primary all the same: what it knew of the laptop may be lost alone, and sent twice a
+    document would be there twice."""
+    if mutation.operation == "DELETE" or theirs is None or ours is None:
+        return mutation.operation == "DELETE" and theirs is None
+    return ours == theirs or (mutation.operation == "INSERT" and made(ours) == made(theirs))
+
+
+def _queue_again(here: Connection, lost: Acknowledged) -> None:
+    """Under its old key. A document that was made by it takes a local id again, and its chunks do, for the primary may give the
+    ids to others meanwhile."""
+    number = value(here, "SELECT document_id FROM write_queue WHERE id = %s", (lost.id,))
+    now = replace(lost, document_id=lost.document_id if number is None else number)
     here.execute(statement(__package__, "again_chunks"), vars(now))
     if now.operation == "INSERT" and now.document_id > 0:
         here.execute(statement(__package__, "again_document"), vars(now))
     here.execute(statement(__package__, "again_queued"), vars(now))
 
 
-def _others(ends: Ends, client: str, watch: Watch) -> set[int]:
-    """Documents that somebody else may have changed on a primary that was put back: their version says nothing."""
-    found = pull.arriving(ends.there, statement(__package__, "changed_by_others"), watch, client=client)
-    return {int(str(row[0])) for row in found}
-
-
-def _estranged(here: Connection, theirs: Rows, deleted: set[int], others: set[int]) -> list[int]:
+def _keep_estranged(here: Connection, primary: Primary) -> list[int]:
     """Changes that wait for a document which the primary lost, whose id it may give or has given to another, or that was changed
     there to a version of the same number: they would meet the wrong one, and are kept among the conflicts; whose."""
     kept = []
-    for one in rows(here, __package__, "waiting", Waiting):
-        there = theirs.get(("d", one.id))
-        if there is None and one.id in deleted:
-            continue  # the push is told so
-        if there is None and not one.here:  # it was to be deleted
+    for change in _waiting(here):
+        theirs = primary.document(change.id)
+        if ("d", change.id // RANGE) not in primary.ranges or (theirs is None and change.id in primary.deleted):
+            continue  # made since both were equal; or the push is told that it is gone
+        if theirs is None and not change.here:  # it was to be deleted
             query = "UPDATE write_queue SET synced = true, state = 'done' WHERE document_id = %s AND NOT synced"
-            here.execute(query, (one.id,))
-        elif why := _stranger(one, there, others):
-            _lose(here, one.id, theirs, why)
-            kept.append(one.id)
+            here.execute(query, (change.id,))
+        elif why := _estranged(change, theirs, primary.others):
+            _lose(here, primary, change.id, why)
+            kept.append(change.id)
     return kept
 
 
-def _stranger(one: Waiting, there: str | None, others: set[int]) -> str:
+def _estranged(change: Waiting, theirs: str | None, others: set[int]) -> str:
     """Why a change must not be sent; empty when it may."""
-    if there is None:
+    if theirs is None:
         return ONLY_HERE
-    version, made = there.split(" ")[:2]
-    if made != one.made:
+    if made(theirs) != change.made:
         return "the primary has another document under its id"
-    return "changed on both sides" if one.id in others and version == str(one.base) else ""
+    return "changed on both sides" if change.id in others and theirs.split(" ")[0] == str(change.base) else ""
 
 
-def _lose(here: Connection, number: int, theirs: Rows, why: str) -> None:
+def _differing(here: Connection, primary: Primary, kept: Iterable[int]) -> tuple[set[differ.Row], list[int]]:
+    """Rows to be fetched, and of these the documents that only the laptop has or has in a version that is not of the primary's
+    past."""
+    ours = differ.hashes(here, primary.ranges)
+    differing = differ.differing(ours, primary.rows)
+    # A push whose echo was not pulled yet: its chunks are still the local ones, and give way to the primary's together.
+    echoes = column(here, "SELECT DISTINCT document_id FROM chunks WHERE id < 0 AND document_id > 0")
+    differing |= {("d", number) for number in echoes}
+    settled = {*kept, *(change.id for change in _waiting(here))}
+    only_here = [
+        number
+        for relation, number in differing
+        if relation == "d" and number not in settled and not_of_the_past(ours.get((relation, number)), primary.document(number))
+        if (relation, number) in primary.rows or number not in primary.deleted
+    ]
+    return differing, only_here
+
+
+def not_of_the_past(ours: str | None, theirs: str | None) -> bool:
+    """Whether a document's text here is not of the primary's past: it is not there, or there is another text under its id that
+    did not come after it. Hashes are those of :data:`aya_lib.air.differ.Hashes`."""
+    if ours is None or theirs is None:
+        return ours is not None
+    version, our_made, text, rest = ours.split(" ")
+    their_version, their_made, their_text, their_rest = theirs.split(" ")
+    if our_made != their_made:
+        return text != their_text
+    return (text, rest) != (their_text, their_rest) and int(version) >= int(their_version)
+
+
+def _lose(here: Connection, primary: Primary, number: int, why: str) -> None:
     """Keep a document among the conflicts. One that is not on the primary goes now: its id may be given to one that is pushed, or
     was already."""
-    made = "DELETE FROM documents WHERE id = %s AND coalesce(extract(epoch FROM created_at)::text, '-') IS DISTINCT FROM %s"
     here.execute("SELECT aya_sync.lose(%s, %s)", (number, why))
-    there = theirs.get(("d", number))
-    here.execute(made, (number, there.split(" ")[1] if there else None))
+    values = {"id": number, "made": made(primary.document(number))}
+    here.execute(statement(__package__, "delete_other"), values)

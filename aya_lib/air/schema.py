@@ -1,19 +1,16 @@
-"""What the synchronisation adds to both databases, as a plan. Safe on live ones, and applied twice it changes nothing."""
+"""What the synchronisation adds to both databases. Safe on live ones, and applied twice it changes nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from psycopg import sql
 
 from aya_lib import schema
-from aya_lib.air.link import SCHEMA_VERSION
+from aya_lib.air.link import SCHEMA_VERSION, Side, schema_version
 from aya_lib.node.node import Node
 from aya_lib.node.sql import statement
-from aya_lib.plan.change import Change, Plan, change
 
-Side = Literal["primary", "laptop"]
 SHOWN = {
     "primary": "schema aya_sync (changes, clients, mutations, state), column documents.version, triggers that note what changes",
     "laptop": "schema aya_sync (laptop, refetch, conflicts, renamed), columns and triggers of write_queue, ids below 0",
@@ -40,29 +37,5 @@ class Prepare:
 
 def version(node: Node, side: Side) -> int | None:
     """Which version of the sync schema the node has; None: none."""
-    table = "state" if side == "primary" else "laptop"
     with node.session() as connection:
-        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"aya_sync.{table}",)).fetchone()
-        if not (row and row[0]):
-            return None
-        query = sql.SQL("SELECT schema_version FROM {}").format(sql.Identifier("aya_sync", table))
-        found = connection.execute(query).fetchone()
-        return int(str(found[0])) if found else None
-
-
-def plan(primary: Node, laptop: Node) -> Plan:
-    """What is missing, on the node that accepts writes (its standby receives it by replication) and on the laptop."""
-    changes: list[Change] = []
-    if version(primary, "primary") != SCHEMA_VERSION:
-        changes.append(change(primary, "Keep a log of what changes, and take the laptop's writes", Prepare("primary")))
-    if version(laptop, "laptop") != SCHEMA_VERSION:
-        changes.append(change(laptop, "Queue what is written on the laptop", Prepare("laptop")))
-    return Plan("Synchronise the laptop", tuple(changes), unwind=False)
-
-
-def prepare(primary: Node, laptop: Node) -> Plan:
-    """Apply :func:`plan`, and say what it was."""
-    found = plan(primary, laptop)
-    for step in found.changes:
-        step.action.run(primary if step.node == primary.name else laptop)
-    return found
+        return schema_version(connection, side)

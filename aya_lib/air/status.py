@@ -6,22 +6,17 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from aya_lib.air import ready
-from aya_lib.air.link import Apart, laptop
-from aya_lib.check import Check, Judged, evaluate, passed_if
+from aya_lib.air.link import Apart, laptop, schema_version
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.pidfile import living
 from aya_lib.node.process import daemon_file
-from aya_lib.node.shell import Output
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Shown, Table
 from aya_lib.site import Site
-
-LOG = "See its log: air-sync.log"
 
 
 def now() -> str:
@@ -29,7 +24,7 @@ def now() -> str:
 
 
 @dataclass
-class Said:
+class DaemonState:
     """The daemon's own file. ``rounds``: that ended well; ``waiting``: why chunks could not be made."""
 
     pid: int
@@ -51,14 +46,24 @@ class Said:
 
     def write(self, to: Path) -> None:
         """Whole or not at all."""
-        beside = to.with_suffix(".new")
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        beside.replace(to)
+        new = to.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        new.replace(to)
+
+    @classmethod
+    def read(cls, file: Path) -> DaemonState | None:
+        """None when none runs: a file whose process is gone is that of a killed daemon."""
+        try:
+            daemon = cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        return daemon if living(daemon.pid) else None
 
 
 @dataclass(frozen=True)
-class Depth:
-    """Of the laptop's queue, and the age of the last round that ended with everything here, in seconds."""
+class Queue:
+    """The laptop's, and the age of the last round that ended with everything here, in seconds. ``complete``: the first copy has
+    ended."""
 
     queued: int
     without_chunks: int
@@ -66,99 +71,83 @@ class Depth:
     conflicts: int
     to_fetch: int
     synced_s: float | None
-    complete: bool  # the first copy has ended
+    complete: bool
 
 
 @dataclass(frozen=True, repr=False)
 class Status(Shown):
-    """``said`` is None when no daemon runs."""
+    """``daemon`` is None when none runs."""
 
     site: str
-    said: Said | None
-    depth: Depth | Missing
+    daemon: DaemonState | None
+    queue: Queue | Missing
+
+    @property
+    def well(self) -> bool:
+        """It runs, speaks with the primary, and nothing was refused."""
+        online = self.daemon is not None and self.daemon.online
+        return online and isinstance(self.queue, Queue) and not self.queue.dead
 
     def json(self) -> dict[str, object]:
-        said = asdict(self.said) if self.said else {"pid": None, "online": False}
-        depth = asdict(self.depth) if isinstance(self.depth, Depth) else {"unseen": str(self.depth)}
-        return {"schema": 1, "site": self.site, **said, **depth}
+        daemon = asdict(self.daemon) if self.daemon else {"pid": None, "online": False}
+        queue = asdict(self.queue) if isinstance(self.queue, Queue) else {"unseen": str(self.queue)}
+        return {"schema": 1, "site": self.site, **daemon, **queue}
 
     @property
     def away(self) -> str:
         """Why it is not online."""
-        if self.said is None:
+        if self.daemon is None:
             return "the daemon does not run"
-        if self.said.paused_until:
-            return f"the primary is left alone until {self.said.paused_until} (aya air resume)"
-        return f"offline: {self.said.last_error or 'the first round has not ended yet'}"
+        if self.daemon.paused_until:
+            return f"the primary is left alone until {self.daemon.paused_until} (aya air resume)"
+        return f"offline: {self.daemon.last_error or 'the first round has not ended yet'}"
 
     def table(self) -> Table:
-        said, depth = self.said, self.depth
-        lines: list[tuple[str, str]] = [("daemon", f"runs, PID {said.pid}, since {said.started}" if said else "does not run")]
-        if said:
-            lines.append(("primary", f"online: {said.primary}" if said.online else self.away))
-            lines.append(("last round that ended well", said.last_success or "none yet"))
-            lines.append(("last error", said.last_error or "none"))
-            if said.waiting:
-                lines.append(("chunks wait", said.waiting))
-        if isinstance(depth, Depth):
+        daemon, queue, lines = self.daemon, self.queue, [("daemon", "does not run")]
+        if daemon:
+            lines = [
+                ("daemon", f"runs, PID {daemon.pid}, since {daemon.started}"),
+                ("primary", f"online: {daemon.primary}" if daemon.online else self.away),
+                ("last round that ended well", daemon.last_success or "none yet"),
+                ("last error", daemon.last_error or "none"),
+                *([("chunks wait", daemon.waiting)] if daemon.waiting else []),
+            ]
+        if isinstance(queue, Queue):
             lines += [
-                ("queued", str(depth.queued)),
-                ("of these without chunks yet", str(depth.without_chunks)),
-                ("refused (dead letters)", str(depth.dead)),
-                ("conflicts not seen", str(depth.conflicts)),
-                ("rows to fetch again", str(depth.to_fetch)),
-                ("last change pulled", "never" if depth.synced_s is None else f"{depth.synced_s:.0f} s ago"),
+                ("queued", str(queue.queued)),
+                ("of these without chunks yet", str(queue.without_chunks)),
+                ("refused (dead letters)", str(queue.dead)),
+                ("conflicts not seen", str(queue.conflicts)),
+                ("rows to fetch again", str(queue.to_fetch)),
+                ("last change pulled", "never" if queue.synced_s is None else f"{queue.synced_s:.0f} s ago"),
             ]
         else:
-            lines.append(("the laptop's database", str(depth)))
+            lines.append(("the laptop's database", str(queue)))
         return Table(f"Synchronisation of {self.site}", ("", "observed"), tuple(lines))
 
 
 def look(site: Site) -> Status:
-    """File and database, as they are now, by the laptop itself when it is another machine. A file whose process is gone is that
-    of a killed daemon, and counts as none."""
+    """File and database, as they are now, by the laptop itself when it is another machine."""
     node = open_nodes(site)[laptop(site)]
     if node.wish.ssh:
         output = ready.run(node, ["air", "status", "--json"])
-        return parse(site, node.name, output.stdout) if output.stdout.startswith("{") else _refused(output)
+        if output.stdout.startswith("{"):
+            return parse(site, node.name, output.stdout)
+        output.checked()
+        raise CommandFailed(output.node, output.argv, output.status, f"not this program's answer: {output.stdout}")
 
-    def ask() -> Depth:
+    def ask() -> Queue:
         with node.session() as connection:
-            row = connection.execute("SELECT to_regclass('aya_sync.laptop') IS NOT NULL").fetchone()
-            if not (row and row[0]):
+            if schema_version(connection, "laptop") is None:
                 raise Apart(f"{node.name} is not set up for synchronisation", hint="Run: aya run air_setup")
-            return rows(connection, __package__, "depth", Depth)[0]
+            return rows(connection, __package__, "queue", Queue)[0]
 
-    return Status(site.name, _said(daemon_file(site)), seen(node.name, "read the queue", ask))
-
-
-def seen_at(nodes: Nodes) -> Status | Missing:
-    """:func:`look`, as a fact."""
-    site = nodes.site
-    return seen(laptop(site), "aya air status", lambda: look(site))
+    return Status(site.name, DaemonState.read(daemon_file(site)), seen(node.name, "read the queue", ask))
 
 
-def online(site: Site, found: Status | Missing) -> list[Check]:
-    """The daemon speaks with the primary, everything was copied, and nothing was refused."""
-    name = laptop(site)
-
-    def speaks(one: Status) -> Judged:
-        said = one.said
-        return passed_if(bool(said and said.online), f"online: {said.primary}" if said and said.online else one.away, LOG)
-
-    def here(one: Status) -> Judged:
-        depth = one.depth
-        return passed_if(isinstance(depth, Depth) and depth.complete, "everything" if isinstance(depth, Depth) else str(depth))
-
-    def taken(one: Status) -> Judged:
-        dead = one.depth.dead if isinstance(one.depth, Depth) else 0
-        return passed_if(not dead, f"{dead} refused", "See: aya air refused")
-
-    return [
-        evaluate(f"{name} is online", "speaks with the primary", found, speaks),
-        evaluate(f"{name} has the documents", "everything", found, here),
-        evaluate(f"{name} queue", "0 refused", found, taken),
-    ]
+def look_at(nodes: Nodes) -> Status | Missing:
+    """:func:`look`, of opened nodes; a laptop that cannot be asked is unseen."""
+    return seen(laptop(nodes.site), "aya air status", lambda: look(nodes.site))
 
 
 def parse(site: Site, name: str, text: str) -> Status:
@@ -166,20 +155,7 @@ def parse(site: Site, name: str, text: str) -> Status:
     content = json.loads(text)
     if "error" in content:
         raise AyaError(f"{name}: {content['error']['message']}", hint=content["error"]["hint"])
-    said = {key: content[key] for key in Said.__dataclass_fields__ if key in content}
-    depth = {key: content.get(key) for key in Depth.__dataclass_fields__}
-    found = Unseen(name, "read the queue", content["unseen"]) if "unseen" in content else Depth(**depth)
-    return Status(site.name, Said(**said) if content["pid"] else None, found)
-
-
-def _refused(output: Output) -> NoReturn:
-    output.checked()
-    raise CommandFailed(output.node, output.argv, output.status, f"not this program's answer: {output.stdout}")
-
-
-def _said(file: Path) -> Said | None:
-    try:
-        said = Said(**json.loads(file.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return said if living(said.pid) else None
+    daemon = {key: content[key] for key in DaemonState.__dataclass_fields__ if key in content}
+    queue = {key: content.get(key) for key in Queue.__dataclass_fields__}
+    seen_there = Unseen(name, "read the queue", content["unseen"]) if "unseen" in content else Queue(**queue)
+    return Status(site.name, DaemonState(**daemon) if content["pid"] else None, seen_there)

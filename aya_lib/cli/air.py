@@ -15,23 +15,22 @@ air = typer.Typer(help="The laptop: its queue, its conflicts, its synchronisatio
 @air.command(epilog="Example: aya air status --site production --json")
 def status(site: SiteName = "lab", as_json: Json = False) -> None:
     """Does the daemon run, is it online, what waits? Exit 1 when it does not run, is offline, or something was refused."""
-    from aya_lib.air import status as said
+    from aya_lib.air.status import look
     from aya_lib.show import as_text
     from aya_lib.site import load_site
 
-    found = said.look(load_site(site))
+    found = look(load_site(site))
     print(json.dumps(found.json(), indent=1) if as_json else as_text(found.table()))
-    well = found.said and found.said.online and isinstance(found.depth, said.Depth) and not found.depth.dead
-    raise typer.Exit(0 if well else 1)
+    raise typer.Exit(0 if found.well else 1)
 
 
 @air.command("sync-now", epilog="Example: aya air sync-now --site production")
 def sync_now(site: SiteName = "lab") -> None:
     """A whole round now: by the daemon when it runs, here otherwise."""
-    from aya_lib.air import now
+    from aya_lib.air import sync_now
     from aya_lib.site import load_site
 
-    print(now.sync(load_site(site)))
+    print(sync_now.sync(load_site(site)))
 
 
 @air.command(epilog="Example: aya air pause --minutes 90")
@@ -39,47 +38,47 @@ def pause(
     minutes: Annotated[float, typer.Option(min=1, max=100_000, help="How long; it ends by itself.")] = 60, site: SiteName = "lab"
 ) -> None:
     """Leave the primary alone for a while: a slow or dear network. What is written meanwhile waits in the queue."""
-    from aya_lib.air import now
+    from aya_lib.air import sync_now
     from aya_lib.site import load_site
 
-    print(now.pause(load_site(site), minutes))
+    print(sync_now.pause(load_site(site), minutes))
 
 
 @air.command(epilog="Example: aya air resume")
 def resume(site: SiteName = "lab") -> None:
     """Synchronise again, at once."""
-    from aya_lib.air import now
+    from aya_lib.air import sync_now
     from aya_lib.site import load_site
 
-    print(now.pause(load_site(site), 0))
+    print(sync_now.pause(load_site(site), 0))
 
 
 @air.command(epilog="Example: aya air ready --site production")
 def ready(site: SiteName = "lab", as_json: Json = False) -> None:
     """On the laptop: are program, site file and model there, and can the primary be reached? Exit 1 when something lacks."""
-    from aya_lib.air import ready as said
+    from aya_lib.air.ready import report
     from aya_lib.site import load_site
 
-    found = said.report(load_site(site))
+    found = report(load_site(site))
     lines = [
         f"aya {found.version}, site {found.site}",
         f"model: {found.model_error or 'there'}",
         f"primary: {found.primary_error or found.primary}",
     ]
-    print(said.as_json(found) if as_json else "\n".join(lines))
+    print(json.dumps({"schema": 1, **vars(found)}, indent=1) if as_json else "\n".join(lines))
     raise typer.Exit(0 if as_json or not (found.model_error or found.primary_error) else 1)
 
 
 @air.command(epilog="Example: aya air conflicts --site production")
 def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
     """The versions that lost against the primary's, kept whole; shown ones count as seen."""
-    from aya_lib.air import letters
+    from aya_lib.air import dead_letters
     from aya_lib.show import as_text
     from aya_lib.site import load_site
 
-    found = letters.conflicts(load_site(site))
+    found = dead_letters.conflicts(load_site(site))
     document = {"schema": 1, "conflicts": [vars(one) for one in found]}
-    shown = as_text(letters.table(found)) if found else "No version lost against the primary's."
+    shown = as_text(dead_letters.conflict_table(found)) if found else "No version lost against the primary's."
     print(json.dumps(document, indent=1) if as_json else shown)
 
 
@@ -88,21 +87,21 @@ def retry(
     mutation: int = typer.Argument(help="Its number in write_queue; see the log and aya air refused."), site: SiteName = "lab"
 ) -> None:
     """Send a refused mutation again, after what the primary refused has been corrected."""
-    from aya_lib.air import letters
+    from aya_lib.air import dead_letters
     from aya_lib.site import load_site
 
-    print(letters.retry(load_site(site), mutation))
+    print(dead_letters.retry(load_site(site), mutation))
 
 
 @air.command(epilog="Example: aya air refused")
 def refused(site: SiteName = "lab") -> None:
     """The mutations that the primary refused, each with its reason."""
-    from aya_lib.air import letters
+    from aya_lib.air import dead_letters
     from aya_lib.show import as_text
     from aya_lib.site import load_site
 
-    found = letters.dead(load_site(site))
-    print(as_text(letters.dead_table(found)) if found else "Nothing was refused.")
+    found = dead_letters.dead(load_site(site))
+    print(as_text(dead_letters.dead_table(found)) if found else "Nothing was refused.")
 
 
 def sync(site: SiteName = "lab") -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
+from psycopg.abc import Query
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
@@ -148,13 +149,28 @@ def statement(package: str, name: str) -> LiteralString:
     return resources.files(package).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
-def value(connection: Connection, query: LiteralString | SQL | Composed, values: Values = None) -> object:
+def value(connection: Connection, query: LiteralString | SQL | Composed, values: Values = None) -> Any:
     """The first column of the first row; None when there is no row."""
     row = connection.execute(query, values).fetchone()
     return row[0] if row else None
+
+
+def column(connection: Connection, query: LiteralString | SQL | Composed, values: Values = None) -> list[Any]:
+    """The first column of every row."""
+    return [row[0] for row in connection.execute(query, values).fetchall()]
 
 
 def rows(connection: Connection, package: str, name: str, row: type[Row], **values: object) -> list[Row]:
     """Run a named statement and give its rows as dataclasses whose fields are the columns' names."""
     with connection.cursor(row_factory=class_row(row)) as cursor:
         return cursor.execute(statement(package, name), values).fetchall()
+
+
+def stream(connection: Connection, query: Query, watch: Watch | None = None, **values: object) -> list[tuple[Any, ...]]:
+    """The rows of a query, one by one: each renews the deadline ``watch``, so that a long answer is seen to go on."""
+    found = []
+    for row in connection.cursor().stream(query, values):
+        found.append(row)
+        if watch:
+            watch.renew()
+    return found

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, same, turned, writing
+from air_work import ask, copying, many, one, prepare, same, turned, writing
 from cut_off import Hosts, hosts, lacking
 
-from aya_lib.air import link, schema
+from aya_lib.air import link
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
@@ -29,7 +29,7 @@ def apart(place: Path) -> Iterator[tuple[Hosts, Nodes]]:
         nodes = open_nodes(found.site)
         nodes["AIR"].supervisor.start("postgresql")
         try:
-            schema.prepare(nodes["ALPHA"], nodes["AIR"])
+            prepare(nodes)
             turned(nodes)
             yield found, nodes
         finally:

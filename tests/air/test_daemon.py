@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from air_work import ask, one, same
+from air_work import ask, one, prepare, same
 from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
-from aya_lib.air import schema
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
@@ -31,7 +30,7 @@ def daemon(place: Path) -> Iterator[tuple[Nodes, subprocess.Popen[str]]]:
     try:
         up(site, embedding=True)
         nodes = open_nodes(site)
-        schema.prepare(nodes["ALPHA"], nodes["AIR"])
+        prepare(nodes)
         process = subprocess.Popen([*AYA, "serve", "sync", "--site", site.name], text=True, stderr=subprocess.PIPE)
         until(lambda: status(nodes)["online"], "the daemon is online")
         yield nodes, process

@@ -10,8 +10,8 @@ import pytest
 from air_work import ask, copying, many, one, same, turned, writing
 
 from aya_lib.air import pull, push
-from aya_lib.air.cycle import turn
 from aya_lib.air.link import open_ends
+from aya_lib.air.sync_round import run_round
 from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Nodes
 
@@ -25,13 +25,12 @@ def frozen_at(nodes: Nodes, step: str, frozen: list[psutil.Process]) -> None:
                 frozen.append(psutil.Process(ends.there.info.backend_pid))
                 frozen[0].suspend()
 
-        turn(ends, None, freeze)
+        run_round(ends, None, freeze)
 
 
 def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_is_lost(
     pair: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turned(pair)  # so that what follows is a pull and no first copy
     monkeypatch.setattr(pull, "FETCH_S", 1)
     many(pair, "frozen in a copy")
     with copying(pair, lambda process, still: process.suspend()):
@@ -44,7 +43,6 @@ def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_
 
 
 def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    turned(pair)  # so that what follows is a pull and no first copy
     monkeypatch.setattr(pull, "FETCH_S", 3)
     many(pair, "sent slowly")
     pauses: list[float] = []

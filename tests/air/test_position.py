@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aya_lib.air.position import Position, Snapshot, advanced, survives
-from aya_lib.air.reconcile import unknown
+from aya_lib.air.reconcile import not_of_the_past
 from aya_lib.cluster.server import Cluster, Switch
 
 ENDS = (Switch(1, "0/1000"), Switch(2, "0/3000"))
@@ -57,4 +57,4 @@ def test_what_stays_in_the_middle_of_what_is_taken_stays_unseen() -> None:
     ],
 )
 def test_a_text_is_kept_when_it_is_not_of_the_primarys_past(ours: str | None, theirs: str | None, kept: bool) -> None:
-    assert unknown(ours, theirs) is kept
+    assert not_of_the_past(ours, theirs) is kept

@@ -16,8 +16,9 @@ from tests_support import Stepped, make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
-from aya_lib.air import setup, setup_plan, status, trial
-from aya_lib.air.create import known
+from aya_lib.air import setup, status
+from aya_lib.air.setup.actions import password
+from aya_lib.air.setup.canary import SOURCE, Trial
 from aya_lib.errors import SecretMissing
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.plan.change import Plan, apply
@@ -71,7 +72,7 @@ def test_what_would_do_harm_is_refused_and_nothing_is_touched(nodes: Nodes) -> N
 def test_without_a_password_the_line_says_where_to_put_it(nodes: Nodes) -> None:
     air = nodes["AIR"]
     with pytest.raises(SecretMissing, match=r"no password for role nobody_knows on AIR\. Put 127\.0\.0\.1:") as error:
-        known(air, "nobody_knows")
+        password(air, "nobody_knows")
     assert "AYA_AIR_SETUP_NOBODY_KNOWS_PASSWORD" in str(error.value)
 
 
@@ -81,15 +82,15 @@ def test_a_plan_that_broke_off_anywhere_is_finished_by_the_next_one(nodes: Nodes
     air = nodes["AIR"]
     air.shell.run(["mkdir", str(incomplete)], account=air.account).checked()
     air.shell.run(["tee", str(incomplete / "PG_VERSION")], account=air.account, stdin="what a killed initdb left").checked()
-    titles = [step.title for step in setup_plan.plan(nodes, setup.look(nodes)).changes]
+    titles = [step.title for step in setup.plan(setup.look(nodes)).changes]
     assert titles[0] == "Make the cluster, for local access only"
     assert titles[-1] == "Start the sync daemon"
     for done in range(len(titles)):
-        left = setup_plan.plan(nodes, setup.look(nodes))
+        left = setup.plan(setup.look(nodes))
         assert [step.title for step in left.changes] == titles[done:]
         apply(Plan("one", left.changes[:1], unwind=False), nodes, lambda *said: None)
     assert not incomplete.exists()
-    assert not setup_plan.plan(nodes, setup.look(nodes))
+    assert not setup.plan(setup.look(nodes))
 
 
 def test_set_up_tried_and_left_as_a_lab_was_found(nodes: Nodes) -> None:
@@ -99,15 +100,15 @@ def test_set_up_tried_and_left_as_a_lab_was_found(nodes: Nodes) -> None:
     again = passed(run(nodes, keep=False))
     assert not [title for title in again.done if "by itself" not in title and "keep-alive" not in title]
     for side in ("ALPHA", "AIR"):
-        assert one(nodes, side, "SELECT count(*) FROM documents WHERE source = %s", trial.SOURCE) == 0
+        assert one(nodes, side, "SELECT count(*) FROM documents WHERE source = %s", SOURCE) == 0
 
 
 def test_what_a_killed_trial_left_is_swept_by_the_next(nodes: Nodes) -> None:
-    ask(nodes, "ALPHA", "INSERT INTO documents (content, source) VALUES ('left behind', %s)", trial.SOURCE)
-    found = trial.trial(nodes, 30)
-    assert isinstance(found, trial.Trial), found
+    ask(nodes, "ALPHA", "INSERT INTO documents (content, source) VALUES ('left behind', %s)", SOURCE)
+    found = setup.trial(nodes, 30)
+    assert isinstance(found, Trial), found
     assert found.left == 0
-    assert {check.status for check in trial.checks(nodes["AIR"].site, found)} == {"passed"}
+    assert {check.status for check in setup.synchronises(found)} == {"passed"}
 
 
 def test_paused_it_leaves_the_primary_alone_and_says_so(nodes: Nodes) -> None:
@@ -119,8 +120,8 @@ def test_paused_it_leaves_the_primary_alone_and_says_so(nodes: Nodes) -> None:
     assert aya(nodes, "air", "resume").stdout == "AIR synchronises\n"
     assert "the daemon ended a round" in aya(nodes, "air", "sync-now").stdout
     found = status.look(nodes["AIR"].site)
-    assert found.said
-    assert found.said.online
+    assert found.daemon
+    assert found.daemon.online
 
 
 def test_a_laptop_that_listens_to_others_is_closed(nodes: Nodes) -> None:

@@ -7,19 +7,12 @@ import threading
 import time
 
 import pytest
-from air_work import add, ask, one, rewrite, rewriting, same, turned, writing
+from air_work import add, ask, one, prepare, rewrite, rewriting, same, turned, writing
 
-from aya_lib.air import link, schema
+from aya_lib.air import link
 from aya_lib.air.link import Apart
 from aya_lib.errors import AyaError, Locked, SqlFailed
 from aya_lib.node.node import Nodes
-
-
-@pytest.fixture(autouse=True)
-def equal(pair: Nodes) -> None:
-    """Every test begins with two equal sides."""
-    turned(pair)
-    assert same(pair) == []
 
 
 def test_a_transaction_that_commits_after_thousands_of_later_ids_is_not_passed_over(pair: Nodes) -> None:
@@ -120,7 +113,6 @@ def test_changed_on_both_sides_the_primary_stands_and_the_laptops_version_is_kep
     kept = ask(pair, "AIR", "SELECT kind, document ->> 'content', jsonb_array_length(chunks) FROM aya_sync.conflicts")
     assert kept == [("changed on both sides", "as the laptop has it", 2)]
     assert same(pair) == []
-    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
 
 
 def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) -> None:
@@ -131,7 +123,6 @@ def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) 
     assert turned(pair).pushed.conflicts == 1
     assert ask(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts") == [("edited here",)]
     assert same(pair) == []
-    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
 
 
 def test_a_pull_leaves_alone_what_waits_here(pair: Nodes) -> None:
@@ -236,7 +227,7 @@ def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pa
     with pytest.raises(Apart, match=f"ALPHA has sync schema 99, this program {link.SCHEMA_VERSION}"):
         turned(pair)
     ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = %s", link.SCHEMA_VERSION)
-    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+    assert prepare(pair) == []
 
 
 def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> None:
@@ -247,8 +238,8 @@ def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> 
     with pytest.raises(Apart, match=f"has sync schema 1, this program {link.SCHEMA_VERSION}. Run: aya run air_setup"):
         turned(pair)
     writing(pair, "AIR", "waits for the new version")
-    assert len(schema.prepare(pair["ALPHA"], pair["AIR"]).changes) == 2
-    assert schema.prepare(pair["ALPHA"], pair["AIR"]).changes == ()
+    assert prepare(pair) == ["ALPHA", "AIR"]
+    assert prepare(pair) == []
     done = turned(pair)
     assert (done.pushed.applied, done.compared) == (1, [])
     assert one(pair, "AIR", "SELECT paused_until IS NULL FROM aya_sync.laptop")

@@ -1,1 +1,1 @@
-INSERT INTO aya_sync.refetch (relation, row_id) VALUES ('d', %(id)s) ON CONFLICT DO NOTHING
+INSERT INTO aya_sync.refetch (relation, row_id) VALUES (%s, %s) ON CONFLICT DO NOTHING

@@ -1,0 +1,199 @@
+"""A laptop that is to be set up, as it is: programs, disk, ports, cluster, schemas, services, and what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from aya_lib.air import ready, schema
+from aya_lib.air.link import laptop
+from aya_lib.air.ready import Readiness
+from aya_lib.cluster import roles, services
+from aya_lib.cluster.machine import parse_df
+from aya_lib.cluster.services import Embedding
+from aya_lib.node import shell, sql
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.sql import rows, value
+from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.unseen import Down, Missing, Unseen, seen
+from aya_lib.operations.autostart.look import Autostart, NodeSeen, look_node
+from aya_lib.show import Badge, Cell, Shown, Table
+
+T = TypeVar("T")
+LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
+NEAREST = 'd=$1; while [ ! -d "$d" ]; do d=$(dirname "$d"); done; df -Pk "$d"'  # the folder above that is there
+HOLDS = '[ -e "$1" ] || { echo absent; exit; }; [ -s "$1/PG_VERSION" ] && echo cluster || { ls -A "$1" | head -1; }'
+
+
+@dataclass(frozen=True)
+class Server:
+    """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password."""
+
+    version: int
+    in_recovery: bool
+    listens: str
+    trusting: int
+    has_role: bool
+    has_database: bool
+
+    @property
+    def local(self) -> bool:
+        return {address.strip() for address in self.listens.split(",")} <= LOOPBACK
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Of the laptop's database. ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
+
+    tables: bool
+    sync: int | None
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The node that accepts writes: version of its sync schema, bytes of the database."""
+
+    node: str
+    sync: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, repr=False)
+class Setup(Shown):
+    """``directory``: *cluster*, *absent*, or *other* files. ``free``: bytes on its disk. ``password``: known here, of the owner.
+
+    ``lost``: why no command reaches the laptop; everything that needs one is unseen for that reason.
+    """
+
+    nodes: Nodes
+    node: str
+    account: str | None
+    lost: Unseen | None
+    programs: str | Missing
+    pgvector: str | Missing
+    free: int | Missing
+    directory: str | Missing
+    password: bool
+    server: Server | Missing
+    schema: Schema | Missing
+    readiness: Readiness | Missing
+    primary: Primary | Missing
+    services: NodeSeen | None
+    embedding: Embedding | None
+
+    @property
+    def autostart(self) -> Autostart:
+        """What starts by itself there, for that runbook's plan and proof."""
+        return Autostart(self.nodes, {self.node: self.services} if self.services else {})
+
+    def state(self, service: str) -> str:
+        """In a word."""
+        process = self.process(service)
+        return process.status if isinstance(process, ServiceState) else "unknown"
+
+    def process(self, service: str) -> ServiceState | Missing | None:
+        known = self.services.service(service) if self.services else None
+        return known.process if known else self.lost
+
+    def listener(self, service: str) -> Listener | Missing | None:
+        """Who holds its port."""
+        known = self.services.service(service) if self.services else None
+        return known.listener if known else self.lost
+
+    def table(self) -> Table:
+        server, schema = self.server, self.schema
+        lines: list[tuple[str, Cell]] = [
+            ("programs", _word(self.programs)),
+            ("data directory", _word(self.directory)),
+            ("PostgreSQL", self._server()),
+            ("listens on", server.listens if isinstance(server, Server) else ""),
+            ("tables", ("there" if schema.tables else "missing") if isinstance(schema, Schema) else ""),
+            ("sync schema", str(schema.sync or "none") if isinstance(schema, Schema) else ""),
+            ("embedding service", self.state("embedding") if self.embedding else "none"),
+            ("sync daemon", self.state("sync")),
+        ]
+        primary = self.primary.node if isinstance(self.primary, Primary) else "a primary that is not seen"
+        return Table(f"{self.node}, beside {primary}", ("", "observed"), tuple(lines))
+
+    def _server(self) -> Cell:
+        if isinstance(self.server, Server):
+            return Badge("passed", f"running, version {self.server.version}")
+        return "down" if isinstance(self.server, Down) else Badge("unknown")
+
+
+def look(nodes: Nodes) -> Setup:
+    """Everything at once; nothing is started or changed."""
+    name = laptop(nodes.site)
+    node = nodes[name]
+    account = seen(name, "id", lambda: _account(node))  # it also tells that commands reach the node
+    lost = account if isinstance(account, Unseen) else None
+
+    def there(tried: str, ask: Callable[[], T]) -> T | Missing:
+        return seen(name, tried, ask) if lost is None else lost
+
+    server = there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node))
+    return Setup(
+        nodes,
+        name,
+        account=account if isinstance(account, str) else None,
+        lost=lost,
+        programs=there("postgres --version", lambda: node.postgresql("postgres", "--version").checked().stdout.strip()),
+        pgvector=there("look for pgvector", lambda: _pgvector(node)),
+        free=there("df", lambda: _free(node)),
+        directory=there(f"look into {node.data_directory}", lambda: _directory(node)),
+        password=sql.password(node, node.site.database.owner, "postgres") is not None,
+        server=server,
+        schema=there("read the schema", lambda: _schema(node, server)) if isinstance(server, Server) else server,
+        readiness=lost or ready.look(node),
+        primary=seen(name, "find the primary", lambda: _primary(nodes)),
+        services=None if lost else look_node(node),
+        embedding=services.look_embedding(node, lost),
+    )
+
+
+def _account(node: Node) -> str:
+    """The account of the services, which must be there."""
+    return node.shell.run(["id", "-un", *([node.account] if node.account else [])]).checked().stdout.strip()
+
+
+def _pgvector(node: Node) -> str:
+    words = node.command("pg_config", "--sharedir")
+    folder = node.shell.run(words, account=node.account).checked().stdout.strip()
+    control = shell.read(node.shell, Path(folder) / "extension" / "vector.control") or ""
+    return next((line.split("'")[1] for line in control.splitlines() if line.startswith("default_version")), "")
+
+
+def _free(node: Node) -> int:
+    return parse_df(node.name, node.shell.run(["sh", "-c", NEAREST, "sh", str(node.data_directory)]).checked().stdout)
+
+
+def _directory(node: Node) -> str:
+    output = node.shell.run(["sh", "-c", HOLDS, "sh", str(node.data_directory)], account=node.account).checked().stdout.strip()
+    return output if output in ("absent", "cluster") else "other" if output else "absent"
+
+
+def _server(node: Node) -> Server:
+    wish = node.site.database
+    with node.session(database="postgres") as connection:
+        return rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
+
+
+def _schema(node: Node, server: Server) -> Schema:
+    if not server.has_database:
+        return Schema(tables=False, sync=None)
+    with node.session() as connection:
+        tables = bool(value(connection, sql.statement(__package__, "tables")))
+    return Schema(tables, schema.version(node, "laptop") if tables else None)
+
+
+def _primary(nodes: Nodes) -> Primary:
+    node = roles.primary(nodes)
+    with node.session() as connection:
+        size = int(str(value(connection, "SELECT pg_database_size(current_database())")))
+    return Primary(node.name, schema.version(node, "primary"), size)
+
+
+def _word(fact: object) -> Cell:
+    return Badge("unknown") if isinstance(fact, Unseen) else str(fact)
