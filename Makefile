@@ -1,5 +1,6 @@
 # AYA: `make help` lists what there is.
 PYTHON ?= python3
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -20,8 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Break a lab as the real outage did, restore it, verify it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
-test: install ## Run pytest and nbval over everything
-	$(BIN)/python -m pytest
+test: install ## Run pytest and nbval over everything, WORKERS=3 at a time
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

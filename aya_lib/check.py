@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from aya_lib.node.unseen import Down, Planned, Starting, Unseen
+from aya_lib.node.unseen import Down, Missing, Planned, Starting, Unseen
 from aya_lib.show import Badge, Shown, Table
 
 Status = Literal["passed", "warning", "failed", "unknown", "planned"]
@@ -42,15 +42,26 @@ def evaluate(
 ) -> Check:
     """Judge a fact with ``rule``; a fact that is not there gives *unknown*, *failed* (known to be down) or *planned*."""
     match fact:
-        case Unseen():
-            return Check(name, "unknown", expected, f"could not be seen: {fact}", hint, unseen=fact)
-        case Down() | Starting():
-            return Check(name, "failed", expected, str(fact), hint)
-        case Planned():
-            return Check(name, "planned", expected, f"not done in a dry run: {fact}", hint)
+        case Unseen() | Down() | Starting() | Planned():
+            return absent(name, expected, fact, hint)
         case _:
-            said = rule(fact)
-            return Check(name, said.status, expected, said.observed, "" if said.status == "passed" else said.hint or hint)
+            return conclude(name, expected, rule(fact), hint)
+
+
+def absent(name: str, expected: str, missing: Missing, hint: str = "") -> Check:
+    """A check of what is not there to be judged."""
+    match missing:
+        case Unseen():
+            return Check(name, "unknown", expected, f"could not be seen: {missing}", hint, unseen=missing)
+        case Planned():
+            return Check(name, "planned", expected, f"not done in a dry run: {missing}", hint)
+        case _:
+            return Check(name, "failed", expected, str(missing), hint)
+
+
+def conclude(name: str, expected: str, judged: Judged, hint: str = "") -> Check:
+    """A check from a judgement; ``hint`` where the judgement has none of its own, and none when it passed."""
+    return Check(name, judged.status, expected, judged.observed, "" if judged.status == "passed" else judged.hint or hint)
 
 
 def passed_if(condition: bool, observed: str, hint: str = "") -> Judged:
@@ -65,8 +76,8 @@ def optional(checks: Iterable[Check]) -> list[Check]:
 
 def worst(checks: Iterable[Check]) -> Status:
     """The worst status among the required checks; passed when there are none."""
-    found = {check.status for check in checks if check.required}
-    return next((status for status in WORST if status in found), "passed")
+    statuses = {check.status for check in checks if check.required}
+    return next((status for status in WORST if status in statuses), "passed")
 
 
 @dataclass(frozen=True, repr=False)

@@ -31,6 +31,12 @@ def runs() -> Path:
     return _place("AYA_RUNS", home() / "runs")
 
 
+def lab_ports() -> tuple[int, int]:
+    """Where ``aya lab new`` looks for free ports: ``AYA_LAB_PORTS``, first and last as ``20000-20499``, else 20000 to 31999."""
+    first, _, last = os.environ.get("AYA_LAB_PORTS", "20000-31999").partition("-")
+    return int(first), int(last)
+
+
 def here() -> str | None:
     """The node that this machine is, ``AYA_NODE``: its own services are then reached without ssh. The units set it."""
     return os.environ.get("AYA_NODE") or None

@@ -5,25 +5,68 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
-from tests_support import make
+from tests_support import make, up
+from xdist.scheduler import LoadScopeScheduling
 
 from aya_lib import lab as labs
 from aya_lib.site import LAB_MARKER, Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
+ENOUGH = 8 * 2**30  # bytes; the labs of four workers take less than half of it
+SPREAD = ("notebooks/test_nbval.py",)
+FIRST, ROOM, ROOMS = 20_000, 500, 24  # ports from the first on: so many for a test process, for so many processes
+
+
+class ByModule(LoadScopeScheduling):  # type: ignore[misc]
+    """A module's tests run in one worker, because they share a lab; those of :data:`SPREAD` each where there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", 1)[0]
+        return nodeid if module.endswith(SPREAD) else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
+    """How ``make test`` spreads the tests over its workers."""
+    return ByModule(config, log)
+
+
+def _fast() -> str | None:
+    """A file system in memory when it and the memory have room for the labs: a disk that has to keep what it is given costs most
+    of the time of a lab. None: the usual place."""
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK) and min(shutil.disk_usage(memory).free, psutil.virtual_memory().available) > ENOUGH:
+        return str(memory)
+    return None
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[range]:
+    """Ports that no other test process of this machine uses meanwhile: the first one, held open, says that they are taken."""
+    for first in range(FIRST, FIRST + ROOM * ROOMS, ROOM):
+        with socket.socket() as sign:
+            try:
+                sign.bind(("127.0.0.1", first))
+            except OSError:
+                continue
+            yield range(first + 1, first + ROOM)
+            return
+    pytest.fail(f"{ROOMS} test processes run on this machine already")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def place() -> Iterator[Path]:
+def place(room: range) -> Iterator[Path]:
     """A folder that PostgreSQL's account can enter too, with parameters and runs of its own; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="aya-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="aya-test-", dir=_fast()))
     folder.chmod(0o755)
     model = folder / "parameters" / "model" / "site.yaml"
     model.parent.mkdir(parents=True)
@@ -36,6 +79,7 @@ def place() -> Iterator[Path]:
     # A job in the background of a shell ignores SIGINT, and so would every process that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {name: str(folder / where) for name, where in places.items()} | {"NO_COLOR": "1"}
+    os.environ["AYA_LAB_PORTS"] = f"{room[0]}-{room[-1]}"
     yield folder
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])]
     os.environ.clear()
@@ -49,7 +93,7 @@ def lab(place: Path) -> Iterator[Site]:
     """A whole lab, the one called ``lab``, shared by the tests that leave it as they found it."""
     site = make(place, "lab")
     try:
-        labs.up(site)
+        up(site, embedding=True)
         yield site
     finally:
         labs.delete(site)
@@ -60,7 +104,7 @@ def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A lab of the module's own, without the embedding service: to be broken."""
     site = make(place, str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "bare-"))
     try:
-        labs.up(site, embedding=False)
+        up(site)
         yield site
     finally:
         labs.delete(site)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -70,9 +70,9 @@ class Hosts:
 def hosts(place: Path, name: str) -> Iterator[Hosts]:
     """Two hosts with a replicating pair on them; everything is removed at the end."""
     site = make(place, name)
-    labs.up(site, embedding=False)
+    up(site)
     labs.down(site)
-    number = os.getpid() % 200
+    number = settings.lab_ports()[0] // 100 % 200  # a number of this test process
     found = Hosts(site, f"aya-{os.getpid()}", f"ayav{os.getpid() % 100000}", f"10.213.{number}.1", f"10.213.{number}.2")
     with namespace(found), sshd(found, place / f"{name}-ssh") as port:
         moved = Hosts(_move(found, place / f"{name}-ssh", port), found.namespace, found.link, found.here, found.there)

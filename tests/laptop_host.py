@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 from cut_off import Hosts, namespace, sshd
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -30,10 +30,10 @@ def away(place: Path, name: str) -> Iterator[Hosts]:
     """A pair here, and a laptop that has no cluster yet on the other side of a link. Its host key is not known here; the site
     names its fingerprint. Everything is removed at the end."""
     site = make(place, name)
-    labs.up(site, embedding=False)
+    up(site)
     labs.down(site)
     shutil.rmtree(site.root / "air" / "data")
-    number, folder = os.getpid() % 200, place / f"{name}-ssh"
+    number, folder = settings.lab_ports()[0] // 100 % 200, place / f"{name}-ssh"  # a number of this test process
     found = Hosts(site, f"aya-air-{os.getpid()}", f"ayaw{os.getpid() % 100000}", f"10.214.{number}.1", f"10.214.{number}.2")
     with namespace(found), sshd(found, folder) as port:
         moved = Hosts(_move(found, folder, port), found.namespace, found.link, found.here, found.there)

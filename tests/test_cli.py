@@ -13,6 +13,7 @@ from tests_support import make
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
 from aya_lib.node.node import open_nodes
+from aya_lib.runbook.lock import site_lock
 from aya_lib.site import LAB_MARKER, Site
 
 
@@ -124,6 +125,42 @@ def test_the_parameters_and_the_faults_are_listed() -> None:
     assert "verify_replication" in aya("params").stdout
     listed = aya("lab", "break").stdout
     assert all(name in listed for name in FAULTS)
+
+
+# What a process must not have loaded: any command, one that only reads notebooks, a run until its notebook starts.
+NEVER = {"torch", "mlx", "matplotlib", "IPython", "fastapi", "numpy", "pyarrow", "rfc3987_syntax", "psycopg", "pgvector"}
+STARTING = NEVER | {"papermill", "nbformat", "nbclient", "jsonschema", "jupyter_client", "zmq", "requests", "psutil"}
+READING = STARTING | {"aya_lib.site", "aya_lib.node.node", "aya_lib.runbook.run", "aya_lib.runbook.book"}
+
+
+def loaded(*words: str) -> tuple[int, set[str]]:
+    """The exit code of ``aya`` and the modules that its process had loaded when it ended."""
+    code = "import sys; from aya_lib.cli.main import main\ntry: main()\nfinally: print('loaded', *sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=200)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("loaded ")]
+    return done.returncode, set(line.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["lab", "--help"], ["params"], ["params", "restore"]])
+def test_what_only_reads_loads_neither_the_site_nor_what_runs_notebooks(words: list[str]) -> None:
+    code, modules = loaded(*words)
+    assert code == 0
+    assert modules & READING == set()
+
+
+def test_a_run_loads_what_runs_notebooks_only_when_one_starts(lab_site: Site) -> None:
+    with site_lock("lab", "the test"):  # the last thing that is looked at before
+        code, modules = loaded("run", "restore")
+    assert code == 3
+    assert {"aya_lib.site", "filelock"} <= modules
+    assert modules & STARTING == set()
+
+
+def test_a_whole_run_loads_no_driver_no_grammar_and_no_numbers_here(lab: Site) -> None:
+    code, modules = loaded("run", "start_here", "--quiet")
+    assert code == 0
+    assert "papermill" in modules
+    assert modules & NEVER == set()
 
 
 def test_an_error_is_one_line_with_its_hint() -> None:

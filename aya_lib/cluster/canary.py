@@ -6,21 +6,22 @@ holds an advisory lock; a table whose lock is free was left by a killed run, and
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial, wraps
 from typing import ParamSpec, TypeVar
 
 import psycopg
 from psycopg import sql
 
+from aya_lib.cluster.replication import commits_wait
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, value
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.show import Shown, Table
 
@@ -33,17 +34,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Visibility:
-    """Milliseconds from each commit on the primary to the row being visible on the standby; None: not within the limit.
-
-    ``resolution_ms``: the median time of one look at the standby, which each figure includes.
-    """
+    """Milliseconds from each commit on the primary to the row being visible on the standby; None: not within the limit. Each
+    includes the time of one look at the standby."""
 
     primary: str
     standby: str
     milliseconds: tuple[float | None, ...]
     limit_s: float
-    resolution_ms: float
-    removed: bool
 
     @property
     def seen(self) -> list[float]:
@@ -93,8 +90,12 @@ class Commits(Shown):
 
     def table(self) -> Table:
         lines = tuple(
-            (one.level + (" (as set)" if one.level == self.usual.level else ""), f"{one.milliseconds:.1f} ms", _word(one))
-            for one in self.levels
+            (
+                it.level + (" (as set)" if it.level == self.usual.level else ""),
+                f"{it.milliseconds:.1f} ms",
+                "yes" if it.waited else "no",
+            )
+            for it in self.levels
         )
         return Table(f"Marked commits on {self.primary}", ("synchronous_commit", "median", "waits for the standby"), lines)
 
@@ -103,7 +104,7 @@ def writing(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Mark a measurement as one that writes; a dry run shows ``what`` instead of doing it."""
 
     def mark(function: Callable[P, T]) -> Callable[P, T]:
-        @functools.wraps(function)
+        @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             return function(*args, **kwargs)
 
@@ -128,10 +129,9 @@ def visibility(nodes: Nodes, primary: str, standby: str, rows: int) -> Visibilit
     def measure() -> Visibility:
         with marked(nodes[primary], budget) as (writer, table), nodes[standby].session(deadline_s=budget) as reader:
             _wait_for_table(nodes[standby], reader, table, limit)
-            looks: list[float] = []
-            found = [_one(writer, reader, table, number, limit, looks) for number in range(rows)]
-        middle = sorted(looks)[len(looks) // 2] if looks else 0.0
-        return Visibility(primary, standby, tuple(found), limit, middle, removed=True)
+            return Visibility(
+                primary, standby, tuple(_time_row(writer, reader, table, number, limit) for number in range(rows)), limit
+            )
 
     return seen(standby, f"marked rows from {primary}", measure)
 
@@ -147,16 +147,12 @@ def commits(nodes: Nodes, primary: str, rows: int = 20) -> Commits | Missing:
 
     def measure() -> Commits:
         with marked(node, budget) as (writer, table), node.session(deadline_s=budget) as watcher:
-            found = writer.execute(
-                "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names') <> ''"
-            ).fetchone()
-            usual, named = (str(found[0]), bool(found[1])) if found else ("", False)
-            measured = []
+            names, usual = (str(value(writer, f"SHOW {name}")) for name in ("synchronous_standby_names", "synchronous_commit"))
+            levels = {}
             for number, level in enumerate(dict.fromkeys((*LEVELS, usual))):
                 writer.execute("SELECT set_config('synchronous_commit', %s, false)", (level,))
-                patient = named and level not in ("local", "off")
-                measured.append(_level(writer, watcher, table, level, number * 10_000, rows, patient))
-            return Commits(primary, next(one for one in measured if one.level == usual), tuple(measured))
+                levels[level] = _level(writer, watcher, table, level, number * 10_000, rows, commits_wait(names, level))
+            return Commits(primary, levels[usual], tuple(levels.values()))
 
     return seen(primary, "marked commits", measure)
 
@@ -177,14 +173,14 @@ def refused_write(nodes: Nodes, standby: str) -> Refusal | Missing:
     return seen(standby, "INSERT INTO documents", attempt)
 
 
-def leftover(nodes: Nodes, name: str) -> Leftover | Missing:
-    """The probe tables that a node shows."""
+def leftover(nodes: Nodes, *names: str) -> tuple[Leftover | Missing, ...]:
+    """The probe tables that each of these nodes shows."""
 
-    def ask() -> Leftover:
+    def ask(name: str) -> Leftover:
         with nodes[name].session() as connection:
             return Leftover(name, tuple(_tables(connection)))
 
-    return seen(name, "tables left by a probe", ask)
+    return tuple(seen(name, "tables left by a probe", partial(ask, name)) for name in names)
 
 
 @contextmanager
@@ -209,8 +205,7 @@ def sweep(connection: Connection) -> list[str]:
     """Drop the tables whose probe no longer lives; returns their names."""
     swept = []
     for table in _tables(connection):
-        free = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (table,)).fetchone()
-        if free and free[0]:
+        if value(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (table,)):
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(table)))
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (table,))
             swept.append(table)
@@ -231,8 +226,8 @@ def _tables(connection: Connection) -> list[str]:
 
 def _wait_for_table(node: Node, reader: Connection, table: str, limit_s: float) -> None:
     wait.until(
-        lambda: reader.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone(),
-        lambda row: row is not None and bool(row[0]),
+        lambda: value(reader, "SELECT to_regclass(%s) IS NOT NULL", (table,)),
+        bool,
         node=node.name,
         what=f"the table {table} is visible",
         deadline_s=limit_s,
@@ -240,19 +235,17 @@ def _wait_for_table(node: Node, reader: Connection, table: str, limit_s: float) 
     )
 
 
-def _one(writer: Connection, reader: Connection, table: str, number: int, limit_s: float, looks: list[float]) -> float | None:
+def _time_row(writer: Connection, reader: Connection, table: str, number: int, limit_s: float) -> float | None:
     insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
     select = sql.SQL("SELECT 1 FROM {} WHERE number = %s").format(sql.Identifier(table))
     writer.execute(insert, (number,))
     committed = time.perf_counter()
     while True:
-        started = time.perf_counter()
-        row = reader.execute(select, (number,)).fetchone()
-        now = time.perf_counter()
-        looks.append((now - started) * 1000)
-        if row is not None:
-            return (now - committed) * 1000
-        if now - committed > limit_s:
+        visible = reader.execute(select, (number,)).fetchone() is not None
+        elapsed = time.perf_counter() - committed
+        if visible:
+            return elapsed * 1000
+        if elapsed > limit_s:
             return None
 
 
@@ -271,11 +264,6 @@ def _level(writer: Connection, watcher: Connection, table: str, level: str, firs
         while len(taken) < rows or (patient and not waited and len(taken) < rows * PATIENCE):
             future = pool.submit(commit, first + len(taken))
             while not future.done():
-                row = watcher.execute(event, (writer.info.backend_pid,)).fetchone()
-                waited = waited or (row is not None and row[0] == "SyncRep")
+                waited = waited or value(watcher, event, (writer.info.backend_pid,)) == "SyncRep"
             taken.append(future.result())
     return Level(level, len(taken), sorted(taken)[len(taken) // 2], waited)
-
-
-def _word(level: Level) -> str:
-    return "yes" if level.waited else "no"

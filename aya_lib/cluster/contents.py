@@ -40,11 +40,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Compared:
-    """Both sides, the standby's taken when it had replayed what the primary had. ``tries``: how often it took."""
+    """Both sides, the standby's taken when it had replayed what the primary had."""
 
     primary: Contents
     standby: Contents
-    tries: int
 
     def differing(self) -> list[str]:
         """Names of the tables that are not equal, also those that only one side has."""
@@ -69,7 +68,7 @@ def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, trie
     other transactions, so such a standby is compared as it is.
     """
     one, two = nodes[primary], nodes[standby]
-    for attempt in range(1, tries + 1):
+    for _ in range(tries):
         before = look_node(one, rows_each)
         if not isinstance(before, Contents):
             return before
@@ -78,15 +77,15 @@ def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, trie
         if not isinstance(there, Contents):
             return there
         if before.tables == there.tables:
-            return Compared(before, there, attempt)
+            return Compared(before, there)
         after = look_node(one, rows_each)
         if not isinstance(after, Contents):
             return after
         if after.tables == before.tables:
-            return Compared(before, there, attempt)
+            return Compared(before, there)
         same = Unseen(primary, "compare", "other timelines") if apart else look_node(one, rows_each, there.snapshot)
         if isinstance(same, Contents) and same.tables == there.tables:
-            return Compared(same, there, attempt)
+            return Compared(same, there)
     return Unseen(primary, f"compare contents with {standby}", f"rows changed during each of {tries} tries")
 
 

@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from aya_lib.cluster import archive, replication, services
-from aya_lib.cluster import server as cluster
-from aya_lib.cluster import state as standing
+from aya_lib.cluster import archive, replication, roles, server, services, state
 from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.cluster.server import Cluster, Files
@@ -18,7 +16,7 @@ from aya_lib.cluster.state import State
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing, Starting, Unseen, seen
-from aya_lib.show import Badge, Cell, Shown, Table, Tone
+from aya_lib.show import Badge, Cell, Shown, Table
 from aya_lib.site import Site
 
 
@@ -57,19 +55,16 @@ class Overview(Shown):
         return [node for node in self.nodes.values() if node.writable]
 
     def pair(self, site: Site) -> tuple[NodeSeen, NodeSeen]:
-        """Primary and standby as they are: the node that accepts writes and is not fenced; where that does not tell, the one
-        that a failover made the primary; else the one that the site wishes."""
-        fenced = self.state.fenced
-        able = [name for name in site.pair if self.nodes[name].writable and name not in fenced]
-        primary = able[0] if len(able) == 1 else self.state.primary or site.primary
+        """Primary and standby as they are; see :func:`aya_lib.cluster.roles.chosen`."""
+        primary = roles.chosen(site, self.state, [node.name for node in self.writable()])
         other = next(name for name in site.pair if name != primary)
         return self.nodes[primary], self.nodes[other]
 
     def fenced(self, name: str) -> str:
         """Why a node must not be started as a primary; empty when nothing says so."""
-        mark, files = self.state.fenced.get(name), self.nodes[name].files
-        if mark:
-            return f"fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}"
+        fence, files = self.state.fenced.get(name), self.nodes[name].files
+        if fence:
+            return f"fenced {fence}"
         if isinstance(files, Files) and files.fenced is not None:
             return f"its data directory carries a fence: {' '.join(files.fenced.split())[:200]}"
         return ""
@@ -80,13 +75,41 @@ class Overview(Shown):
         return Table("The site as seen", columns, rows, (f"looked at {self.at:%Y-%m-%d %H:%M:%S} UTC",))
 
 
+@dataclass(frozen=True, repr=False)
+class SiteSeen(Shown):
+    """What was seen of a site, with its nodes, so that a plan can be made from it."""
+
+    nodes: Nodes
+    overview: Overview
+
+    @property
+    def site(self) -> Site:
+        return self.nodes.site
+
+    @property
+    def primary(self) -> NodeSeen:
+        """As it is; see :meth:`Overview.pair`."""
+        return self.overview.pair(self.site)[0]
+
+    @property
+    def standby(self) -> NodeSeen:
+        return self.overview.pair(self.site)[1]
+
+    def table(self) -> Table:
+        return self.overview.table()
+
+
+def look_site(nodes: Nodes) -> SiteSeen:
+    return SiteSeen(nodes, look(nodes))
+
+
 def look(nodes: Nodes) -> Overview:
     """Look at all nodes at once: a deaf one costs its deadline, not everybody's."""
     at = datetime.now(UTC)
-    known = standing.read(nodes.site)
+    known = state.read(nodes.site)
     with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
-        seen = Overview(at, dict(zip(nodes, pool.map(look_node, nodes.values()), strict=True)), known)
-    return replace(seen, archive=_look_archive(nodes, seen))
+        overview = Overview(at, dict(zip(nodes, pool.map(look_node, nodes.values()), strict=True)), known)
+    return replace(overview, archive=_look_archive(nodes, overview))
 
 
 def look_node(node: Node) -> NodeSeen:
@@ -97,11 +120,11 @@ def look_node(node: Node) -> NodeSeen:
         process = services.look_process(node, "postgresql")
         lost = process if node.wish.ssh and isinstance(process, Unseen) else None
         listener = lost or services.look_listener(node, node.wish.postgresql.port)
-        files = lost or cluster.look_files(node)
+        files = lost or server.look_files(node)
         autostart = lost or _look_autostart(node)
         embedding = services.look_embedding(node, lost)
-        found, sender, receiver = asked.result()
-    return NodeSeen(node.name, process, listener, files, found, sender, receiver, embedding, autostart)
+        cluster, sender, receiver = asked.result()
+    return NodeSeen(node.name, process, listener, files, cluster, sender, receiver, embedding, autostart)
 
 
 def _look_autostart(node: Node) -> bool | Missing | None:
@@ -109,23 +132,24 @@ def _look_autostart(node: Node) -> bool | Missing | None:
 
 
 def _ask(node: Node) -> tuple[Cluster | Missing, Sender | Missing | None, Receiver | Missing | None]:
-    found = cluster.look(node)
-    recovery = found.in_recovery if isinstance(found, Cluster) else None
-    sender = replication.look_sender(node) if recovery is False else None
-    return found, sender, replication.look_receiver(node) if recovery is True else None
+    cluster = server.look(node)
+    if not isinstance(cluster, Cluster):
+        return cluster, None, None
+    if cluster.in_recovery:
+        return cluster, None, replication.look_receiver(node)
+    return cluster, replication.look_sender(node), None
 
 
-def _look_archive(nodes: Nodes, seen: Overview) -> Archive | Missing | None:
-    site = nodes.site
-    primary, standby = seen.pair(site)
-    slot = primary.sender.slot(site.replication.slot) if isinstance(primary.sender, Sender) else None
+def _look_archive(nodes: Nodes, overview: Overview) -> Archive | Missing | None:
+    primary, standby = overview.pair(nodes.site)
+    slot = primary.sender.slot(nodes.site.replication.slot) if isinstance(primary.sender, Sender) else None
     return archive.look(nodes[standby.name], nodes[primary.name]) if slot and slot.wal_status == "lost" else None
 
 
 def _row(node: NodeSeen) -> tuple[Cell, ...]:
-    found = node.cluster
-    role, timeline, lsn = ("", "", "") if not isinstance(found, Cluster) else (found.role, str(found.timeline), found.lsn)
-    return (node.name, _server(node), role, timeline, lsn, _replication(node), _embedding(node.embedding))
+    it = node.cluster
+    place = (it.role, str(it.timeline), it.lsn) if isinstance(it, Cluster) else ("", "", "")
+    return (node.name, _server(node), *place, _replication(node), _embedding(node.embedding))
 
 
 def _server(node: NodeSeen) -> Badge:
@@ -133,7 +157,7 @@ def _server(node: NodeSeen) -> Badge:
         return Badge("passed", "running")
     if isinstance(node.process, ServiceState) and node.process.status != "running":
         return Badge("failed", node.process.status)
-    return Badge(_tone(node.cluster), _word(node.cluster))
+    return badge(node.cluster)
 
 
 def _replication(node: NodeSeen) -> Cell:
@@ -154,12 +178,10 @@ def _embedding(service: Embedding | None) -> Cell:
         return "stopped"
     if isinstance(service.health, Health):
         return Badge("passed" if service.health.status == "healthy" else "warning", service.health.status)
-    return Badge(_tone(service.health), _word(service.health))
+    return badge(service.health)
 
 
-def _tone(missing: object) -> Tone:
-    return "failed" if isinstance(missing, Down | Starting) else "unknown"
-
-
-def _word(missing: object) -> str:
-    return {Down: "down", Starting: "starting"}.get(type(missing), "unknown")
+def badge(missing: object) -> Badge:
+    """What is not there, in a word: down, starting or unknown."""
+    word = {Down: "down", Starting: "starting"}.get(type(missing), "unknown")
+    return Badge("unknown" if word == "unknown" else "failed", word)

@@ -6,10 +6,9 @@ import math
 import time
 from dataclasses import dataclass
 
-from aya_lib.cluster import server, state
 from aya_lib.errors import Unreachable
 from aya_lib.node import http
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Missing, Unseen, seen
 
@@ -20,8 +19,6 @@ class Health:
 
     http: int
     status: str
-    model: str | None
-    dimension: int | None
     error: str | None = None
 
 
@@ -73,22 +70,10 @@ def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
 def look_health(node: Node, url: str) -> Health | Missing:
     def ask() -> Health:
         limit = node.site.deadlines.http_s
-        status, said = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, tunnel_socket=node.embedding_socket)
-        return Health(status, str(said.get("status")), said.get("model"), said.get("dimension"), said.get("error"))
+        status, answer = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, tunnel_socket=node.embedding_socket)
+        return Health(status, str(answer.get("status")), answer.get("error"))
 
     return seen(node.name, f"GET {url}/health", ask)
-
-
-def look_primary_vector(nodes: Nodes) -> Vector | Missing:
-    """A vector from the service of the node that is the primary."""
-    site = nodes.site
-    able = [name for name in site.pair if _accepts_writes(nodes[name])]
-    return look_vector(nodes[able[0] if len(able) == 1 else state.read(site).primary or site.primary])
-
-
-def _accepts_writes(node: Node) -> bool:
-    found = server.look(node)
-    return isinstance(found, server.Cluster) and not found.in_recovery
 
 
 def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector | Missing:
@@ -96,14 +81,12 @@ def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector 
     tried = f"{node.embedding_url}/embed"
 
     def ask() -> Vector:
-        started = time.perf_counter()
-        body = {"text": text}
-        limit = node.site.deadlines.http_s
-        status, said = http.ask(node.name, "POST", tried, timeout_s=limit, body=body, tunnel_socket=node.embedding_socket)
+        started, limit, socket = time.perf_counter(), node.site.deadlines.http_s, node.embedding_socket
+        status, answer = http.ask(node.name, "POST", tried, timeout_s=limit, body={"text": text}, tunnel_socket=socket)
         milliseconds = (time.perf_counter() - started) * 1000
-        if status != 200 or "embedding" not in said:
-            raise Unreachable(node.name, f"POST {tried}", f"status {status}: {said.get('detail', said)}")
-        vector = said["embedding"]
+        if status != 200 or "embedding" not in answer:
+            raise Unreachable(node.name, f"POST {tried}", f"status {status}: {answer.get('detail', answer)}")
+        vector = answer["embedding"]
         return Vector(node.name, len(vector), math.sqrt(sum(x * x for x in vector)), milliseconds)
 
     return seen(node.name, f"POST {tried}", ask)

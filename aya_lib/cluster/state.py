@@ -38,6 +38,9 @@ class Fence:
     timeline: int | None = None
     lsn: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.since} by {self.by or 'nobody named'} ({self.way}): {self.why}"
+
 
 @dataclass(frozen=True)
 class State:
@@ -85,15 +88,15 @@ def change(site: Site, **changes: Any) -> State:
 def fence(site: Site, mark: Fence) -> None:
     """Record that a node is fenced."""
     with _locked(site):
-        now = read(site)
-        _write(site, replace(now, fenced={**now.fenced, mark.node: mark}))
+        known = read(site)
+        _write(site, replace(known, fenced={**known.fenced, mark.node: mark}))
 
 
 def unfence(site: Site, node: str) -> None:
     """Forget a node's fence; harmless when there is none."""
     with _locked(site):
-        now = read(site)
-        _write(site, replace(now, fenced={name: mark for name, mark in now.fenced.items() if name != node}))
+        known = read(site)
+        _write(site, replace(known, fenced={name: mark for name, mark in known.fenced.items() if name != node}))
 
 
 def log(site: Site, entry: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from aya_lib import files
-from aya_lib.cluster import service_file, state
+from aya_lib.cluster import roles, service_file
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site
@@ -45,7 +45,7 @@ def env(site: Site) -> str:
     """
     if not passfile(site).exists():
         raise AyaError(f"the lab {site.name} is not there", hint=f"Make it: aya lab up --site {site.name}")
-    service_file.write(site, state.read(site).primary or site.primary)
+    service_file.write(site, roles.agreed(site))
     services, passwords = (shlex.quote(str(path)) for path in (service_file.path(site), passfile(site)))
     return f"export PGSERVICEFILE={services}\nexport PGPASSFILE={passwords}\n"
 

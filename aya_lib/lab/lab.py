@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from aya_lib.cluster import server, services, state
+from aya_lib.cluster import roles, server, services, state
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Health
 from aya_lib.errors import AyaError, UsageError
@@ -36,7 +38,7 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     _ports_are_ours(nodes.values(), embedding)
     _folder(site, prefix)
     known = state.read(site)
-    primary = nodes[known.primary or site.primary]
+    primary = nodes[roles.agreed(site, known)]
     standby = next(nodes[name] for name in site.pair if name != primary.name)
     others = [node for name, node in nodes.items() if name not in site.pair]
     with ThreadPoolExecutor() as pool:
@@ -80,13 +82,18 @@ def reset(site: Site, progress: Progress = lambda line: None, *, embedding: bool
 
 
 def delete(site: Site) -> None:
-    """Stop the lab and delete its folder."""
-    down(site)
-    if not site.root.exists():
-        return
-    if not (site.root / LAB_MARKER).exists():
+    """End the lab's processes at once, for nothing of it is kept, and delete its folder."""
+    if _lab(site).root.exists() and not (site.root / LAB_MARKER).exists():
         raise UsageError(f"{site.root} has no {LAB_MARKER}: it was not made by aya lab up and is not deleted")
-    shutil.rmtree(site.root)
+    processes = _processes(site)
+    for process in sorted(processes, key=_is_server):  # the keepers first, or they would start the servers again
+        with suppress(psutil.NoSuchProcess):
+            thaw(process.pid)
+            process.send_signal(signal.SIGQUIT if _is_server(process) else signal.SIGKILL)
+    psutil.wait_procs(processes, site.deadlines.command_s)
+    down(site)
+    if site.root.exists():
+        shutil.rmtree(site.root)
 
 
 def _lab(site: Site) -> Site:
@@ -214,6 +221,11 @@ def _wait_until_healthy(node: Node, progress: Progress) -> None:
         raise AyaError(f"{node.name}: the embedding service cannot load its model: {found.error}")
     if time.monotonic() - started > 0.5:
         progress(f"{node.name}: embedding service healthy")
+
+
+def _is_server(process: psutil.Process) -> bool:
+    """Whether it is a PostgreSQL server, which frees the memory that it shares when it is told to end by SIGQUIT."""
+    return Path((process.info["cmdline"] or [""])[0]).name == "postgres"
 
 
 def _processes(site: Site) -> list[psutil.Process]:

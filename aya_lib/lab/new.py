@@ -49,10 +49,11 @@ def _places(content: dict[str, Any]) -> list[dict[str, Any]]:
 def _free_run(count: int) -> int:
     """The first of ``count`` consecutive ports that are free, and that no site wishes which happens to be down."""
     wished = {place["port"] for site in known_sites() for place in _places(_described(site)) if "port" in place}
-    for first in range(20_000, 32_000, count):
+    lowest, highest = settings.lab_ports()
+    for first in range(lowest, highest - count + 2, count):
         if all(port not in wished and _free(port) for port in range(first, first + count)):
             return first
-    raise UsageError("no run of free ports between 20000 and 32000", hint="Name the first one with --port")
+    raise UsageError(f"no run of free ports between {lowest} and {highest}", hint="Name the first one with --port")
 
 
 def _described(site: str) -> dict[str, Any]:

@@ -53,6 +53,9 @@ class Nodes(Mapping[str, Node]):
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __repr__(self) -> str:
+        return f"the nodes {', '.join(self)} of site {self.site.name}"
+
     @property
     def pair(self) -> tuple[Node, Node]:
         """The two nodes that replicate, as wished: primary, standby."""

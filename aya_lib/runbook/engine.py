@@ -46,7 +46,7 @@ class Kernel(AsyncKernelManager):  # type: ignore[misc]
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *QUIET]
+        argv = [sys.executable, "-m", "aya_lib.runbook.kernel", "-f", "{connection_file}", *QUIET]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from air_work import ask, prepare, same, turned
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib.node.node import Nodes, open_nodes
@@ -20,7 +20,7 @@ def set_up(place: Path, name: str) -> Iterator[Nodes]:
     """A lab whose schemas are prepared; nothing is copied yet."""
     site = make(place, name)
     try:
-        labs.up(site, embedding=False)
+        up(site)
         nodes = open_nodes(site)
         prepare(nodes)
         with nodes["ALPHA"].session(write=True) as alpha:

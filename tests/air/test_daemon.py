@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from air_work import ask, one, prepare, same
-from tests_support import make, passed, step
+from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib.lab import faults
@@ -28,7 +28,7 @@ def daemon(place: Path) -> Iterator[tuple[Nodes, subprocess.Popen[str]]]:
     site = make(place, "air-daemon")
     process: subprocess.Popen[str] | None = None
     try:
-        labs.up(site)
+        up(site, embedding=True)
         nodes = open_nodes(site)
         prepare(nodes)
         process = subprocess.Popen([*AYA, "serve", "sync", "--site", site.name], text=True, stderr=subprocess.PIPE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from air_work import ask, one
-from tests_support import Stepped, make, passed, step
+from tests_support import Stepped, make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -31,7 +31,7 @@ AYA = [sys.executable, "-m", "aya_lib"]
 def nodes(place: Path) -> Iterator[Nodes]:
     site = make(place, "air-setup")
     try:
-        labs.up(site, embedding=False)
+        up(site)
         yield open_nodes(site)
     finally:
         labs.delete(site)

@@ -24,7 +24,7 @@ def nodes(bare: Site) -> Nodes:
 
 
 def left(nodes: Nodes, name: str = "ALPHA") -> tuple[str, ...]:
-    found = canary.leftover(nodes, name)
+    (found,) = canary.leftover(nodes, name)
     assert isinstance(found, Leftover)
     return found.tables
 
@@ -38,7 +38,7 @@ def test_each_row_is_timed_and_nothing_is_left(nodes: Nodes) -> None:
 
 
 def test_percentiles_are_nearest_rank() -> None:
-    found = Visibility("ALPHA", "BETA", tuple(float(n) for n in range(1, 21)), 2, 0.1, removed=True)
+    found = Visibility("ALPHA", "BETA", tuple(float(n) for n in range(1, 21)), 2)
     assert [found.percentile(p) for p in (50, 95, 100)] == [10, 19, 20]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib.knowledge.ingest import ingest
@@ -35,7 +35,7 @@ def empty_library(place: Path) -> Iterator[Nodes]:
     """A lab with its embedding service, as it is after ``aya lab up``."""
     site = make(place, "library")
     try:
-        labs.up(site)
+        up(site, embedding=True)
         yield open_nodes(site)
     finally:
         labs.delete(site)

@@ -195,7 +195,8 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
         f"site = new('plain', Path('{home}/lab'), like='model'); lab.up(site, embedding=False)\n"
         "print([line.state.status for line in status(site).lines]); lab.delete(site)"
     )
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "AYA_PARAMETERS": str(home / "parameters")}
+    environment = {name: os.environ[name] for name in ("PATH", "AYA_LAB_PORTS")}
+    environment |= {"HOME": str(home), "AYA_PARAMETERS": str(home / "parameters")}
     try:
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", code],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -26,7 +26,7 @@ def pair(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     site = load_site(name)
     try:
-        labs.up(site, embedding=False)
+        up(site)
         yield site
     finally:
         labs.delete(site)

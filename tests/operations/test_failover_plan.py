@@ -546,7 +546,7 @@ def test_a_restore_command_asks_a_node_by_its_name_or_address(lab_site: Site) ->
 def test_the_new_primary_serves_alone_on_a_timeline_of_its_own(lab_site: Site) -> None:
     good = promoted(DEAD, (SLOT,), State("BETA", {"ALPHA": FENCE}))
     assert {check.status for check in checks.promoted(lab_site, EMERGENCY, good.overview)} == {"passed"}
-    healthy = replace(SERVICE, process=UP, health=Health(200, "healthy", "m", 384))
+    healthy = replace(SERVICE, process=UP, health=Health(200, "healthy"))
     serves = alike(good, EMERGENCY, BETA=replace(good.overview.nodes["BETA"], embedding=healthy))
     assert {check.status for check in checks.promoted(lab_site, EMERGENCY, serves.overview)} == {"passed"}
     both = alike(good, EMERGENCY, ALPHA=BACK)

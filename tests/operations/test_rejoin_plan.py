@@ -111,11 +111,11 @@ def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site:
     standby = replace(
         ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
     )
-    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two, 1), beside=kept)
+    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two), beside=kept)
     assert titles(lab_site, same) == ["Write", "Take"]
     assert titles(lab_site, same, remove_old=True) == ["Write", "Take", "Delete"]
     other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
-    differs = replace(same, compared=Compared(one, other, 1), details=replace(DETAILS, fork=None, past=None))
+    differs = replace(same, compared=Compared(one, other), details=replace(DETAILS, fork=None, past=None))
     assert titles(lab_site, replace(differs, beside=BESIDE), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
     assert titles(lab_site, replace(same, beside=BESIDE)) == []
     assert not rest(open_nodes(lab_site), differs)

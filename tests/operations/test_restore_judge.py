@@ -18,8 +18,8 @@ from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Planned, Starting, Unseen
-from aya_lib.operations.restore.judge import preconditions
-from aya_lib.operations.restore.plan import plan
+from aya_lib.operations.restore import plan, preconditions
+from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import Service, Sql
 from aya_lib.plan.change import Change
 from aya_lib.site import Site
@@ -50,7 +50,7 @@ ALPHA = NodeSeen(
     server("ALPHA"),
     Sender("ALPHA", (STREAM,), (SLOT,)),
     None,
-    Embedding("ALPHA", 2, UP, Listener(2, 10, "python"), Health(200, "healthy", "m", 384)),
+    Embedding("ALPHA", 2, UP, Listener(2, 10, "python"), Health(200, "healthy")),
 )
 BETA = NodeSeen(
     "BETA", UP, Listener(3, 10, "postgres"), files("BETA", signal=True), server("BETA", recovery=True), None, receiver(), None
@@ -66,7 +66,7 @@ def overview(alpha: NodeSeen = ALPHA, beta: NodeSeen = BETA) -> Overview:
 
 
 def failing(site: Site, seen: Overview) -> list[str]:
-    return [check.name for check in preconditions(site, seen) if check.status in ("failed", "unknown")]
+    return [check.name for check in preconditions(Found(open_nodes(site), seen)) if check.status in ("failed", "unknown")]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ BROKEN = [
 def test_after_the_first_k_changes_the_rest_of_the_plan_comes_out(lab_site: Site, broken: Overview) -> None:
     nodes = open_nodes(lab_site)
     states = [broken]
-    for step in plan(nodes, broken).changes:
+    for step in plan(Found(nodes, broken)).changes:
         states.append(done(states[-1], step))
-    plans = [titles(plan(nodes, seen).changes) for seen in states]
+    plans = [titles(plan(Found(nodes, seen)).changes) for seen in states]
     assert len(plans[0]) > 1
     assert plans[-1] == []
     for now, after in pairwise(plans):
@@ -170,7 +170,7 @@ def test_after_the_first_k_changes_the_rest_of_the_plan_comes_out(lab_site: Site
 
 def test_what_could_not_be_seen_yields_no_change(lab_site: Site) -> None:
     hidden = replace(BETA, process=UNSEEN, cluster=UNSEEN, receiver=UNSEEN, files=UNSEEN, listener=UNSEEN)
-    assert not plan(open_nodes(lab_site), overview(beta=hidden))
+    assert not plan(Found(open_nodes(lab_site), overview(beta=hidden)))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make
+from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib.node.node import Nodes, open_nodes
@@ -20,7 +20,7 @@ def workshop(place: Path) -> Iterator[Nodes]:
     """A lab to measure on; its tables are left as they are."""
     site = make(place, "workshop")
     try:
-        labs.up(site, embedding=False)
+        up(site)
         yield open_nodes(site)
     finally:
         labs.delete(site)

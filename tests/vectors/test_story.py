@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make, scratch_databases
+from tests_support import make, scratch_databases, up
 
 from aya_lib import lab as labs
 from aya_lib.errors import UsageError
@@ -31,7 +31,7 @@ def library(place: Path) -> Iterator[Nodes]:
     """A lab whose table has vectors enough for an index to matter; its index was built when the table was nearly empty."""
     site = make(place, "story")
     try:
-        labs.up(site, embedding=False)
+        up(site)
         nodes = open_nodes(site)
         fill(nodes["ALPHA"])
         yield nodes

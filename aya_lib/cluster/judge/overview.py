@@ -5,11 +5,16 @@ from __future__ import annotations
 from aya_lib.check import Check, Judged, optional
 from aya_lib.check import evaluate as judge_fact
 from aya_lib.cluster.judge import replication, server, services
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing
 from aya_lib.site import Site
+
+
+def checks(found: SiteSeen) -> list[Check]:
+    """:func:`judge`, for a runbook."""
+    return judge(found.site, found.overview)
 
 
 def judge(site: Site, seen: Overview) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aya_lib.check import Check, Judged, evaluate, passed_if
+from aya_lib.cluster import roles
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.server import Cluster, Files
@@ -130,7 +131,7 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
 def not_passed_over(site: Site, overview: Overview) -> Check:
     """The node that accepts writes, if any does, is the one that should: as the site wishes, or as a failover left it."""
     writable = [node.name for node in overview.writable() if node.name in site.pair]
-    known = overview.state.primary or site.primary
+    known = roles.agreed(site, overview.state)
     name, expected = f"{known} was not passed over", f"{known} is the primary, or nobody is"
     hint = (
         f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "

@@ -10,14 +10,16 @@ import psycopg
 
 from aya_lib.cluster.judge import archive
 from aya_lib.cluster.judge.archive import Bridge
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.judge.overview import idle
+from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node import wait
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing
+from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import Service, Sql, Terminate
 from aya_lib.plan.change import Change, Plan, change
 
@@ -52,20 +54,21 @@ class Renew:
             connection.execute(CREATE, (self.slot, self.slot))
 
 
-def plan(nodes: Nodes, seen: Overview, *, stop_port_holder: bool = False) -> Plan:
+def plan(found: Found) -> Plan:
     """The changes that are missing, in order: primary, its embedding service, standby, replication.
 
-    Only what was seen to be down is started. What could not be seen yields no change: the gate before refuses.
+    Only what was seen to be down is started. What could not be seen yields no change: the preconditions before refuse.
     """
-    site = nodes.site
-    primary, standby = seen.pair(site)
+    nodes, overview = found.nodes, found.overview
+    leader, follower = overview.pair(found.site)
+    primary, standby = nodes[leader.name], nodes[follower.name]
     steps = [
-        *_server(nodes[primary.name], primary),
-        *_embedding(nodes[primary.name], primary, stop_port_holder),
-        *_slot(nodes[primary.name], primary, archive.bridge(site, seen)),
-        *([] if seen.fenced(standby.name) else _server(nodes[standby.name], standby)),
-        *([] if _idle(nodes[standby.name]) else _embedding(nodes[standby.name], standby, stop_port_holder)),
-        *_replay(nodes[standby.name], standby),
+        *_server(primary, leader),
+        *_embedding(primary, leader, found.stop_port_holder),
+        *_slot(primary, leader, archive.bridge(found.site, overview)),
+        *([] if overview.fenced(standby.name) else _server(standby, follower)),
+        *([] if idle(found.site, follower) else _embedding(standby, follower, found.stop_port_holder)),
+        *_replay(standby, follower),
     ]
     return Plan("What restore changes", tuple(steps), unwind=False)
 
@@ -89,11 +92,6 @@ def _embedding(node: Node, seen: NodeSeen, stop_port_holder: bool) -> Iterator[C
     elif not _answering(service):
         title = f"Restart the embedding service ({_complaint(service)})"
         yield change(node, title, Service("restart", "embedding"), interrupts=True)
-
-
-def _idle(standby: Node) -> bool:
-    """Whether the site wishes the standby's embedding service only once the node is the primary."""
-    return standby.wish.embedding is not None and standby.wish.embedding.runs == "primary"
 
 
 def _stop_holder(node: Node, holder: Listener) -> Change:

@@ -1,0 +1,250 @@
+"""The pages of the documentation, read as data: commands, links, headings; and how a command is checked, or really run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from aya_lib import secrets, settings
+from aya_lib.cli import main as cli
+from aya_lib.runbook import parameters
+from aya_lib.runbook.run import require_parameter
+from aya_lib.site import Site, load_site
+
+HOME = settings.home()
+PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md", *sorted((HOME / "docs").glob("*.md"))]
+SHELL = ("aya ", "make ", "conda ", "pip ", "papermill ", "keyring ")
+# What a reader puts his own in place of; everything else is meant as it stands.
+PLACES = {"NAME": "name", "SITE": "lab", "NODE": "ALPHA", "PORT": "25000", "N": "1", "FILE": "file", "X": "restore"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. ``kind``: the words after the fence, such as ``sh`` (run) or ``sh parsed`` (checked, not run)."""
+
+    page: Path
+    line: int
+    kind: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.relative_to(HOME)}:{self.line}"
+
+    @property
+    def commands(self) -> list[str]:
+        return [line.strip() for line in self.text.splitlines() if line.strip()]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of Markdown: what stands in it."""
+
+    path: Path
+    text: str
+
+    @property
+    def tokens(self) -> list[Token]:
+        return MarkdownIt("commonmark").enable("table").parse(self.text)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The fenced blocks, in order; one that is only indented has the kind ``indented``."""
+        return [
+            Block(self.path, (token.map or [0])[0] + 1, token.info.strip() or "indented", token.content)
+            for token in self.tokens
+            if token.type in ("fence", "code_block")
+        ]
+
+    def inline(self, kind: str) -> list[Token]:
+        """Tokens within the lines: ``code_inline``, ``link_open``, ``image``."""
+        return [child for token in self.tokens for child in token.children or [] if child.type == kind]
+
+    @property
+    def anchors(self) -> set[str]:
+        """The headings' anchors, as GitHub makes them."""
+        tokens = self.tokens
+        titles = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open"]
+        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    @property
+    def links(self) -> list[str]:
+        """Targets of links and pictures that are files of the project."""
+        targets = [str(token.attrs["href"]) for token in self.inline("link_open")]
+        targets += [str(token.attrs["src"]) for token in self.inline("image")]
+        return [target for target in targets if "://" not in target]
+
+
+def read(path: Path) -> Page:
+    return Page(path, path.read_text(encoding="utf-8"))
+
+
+def commands() -> dict[str, Any]:
+    """Every command of ``aya``, such as ``lab up``, with the object that parses it."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit), _arguments(["--version"]):
+        cli.main()  # registers what is not yet
+    return dict(_leaves("", typer.main.get_command(cli.app)))
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for word, below in command.commands.items():
+        yield from _leaves(f"{name} {word}".strip(), below)
+
+
+def split(line: str) -> tuple[list[str], str]:
+    """The words of a command, placeholders replaced, and the comment behind it."""
+    words = shlex.split(line, comments=True)
+    comment = line.partition("  #")[2].strip()
+    return [PLACES.get(word, word) for word in words], comment
+
+
+def check(line: str, *, sites: Sequence[str] = (), whole: bool = True) -> None:
+    """Raise unless the command could be typed: command, options, parameters and site are there. Nothing is run or reached.
+
+    ``whole`` False: one that is only spoken of, such as ``aya run --json``, may lack its arguments.
+    """
+    words, _ = split(line)
+    match words[0]:
+        case "aya":
+            _check_aya(words[1:], ["lab", "production", *sites], whole)
+        case "make":
+            _check_make(words[1:])
+        case "papermill":
+            _check_papermill(words[1:])
+        case _:
+            _check_other(words)
+
+
+def _check_aya(words: list[str], sites: Sequence[str], whole: bool) -> None:
+    every = commands()
+    count: int = next((n for n in (2, 1) if " ".join(words[:n]) in every), 0)
+    groups = {name.split()[0] for name in every if " " in name}
+    if not count:
+        spoken_of = not whole and len(words) == 1 and words[0] in groups
+        assert spoken_of, f"no such command: aya {' '.join(words)}"
+        return
+    try:
+        found = every[" ".join(words[:count])].make_context("aya", words[count:]).params
+    except Exception as error:
+        if not whole and type(error).__name__ == "MissingParameter":
+            return
+        raise
+    site = found.get("site") or "lab"
+    assert site in sites, f"no site {site}"
+    wished = load_site(str(HOME / "parameters" / ("production" if site == "production" else "lab") / "site.yaml"))
+    assert found.get("node") in (None, "", *wished.nodes, *(name.lower() for name in wished.nodes)), found["node"]
+    if found.get("runbook"):
+        declared = parameters.declared(parameters.find(found["runbook"], HOME / "notebooks"))
+        parameters.parse(declared, found.get("p") or [])
+        for name, option in (("site", "--site"), ("dry_run", "--dry-run"), ("approved_by", "--approved-by")):
+            if "p" in found and found[name]:
+                require_parameter(declared, name, option)
+
+
+def _check_make(words: list[str]) -> None:
+    for target in words:
+        assert re.search(rf"^{target}:.*## ", (HOME / "Makefile").read_text(), re.MULTILINE), f"no target {target}"
+        subprocess.run(["make", "-n", target], cwd=HOME, check=True, capture_output=True)
+
+
+def _check_papermill(words: list[str]) -> None:
+    declared = parameters.declared(HOME / words[0])
+    pairs = [words[at + 1 : at + 3] for at, word in enumerate(words) if word == "-p"]
+    parameters.validate(declared, {name: yaml.safe_load(value) for name, value in pairs})
+
+
+def _check_other(words: list[str]) -> None:
+    environment = yaml.safe_load((HOME / "environment.yml").read_text())
+    extras = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    known = [f"conda env create -f {name}" for name in ("environment.yml",) if (HOME / name).exists()]
+    known += [f"conda activate {environment['name']}", *(f"pip install aya-lib[{extra}]" for extra in extras)]
+    for site in ("lab", "production"):
+        database = load_site(str(HOME / "parameters" / site / "site.yaml")).database
+        known += [f"keyring set aya/{site} {role} password" for role in (database.owner, database.application_role)]
+    assert " ".join(words) in known, f"not known here: {' '.join(words)}"
+
+
+def variables() -> str:
+    """Everything in which the project may name a variable of the environment, and those of the passwords."""
+    files = [*(HOME / "aya_lib").rglob("*.py"), HOME / "Makefile", HOME / "tools" / "demo.sh"]
+    sites = [load_site(str(path)) for path in (HOME / "parameters").glob("*/site.yaml")]
+    passwords = [secrets.variable(site.name, f"{site.database.owner} password") for site in sites]
+    return "\n".join([*(path.read_text() for path in files), *passwords])
+
+
+@dataclass
+class Terminal:
+    """Where the commands of a page are really run: one after the other, in a folder of its own."""
+
+    folder: Path
+    site: Site
+    anew: bool = False  # whether the last thing that changed the lab made it anew
+
+    def run(self, line: str) -> str:
+        """What it printed. Raises unless it ended as its comment says (``exit 1``), else with 0."""
+        words, comment = split(line)
+        assert "production" not in line, line
+        if words[0] == "make":
+            check(line)
+            return ""
+        told = re.match(r"exit (\d+)", comment)
+        here = words[0] == "aya" and words[1:3] != ["lab", "psql"] and not set("|$&") & set(line) and "<" not in words
+        code, out, error = (self._here if here else self._shell)(line)
+        self.anew = line.startswith("aya lab reset") or (self.anew and words[:3] == ["aya", "lab", "new"])
+        assert code == int(told[1] if told else 0), f"{line}: exit {code}\n{out[-2000:]}\n{error[-2000:]}"
+        return out
+
+    def _here(self, line: str) -> tuple[int, str, str]:
+        """``aya`` within this process: its imports are paid for once."""
+        words, _ = split(line)
+        target = self.folder / words[-1] if ">" in words else None
+        words = words[: words.index(">")] if target else words
+        out, error = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(error),
+            _arguments(words[1:]),
+        ):
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        if target:
+            target.write_text(out.getvalue())
+        return code, out.getvalue(), error.getvalue()
+
+    def _shell(self, line: str) -> tuple[int, str, str]:
+        programs = [str(Path(sys.executable).parent), str(self.site.path(self.site.nodes["ALPHA"].postgresql.bin_directory))]
+        environment = os.environ | {"PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
+        command = ["bash", "-euo", "pipefail", "-c", line]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def _arguments(words: Sequence[str]) -> Iterator[None]:
+    before, sys.argv = sys.argv, ["aya", *words]
+    try:
+        yield
+    finally:
+        sys.argv = before

@@ -1,0 +1,219 @@
+"""The documentation is true: its commands are run on a lab or at least parsed, its links lead somewhere, its example works."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_support import HOME, PAGES, PLACES, SHELL, Block, Page, Terminal, check, commands, read, split, variables
+
+from aya_lib import errors
+from aya_lib import lab as labs
+from aya_lib.site import Site, read_yaml
+
+KINDS = ("sh", "sh parsed", "cron", "yaml", "text", "python", "sql")
+BLOCKS = [block for path in PAGES for block in read(path).blocks]
+PAGE = pytest.mark.parametrize("page", [read(path) for path in PAGES], ids=lambda page: page.path.name)
+# In this order on one lab: each page leaves it healthy, the last one makes it anew.
+RUN = ["README.md", "docs/runbooks.md", "docs/knowledge.md", "docs/vectors.md", "docs/production.md", "docs/trouble.md"]
+RUN += ["docs/failover.md", "docs/laptop.md", "CONTRIBUTING.md", "docs/lab.md"]
+
+
+def named(page: Page) -> list[str]:
+    """Sites that the page itself describes."""
+    return [split(line)[0][3] for block in page.blocks for line in block.commands if line.startswith("aya lab new ")]
+
+
+def lines(kind: str) -> list[tuple[str, str]]:
+    """The commands of all blocks of a kind, each with where it stands."""
+    return [(block.where, line) for block in BLOCKS if block.kind == kind for line in block.commands]
+
+
+@pytest.fixture(scope="module")
+def terminal(lab: Site, place: Path) -> Iterator[Terminal]:
+    """A folder with what the pages speak of: a checkout's notebooks, a few documents."""
+    from matplotlib.figure import Figure
+
+    folder = place / "reader"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "notebooks").symlink_to(HOME / "notebooks")
+    (folder / "docs" / "standby.md").write_text("# Standby\n\nA standby that is away needs the WAL that its slot keeps.\n")
+    (folder / "docs" / "slots.txt").write_text("A replication slot keeps WAL until every standby has it.\n")
+    figure = Figure()
+    figure.text(0.1, 0.5, "The manual of the machine room")
+    figure.savefig(folder / "manual.pdf")
+    before = set((place / "parameters").iterdir())
+    done = Terminal(folder, lab)
+    try:
+        yield done
+    finally:
+        for site in set((place / "parameters").iterdir()) - before:
+            (site / "site.yaml").unlink()
+            site.rmdir()
+        if not done.anew:
+            labs.reset(lab)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_the_commands_of_a_page_do_what_it_says(name: str, terminal: Terminal) -> None:
+    page = read(HOME / name)
+    for block in page.blocks:
+        for line in block.commands if block.kind == "sh" else []:
+            out = terminal.run(line)
+            if "--json" in line:
+                document = json.loads(out or (terminal.folder / split(line)[0][-1]).read_text())
+                told = described(page, line)
+                assert told <= keys(document), f"{line}: described, and not there: {sorted(told - keys(document))}"
+
+
+def described(page: Page, line: str) -> set[str]:
+    """The keys that a page names for the document of a command: in a table's column below it, or in a sentence after it."""
+    verb = " ".join(word for word in line.split()[:3] if not word.startswith(("-", '"', "'")))
+    found: set[str] = set()
+    for table in re.findall(r"(?:^\|.*\n)+", page.text, re.MULTILINE):
+        head, _, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table.splitlines()]
+        for at, cell in enumerate(head):
+            if (spoken := re.fullmatch(r"`(aya .*) --json`", cell)) and verb.startswith(spoken[1]):
+                found |= {key for row in rows for key in re.findall(r"`(\w+)`", row[at])}
+    for command, sentence in re.findall(r"`(aya [a-z ]+) --json` gives (.*?)\.\n", page.text, re.DOTALL):
+        found |= set(re.findall(r"`(\w+)`", sentence)) if verb.startswith(command) else set()
+    return found
+
+
+def keys(document: Any) -> set[str]:
+    """Every key of a document, at any depth."""
+    match document:
+        case dict():
+            return set(document) | {key for value in document.values() for key in keys(value)}
+        case list():
+            return {key for value in document for key in keys(value)}
+        case _:
+            return set()
+
+
+def test_every_page_with_commands_is_run() -> None:
+    assert {str(block.page.relative_to(HOME)) for block in BLOCKS if block.kind == "sh"} <= set(RUN)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.where)
+def test_every_block_is_of_a_kind_that_is_held_to_something(block: Block) -> None:
+    assert block.kind.split(" file=")[0] in KINDS
+
+
+@pytest.mark.parametrize(("where", "line"), lines("sh parsed"))
+def test_a_command_that_is_not_run_could_be_typed(where: str, line: str) -> None:
+    check(line, sites=named(read(HOME / where.split(":")[0])))
+
+
+@pytest.mark.parametrize(("where", "line"), lines("cron"))
+def test_a_line_for_cron_is_one(where: str, line: str) -> None:
+    found = re.fullmatch(r"(?:[\d*,/-]+ +){5}cd /path/to/aya && \.venv/bin/(aya .*)", line)
+    assert found, f"{where}: {line}"
+    check(found[1])
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "yaml"], ids=lambda block: block.where)
+def test_keys_of_a_site_are_those_of_today_with_their_defaults(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "block.yaml"
+    file.write_text(block.text)
+    for section, values in read_yaml(file).items():
+        model = Site.model_fields[section].annotation
+        assert model
+        defaults = model().model_dump()  # type: ignore[call-arg]
+        assert values == {key: defaults[key] for key in values}
+
+
+@PAGE
+def test_commands_within_sentences_exist(page: Page) -> None:
+    for token in page.inline("code_inline"):
+        if token.content.startswith(SHELL):
+            check(token.content, sites=named(page), whole=False)
+
+
+@PAGE
+def test_every_link_leads_to_a_file_and_a_heading(page: Page) -> None:
+    for target in page.links:
+        name, _, anchor = target.partition("#")
+        file = (page.path.parent / name).resolve() if name else page.path
+        assert file.exists(), target
+        assert not anchor or anchor in read(file).anchors, target
+
+
+@PAGE
+def test_every_variable_of_the_environment_is_read_somewhere(page: Page) -> None:
+    known = variables()
+    assert [name for name in re.findall(r"AYA_[A-Z_]+", page.text) if name not in known] == []
+
+
+@pytest.mark.parametrize("path", sorted((HOME / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_a_page_opens_with_the_command(path: Path) -> None:
+    text = read(path).text
+    assert "```sh" in text.partition("\n## ")[0]
+
+
+def test_the_first_page_is_short_and_leads_to_every_other() -> None:
+    first = read(HOME / "README.md")
+    assert len(first.text.splitlines()) < 150
+    assert {path.relative_to(HOME).as_posix() for path in PAGES if path != first.path} <= set(first.links)
+    assert {f"notebooks/{path.name}" for path in (HOME / "notebooks").glob("*.ipynb")} <= set(first.links)
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    codes = {error.exit_code for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, errors.AyaError)}
+    rows = re.findall(r"^\| ([\d, ]+) \|", (HOME / "README.md").read_text(), re.MULTILINE)
+    assert codes <= {int(code) for row in rows for code in row.split(",")}
+
+
+def test_every_command_is_documented() -> None:
+    text = "\n".join(read(path).text for path in PAGES)
+    assert [name for name in commands() if not re.search(rf"aya {name}\b", text)] == []
+
+
+def test_every_placeholder_is_used() -> None:
+    text = "\n".join(
+        [*(block.text for block in BLOCKS), *(token.content for path in PAGES for token in read(path).inline("code_inline"))]
+    )
+    assert [name for name in PLACES if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "aya frobnicate",
+        "aya lab frobnicate",
+        "aya run restor",
+        "aya run restore --frob",
+        "aya run restore -p deadline=3",
+        "aya run restore -p deadline_s=soon",
+        "aya run failover -p fence=wish",
+        "aya run start_here --dry-run",
+        "aya status --site nowhere",
+        "aya guard --site lab --node GAMMA",
+        "aya bench vectors --target high",
+        "make frobnicate",
+        "make docs",
+        "papermill notebooks/restor.ipynb out.ipynb",
+        "papermill notebooks/restore.ipynb out.ipynb -p frob 1",
+        "conda env create -f nowhere.yml",
+        "pip install 'aya-lib[frob]'",
+        "keyring set aya/production 'frob password'",
+        "frobnicate",
+    ],
+)
+def test_a_command_that_could_not_be_typed_is_noticed(line: str) -> None:
+    with pytest.raises(Exception, match=r"."):
+        check(line)
+
+
+def test_a_command_that_fails_is_noticed(terminal: Terminal) -> None:
+    with pytest.raises(AssertionError, match="exit 2"):
+        terminal.run("aya lab break frobnicate")
+    with pytest.raises(AssertionError, match="exit 0"):
+        terminal.run("aya params restore  # exit 1")
+    with pytest.raises(AssertionError, match="production"):
+        terminal.run("aya params restore --site production")
