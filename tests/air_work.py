@@ -144,7 +144,7 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
     process = FORK.Process(target=child)
     process.start()
-    said = str(ours.recv()) if ours.poll(60) else "nothing"
+    said = str(ours.recv()) if ours.poll(300) else "nothing"
     process.join(30)
     return said
 
