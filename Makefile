@@ -15,14 +15,14 @@ install: $(STAMP) ## Create .venv with everything in it
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make install PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
 demo: install ## Break a lab as the real outage did, restore it, verify it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
 test: install ## Run pytest and nbval over everything, WORKERS=3 at a time
-	$(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(if $(JUNIT),--junit-xml=$(JUNIT))
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
 
@@ -17,6 +17,7 @@ from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.show import Cell, Shown, Table
+from aya_lib.site import Site
 
 PROGRAM = "aya_archive_wal.py"  # in the data directory: a clone of the node brings it along
 SOURCE = "archive_wal.py"
@@ -41,9 +42,8 @@ class Setting:
 class Server:
     """One server's settings and what it says beside them. ``exempt``: roles and databases whose commits never wait."""
 
-    node: str
-    settings: Mapping[str, Setting]
-    exempt: tuple[str, ...] = ()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    exempt: Sequence[str] = ()
     archived: int = 0
     failed: int = 0
     last_archived_wal: str | None = None
@@ -59,7 +59,6 @@ class Server:
 class Store:
     """What archiving needs on a node, as the cluster's account finds it: an interpreter, the program, the folder."""
 
-    node: str
     python: str | None
     installed: bool
     folder: Literal["there", "absent", "closed"]
@@ -69,16 +68,15 @@ class Store:
 class Cancelled:
     """Waits for a standby that were broken off, as the server's current log tells: each such commit is local only."""
 
-    node: str
-    log: str
     count: int
     last: str = ""
 
 
 @dataclass(frozen=True, repr=False)
-class Mode(Shown):
+class Found(Shown):
     """All that replication_mode looks at. ``servers`` and ``stores`` by node, of the pair; no store where no archive is kept."""
 
+    nodes: Nodes
     overview: Overview
     primary: str
     standby: str
@@ -86,6 +84,10 @@ class Mode(Shown):
     stores: Mapping[str, Store | Missing | None]
     cancelled: Cancelled | Missing
     stream: Stream | None
+
+    @property
+    def site(self) -> Site:
+        return self.nodes.site
 
     def table(self) -> Table:
         names = (self.primary, self.standby)
@@ -96,35 +98,23 @@ class Mode(Shown):
         waiting = str(sender.settings.waiting) if isinstance(sender, Sender) and sender.settings else "unknown"
         lines.append(("sync_state of the stream", self.stream.sync_state if self.stream else "no stream", ""))
         lines.append(("sessions that wait for the standby", waiting, ""))
-        told = str(self.cancelled.count) if isinstance(self.cancelled, Cancelled) else "not known"
-        lines.append(("waits broken off (current log)", told, ""))
+        cancelled = str(self.cancelled.count) if isinstance(self.cancelled, Cancelled) else "not known"
+        lines.append(("waits broken off (current log)", cancelled, ""))
         return Table("Replication as it is", ("", *names), tuple(lines))
 
 
-@dataclass(frozen=True)
-class _Row:
-    exempt: list[str]
-    archived: int
-    failed: int
-    last_archived_wal: str | None
-    last_failed_wal: str | None
-    failing: bool
-    log: str | None
-
-
-def look(nodes: Nodes) -> Mode:
+def look(nodes: Nodes) -> Found:
     """Look at the whole site, then at both servers of the pair as they are."""
-    site = nodes.site
-    found = overview.look(nodes)
-    primary, standby = (node.name for node in found.pair(site))
+    site_seen = overview.look(nodes)
+    primary, standby = (node.name for node in site_seen.pair(nodes.site))
     pair = [nodes[primary], nodes[standby]]
     with ThreadPoolExecutor(4) as pool:
         servers, stores = pool.map(look_server, pair), pool.map(look_store, pair)
         both = dict(zip((primary, standby), servers, strict=True))
         kept = dict(zip((primary, standby), stores, strict=True))
-    sender = found.nodes[primary].sender
-    stream = sender.stream(site.replication.slot) if isinstance(sender, Sender) else None
-    return Mode(found, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
+    sender = site_seen.nodes[primary].sender
+    stream = sender.stream(nodes.site.replication.slot) if isinstance(sender, Sender) else None
+    return Found(nodes, site_seen, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
 
 
 def look_server(node: Node) -> Server | Missing:
@@ -133,8 +123,8 @@ def look_server(node: Node) -> Server | Missing:
     def ask() -> Server:
         with node.session(database="postgres") as connection:
             settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
-            row = rows(connection, __package__, "mode", _Row)[0]
-        return Server(node.name, {one.name: one for one in settings}, **{**vars(row), "exempt": tuple(row.exempt)})
+            server = rows(connection, __package__, "mode", Server)[0]
+        return replace(server, settings={setting.name: setting for setting in settings})
 
     return seen(node.name, "SQL on the server's settings", ask)
 
@@ -150,7 +140,7 @@ def look_store(node: Node) -> Store | Missing | None:
         script = 'test -d "$1" || exit 1; test -w "$1" || exit 2'
         status = node.shell.run(["sh", "-c", script, "sh", str(where)], account=node.account).status
         folder: Literal["there", "absent", "closed"] = "there" if status == 0 else "absent" if status == 1 else "closed"
-        return Store(node.name, _python(node), there, folder)
+        return Store(_python(node), there, folder)
 
     return seen(node.name, f"the archive {where}", find)
 
@@ -169,7 +159,7 @@ def look_cancelled(node: Node, server: Server | Missing) -> Cancelled | Missing:
     def search() -> Cancelled:
         output = node.shell.run(["grep", "-F", CANCELLED, path], account=node.account)
         lines = [] if output.status == 1 else output.checked().stdout.splitlines()
-        return Cancelled(node.name, path, len(lines), lines[-1][:200] if lines else "")
+        return Cancelled(len(lines), lines[-1][:200] if lines else "")
 
     return seen(node.name, f"waits broken off, in {path}", search)
 
@@ -196,6 +186,6 @@ def _python(node: Node) -> str | None:
 def _value(server: Server | Missing, name: str) -> str:
     if not isinstance(server, Server):
         return "unknown"
-    found = server.settings[name]
-    value = f"{found.value} MB" if name in LIMITS and found.value != "-1" else found.value
-    return (value or "''") + (", restart pending" if found.pending_restart else "")
+    setting = server.settings[name]
+    value = f"{setting.value} MB" if name in LIMITS and setting.value != "-1" else setting.value
+    return (value or "''") + (", restart pending" if setting.pending_restart else "")

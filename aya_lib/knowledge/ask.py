@@ -18,6 +18,7 @@ from aya_lib.show import Shown, Table
 
 LINES = 4  # of a chunk that a person is shown
 WIDTH = 96
+NOTHING = "Nothing matches. Try --mode vector, fewer words, or no filter."
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +40,7 @@ class Answer(Shown):
     def table(self) -> Table:
         title = f"{len(self.hits)} results for “{self.query}” ({self.mode}, {self.node}, {self.search_ms:.0f} ms)"
         rows = tuple((str(rank), _where(hit), excerpt(hit.content, self.query)) for rank, hit in enumerate(self.hits, 1))
-        notes = () if rows else ("Nothing matches. Try --mode vector, fewer words, or no filter.",)
+        notes = () if rows else (NOTHING,)
         return Table(title, ("", "where", "text"), rows, notes)
 
     def text(self, colour: bool = False) -> str:
@@ -47,16 +48,14 @@ class Answer(Shown):
         bold, dim, off = ("\033[1m", "\033[2m", "\033[0m") if colour else ("", "", "")
         lines = []
         for rank, hit in enumerate(self.hits, 1):
-            found = [f"similarity {hit.similarity:.2f}"] if hit.similarity is not None else []
-            found += [f"meaning #{hit.vector_rank}"] if hit.vector_rank else []
-            found += [f"words #{hit.text_rank}"] if hit.text_rank else []
+            ranks = [f"similarity {hit.similarity:.2f}"] if hit.similarity is not None else []
+            ranks += [f"meaning #{hit.vector_rank}"] if hit.vector_rank else []
+            ranks += [f"words #{hit.text_rank}"] if hit.text_rank else []
             lines.append(f"{rank:2}. {bold}{_path(hit)}{off}")
-            lines.append(f"    {dim}{hit.source or 'document'} [{hit.category}] chunk {hit.chunk_id} · {', '.join(found)}{off}")
+            lines.append(f"    {dim}{hit.source or 'document'} [{hit.category}] chunk {hit.chunk_id} · {', '.join(ranks)}{off}")
             lines += [f"    {line}" for line in excerpt(hit.content, self.query).splitlines()] + [""]
-        total = (
-            f"{len(self.hits)} results in {self.search_ms:.0f} ms ({self.mode}, {self.node}; embedding {self.embed_ms:.0f} ms)"
-        )
-        return "\n".join([*lines, total if self.hits else "Nothing matches. Try --mode vector, fewer words, or no filter."])
+        took = f"{self.search_ms:.0f} ms ({self.mode}, {self.node}; embedding {self.embed_ms:.0f} ms)"
+        return "\n".join([*lines, f"{len(self.hits)} results in {took}" if self.hits else NOTHING])
 
 
 def ask(nodes: Nodes, query: str, mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None) -> Answer:
@@ -64,8 +63,6 @@ def ask(nodes: Nodes, query: str, mode: Mode = "hybrid", limit: int = 10, filter
 
     Raises :class:`UsageError`, :class:`WrongModel` (the vectors there are another model's) and :class:`Unreachable`.
     """
-    import numpy as np
-
     if not query.strip():
         raise UsageError("the question is empty")
     node = roles.readable(nodes)
@@ -77,7 +74,7 @@ def ask(nodes: Nodes, query: str, mode: Mode = "hybrid", limit: int = 10, filter
         provenance.refuse(provenance.read(connection), by)
         searcher = Searcher(connection, node.site.knowledge.language)
         ready = time.perf_counter()
-        hits = searcher.search(query, np.asarray(vector), mode, limit, filters)
+        hits = searcher.search(query, vector, mode, limit, filters)
     ended = time.perf_counter()
     return Answer(query, mode, node.name, tuple(hits), (embedded - started) * 1000, (ended - ready) * 1000)
 
@@ -97,7 +94,7 @@ def excerpt(content: str, query: str) -> str:
 
 def _path(hit: Hit) -> str:
     title = str(hit.metadata.get("title") or hit.source or f"document {hit.document_id}")
-    headings = [str(one) for one in hit.metadata.get("headings") or []]
+    headings = map(str, hit.metadata.get("headings") or [])
     page = [f"page {hit.metadata['page']}"] if hit.metadata.get("page") else []
     return " > ".join(dict.fromkeys([title, *headings, *page]))
 

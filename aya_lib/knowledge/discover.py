@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib.errors import UsageError
 from aya_lib.knowledge.reading import SUFFIXES
+from aya_lib.show import Shown, Table
 
 SOURCE_CHARACTERS = 100  # of the column documents.source
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceFile:
     """A file that was named, or that lay in a folder and is a document by its suffix."""
 
     path: Path
@@ -22,6 +24,10 @@ class Found:
     @property
     def uri(self) -> str:
         return self.path.as_uri()
+
+    @property
+    def kind(self) -> str:
+        return SUFFIXES.get(self.path.suffix.lower(), "other")
 
     @property
     def source(self) -> str:
@@ -32,16 +38,29 @@ class Found:
         return "/".join(parts)[-SOURCE_CHARACTERS:]
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, repr=False)
+class Sources(Shown):
     """The files in the order of their names; the folders among the paths; folders that could not be read, and why."""
 
-    files: tuple[Found, ...]
+    files: tuple[SourceFile, ...]
     folders: tuple[Path, ...]
     unreadable: tuple[tuple[str, str], ...]
 
+    @property
+    def uris(self) -> list[str]:
+        return [file.uri for file in self.files]
 
-def find(paths: Sequence[str | Path]) -> Finding:
+    def table(self) -> Table:
+        counts = Counter(file.kind for file in self.files)
+        sizes: Counter[str] = Counter()
+        for file in self.files:
+            sizes[file.kind] += file.path.stat().st_size
+        lines = tuple((kind, str(count), f"{sizes[kind] / 1000:,.0f}") for kind, count in sorted(counts.items()))
+        notes = tuple(f"cannot be read: {name}: {reason}" for name, reason in self.unreadable)
+        return Table(f"{len(self.files)} files", ("kind", "files", "kB"), lines, notes)
+
+
+def discover(paths: Sequence[str | Path]) -> Sources:
     """Every document below the paths, each once. Raises :class:`UsageError` for a path that is not there."""
     if not paths:
         raise UsageError("no path was given", hint="Name files or folders: aya ingest docs/ manual.pdf")
@@ -56,7 +75,7 @@ def find(paths: Sequence[str | Path]) -> Finding:
         else:
             raise UsageError(f"{path}: no such file or folder", hint="Nothing was changed")
     folders = tuple(path for path in given if path.is_dir())
-    return Finding(tuple(Found(path) for path in sorted(files)), folders, tuple(unreadable))
+    return Sources(tuple(SourceFile(path) for path in sorted(files)), folders, tuple(unreadable))
 
 
 def _below(folder: Path, unreadable: list[tuple[str, str]]) -> set[Path]:
@@ -65,8 +84,8 @@ def _below(folder: Path, unreadable: list[tuple[str, str]]) -> set[Path]:
     def note(error: OSError) -> None:
         unreadable.append((str(error.filename), error.strerror or str(error)))
 
-    found: set[Path] = set()
+    documents: set[Path] = set()
     for place, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found |= {Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")}
-    return found
+        documents |= {Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")}
+    return documents

@@ -10,20 +10,20 @@ from __future__ import annotations
 import plistlib
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aya_lib.cluster.state import MARK
 from aya_lib.secrets import variable
 from aya_lib.site import NodeWish, Site
 
 HEADER = "Written by AYA (autostart); a change made here is lost at the next install."
-MARK = "aya.fenced"  # as facts.state has it
 SYSTEMD = Path("/etc/systemd/system")
 LAUNCHD = Path("/Library/LaunchDaemons")
 STATUS_EVERY_S = 300
 RETRY_S = 10  # between two starts of a PostgreSQL that does not stay up, or that the guard refuses
-WANTED = [("WantedBy", "multi-user.target")]
 STOP_S = 300  # for the checkpoint of an orderly stop
 
 
@@ -57,105 +57,110 @@ class Home:
         return Path("/etc/aya") / f"{self.site.name}.env"
 
     @property
-    def aya(self) -> str:
-        return str(self.wish.aya or Path(sys.executable).with_name("aya"))
-
-    @property
     def postgres(self) -> list[str]:
         return [str(self.site.path(self.wish.postgresql.bin_directory) / "postgres"), "-D", str(self.data)]
 
     @property
     def guard(self) -> list[str]:
-        return [self.aya, "guard", "--site", self.site.name, "--node", self.name]
-
-    @property
-    def serve(self) -> list[str]:
-        return [self.aya, "serve", "embedding", "--site", self.site.name, "--node", self.name]
-
-    @property
-    def sync(self) -> list[str]:
-        return [self.aya, "serve", "sync", "--site", self.site.name]
+        return self._aya("guard", node=True)
 
     @property
     def status(self) -> list[str]:
-        return [self.aya, "status", "--site", self.site.name]
+        return self._aya("status")
+
+    @property
+    def own(self) -> list[Own]:
+        """Our own services that run all the time."""
+        wish, found = self.wish, list[Own]()
+        if wish.embedding:
+            serve = self._aya("serve", "embedding", node=True)
+            found.append(Own("embedding", wish.embedding.unit, "Embedding service", serve, pause_s=2))
+        if wish.role == "laptop":
+            found.append(Own("sync", wish.sync.unit, "Sync daemon", self._aya("serve", "sync"), pause_s=5))
+        return found
 
     @property
     def libraries(self) -> str | None:
         path = self.wish.postgresql.library_directory
         return str(self.site.path(path)) if path else None
 
+    def _aya(self, *words: str, node: bool = False) -> list[str]:
+        program = self.wish.aya or Path(sys.executable).with_name("aya")
+        return [str(program), *words, "--site", self.site.name, *(["--node", self.name] if node else [])]
 
-def units(site: Site, name: str, account: str) -> tuple[Unit, ...]:
-    """The files of a node's services; none for a lab's node, whose keeper plays that part."""
-    home = Home(site, name, account)
-    if home.wish.supervisor == "systemd":
-        return _systemd(home)
-    return _launchd(home) if home.wish.supervisor == "launchd" else ()
+
+@dataclass(frozen=True)
+class Own:
+    """One of our own services. ``pause_s``: before it is started again."""
+
+    service: str
+    unit: str
+    title: str
+    command: list[str]
+    pause_s: int
+
+
+def units(site: Site, name: str, account: str | None) -> tuple[Unit, ...]:
+    """The files of a node's services; none for a lab's node, whose keeper plays that part, or while the account is not known."""
+    home = Home(site, name, account or "")
+    if not account or home.wish.supervisor == "process":
+        return ()
+    return tuple(_systemd(home) if home.wish.supervisor == "systemd" else _launchd(home))
 
 
 def environment(site: Site, name: str) -> str:
     """A first environment file: names only. A person puts the values in on the node."""
-    variables = sorted(
-        {variable(site.name, f"{role} password") for role in (site.database.owner, site.database.application_role)}
-    )
+    roles = (site.database.owner, site.database.application_role)
     lines = [
         f"# Secrets of AYA's services on {name}. Mode 0600, never copied. NAME=value, one a line, as a shell reads it.",
         "# A password that the account's ~/.pgpass has need not be here.",
-        *(f"# {name}=" for name in variables),
+        *(f"# {name}=" for name in sorted({variable(site.name, f"{role} password") for role in roles})),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _systemd(home: Home) -> tuple[Unit, ...]:
-    where, wish = f"{home.name} of site {home.site.name}", home.wish
-    found = [
-        Unit(
-            "postgresql",
-            _service_file(wish.postgresql.unit),
-            _ini(
-                Unit=[
-                    ("Description", f"PostgreSQL on {where}"),
-                    ("Wants", "network-online.target"),
-                    ("After", "network-online.target"),
-                    ("ConditionPathExists", "!" + _percent(str(home.data / MARK))),
-                    ("StartLimitIntervalSec", "0"),
-                ],
-                Service=[
-                    ("Type", "exec"),
-                    *_as(home),
-                    *([("Environment", _word(f"LD_LIBRARY_PATH={home.libraries}"))] if home.libraries else []),
-                    ("ExecStartPre", _line(home.guard)),
-                    ("ExecStart", _line(home.postgres)),
-                    ("ExecReload", "kill -HUP $MAINPID"),
-                    ("KillMode", "mixed"),
-                    ("KillSignal", "SIGINT"),
-                    ("TimeoutStopSec", str(STOP_S)),
-                    ("OOMScoreAdjust", "-900"),  # the postmaster; what it starts may be killed as any other process
-                    ("Environment", "PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0"),
-                    ("Restart", "on-failure"),
-                    ("RestartSec", str(RETRY_S)),
-                ],
-                Install=WANTED,
-            ),
-        )
-    ]
-    if wish.embedding:
-        service = [("Type", "exec"), *_as(home), ("ExecStart", _line(home.serve)), ("Restart", "always"), ("RestartSec", "2")]
-        unit = [("Description", f"Embedding service on {where}"), ("After", "network.target"), ("StartLimitIntervalSec", "0")]
-        text = _ini(Unit=unit, Service=service, Install=WANTED)
-        found.append(Unit("embedding", _service_file(wish.embedding.unit), text))
-    if wish.role == "laptop":
-        service = [("Type", "exec"), *_as(home), ("ExecStart", _line(home.sync)), ("Restart", "always"), ("RestartSec", "5")]
-        unit = [("Description", f"Sync daemon on {where}"), ("After", "network.target"), ("StartLimitIntervalSec", "0")]
-        found.append(Unit("sync", _service_file(wish.sync.unit), _ini(Unit=unit, Service=service, Install=WANTED)))
-    look = [("Type", "oneshot"), *_as(home), ("ExecStart", _line(home.status))]
-    title = ("Description", f"Status of site {home.site.name}, seen from {home.name}")
+def _systemd(home: Home) -> Iterator[Unit]:
+    where, wish, at_boot = f"{home.name} of site {home.site.name}", home.wish, [("WantedBy", "multi-user.target")]
+    yield Unit(
+        "postgresql",
+        _service_file(wish.postgresql.unit),
+        _ini(
+            Unit=[
+                ("Description", f"PostgreSQL on {where}"),
+                ("Wants", "network-online.target"),
+                ("After", "network-online.target"),
+                ("ConditionPathExists", "!" + _percent(str(home.data / MARK))),
+                ("StartLimitIntervalSec", "0"),
+            ],
+            Service=[
+                ("Type", "exec"),
+                *_as(home),
+                *([("Environment", _word(f"LD_LIBRARY_PATH={home.libraries}"))] if home.libraries else []),
+                ("ExecStartPre", _line(home.guard)),
+                ("ExecStart", _line(home.postgres)),
+                ("ExecReload", "kill -HUP $MAINPID"),
+                ("KillMode", "mixed"),
+                ("KillSignal", "SIGINT"),
+                ("TimeoutStopSec", str(STOP_S)),
+                ("OOMScoreAdjust", "-900"),  # the postmaster; what it starts may be killed as any other process
+                ("Environment", "PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0"),
+                ("Restart", "on-failure"),
+                ("RestartSec", str(RETRY_S)),
+            ],
+            Install=at_boot,
+        ),
+    )
+    for own in home.own:
+        title = [("Description", f"{own.title} on {where}"), ("After", "network.target"), ("StartLimitIntervalSec", "0")]
+        service = [("Type", "exec"), *_as(home), ("ExecStart", _line(own.command))]
+        service += [("Restart", "always"), ("RestartSec", str(own.pause_s))]
+        yield Unit(own.service, _service_file(own.unit), _ini(Unit=title, Service=service, Install=at_boot))
+    title = [("Description", f"Status of site {home.site.name}, seen from {home.name}")]
     often = [("OnBootSec", "60"), ("OnUnitActiveSec", str(STATUS_EVERY_S)), ("AccuracySec", "1s")]
-    timer = _ini(Unit=[title], Timer=often, Install=[("WantedBy", "timers.target")])
-    found.append(Unit("status", SYSTEMD / "aya.status.service", _ini(Unit=[title], Service=look)))
-    found.append(Unit("status", SYSTEMD / "aya.status.timer", timer))
-    return tuple(found)
+    once = [("Type", "oneshot"), *_as(home), ("ExecStart", _line(home.status))]
+    timer = _ini(Unit=title, Timer=often, Install=[("WantedBy", "timers.target")])
+    yield Unit("status", SYSTEMD / "aya.status.service", _ini(Unit=title, Service=once))
+    yield Unit("status", SYSTEMD / "aya.status.timer", timer)
 
 
 def _as(home: Home) -> list[tuple[str, str]]:
@@ -186,26 +191,18 @@ def _percent(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _launchd(home: Home) -> tuple[Unit, ...]:
-    wish = home.wish
+def _launchd(home: Home) -> Iterator[Unit]:
     fenced = shlex.quote(str(home.data / MARK))
     libraries = f"export LD_LIBRARY_PATH={shlex.quote(home.libraries)}\n" if home.libraries else ""
     # exec: launchd's process is then PostgreSQL itself. A refusal ends with 1, so it shows as failed and is asked again.
     script = f"if [ -e {fenced} ]; then echo {fenced} is there: not started >&2; exit 0; fi\n"
     script += f"{shlex.join(home.guard)} || exit 1\n{libraries}exec {shlex.join(home.postgres)}\n"
-    kept = {"RunAtLoad": True, "KeepAlive": {"SuccessfulExit": False}}
-    found = [
-        _plist(home, "postgresql", wish.postgresql.unit, script, {**kept, "ThrottleInterval": RETRY_S, "ExitTimeOut": STOP_S})
-    ]
-    if wish.embedding:
-        script = f"exec {shlex.join(home.serve)}\n"
-        found.append(_plist(home, "embedding", wish.embedding.unit, script, {"RunAtLoad": True, "KeepAlive": True}))
-    if wish.role == "laptop":
-        script = f"exec {shlex.join(home.sync)}\n"
-        found.append(_plist(home, "sync", wish.sync.unit, script, {"RunAtLoad": True, "KeepAlive": True}))
-    script = f"exec {shlex.join(home.status)}\n"
-    found.append(_plist(home, "status", "aya.status", script, {"RunAtLoad": True, "StartInterval": STATUS_EVERY_S}))
-    return tuple(found)
+    kept = {"KeepAlive": {"SuccessfulExit": False}, "ThrottleInterval": RETRY_S, "ExitTimeOut": STOP_S}
+    yield _plist(home, "postgresql", home.wish.postgresql.unit, script, kept)
+    for own in home.own:
+        yield _plist(home, own.service, own.unit, f"exec {shlex.join(own.command)}\n", {"KeepAlive": True})
+    often = {"StartInterval": STATUS_EVERY_S}
+    yield _plist(home, "status", "aya.status", f"exec {shlex.join(home.status)}\n", often)
 
 
 def _plist(home: Home, service: str, label: str, script: str, more: dict[str, Any]) -> Unit:
@@ -218,6 +215,7 @@ def _plist(home: Home, service: str, label: str, script: str, more: dict[str, An
         "EnvironmentVariables": {"LC_ALL": "C", "AYA_NODE": home.name},
         "StandardOutPath": f"/var/log/{label}.log",
         "StandardErrorPath": f"/var/log/{label}.log",
+        "RunAtLoad": True,
         **more,
     }
     text = plistlib.dumps(content, sort_keys=False).decode()

@@ -21,11 +21,11 @@ from aya_lib.node.launchd import parse_disabled
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.systemd import DISABLED, parse_enabled
-from aya_lib.node.units import HEADER, Home, environment, units
-from aya_lib.operations.autostart.judge import installed, preconditions, removed, returned
-from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen, look, parse_ls
-from aya_lib.operations.autostart.plan import Delete, PutAside, Reload, Remove, Secrets, Write, kill, plan
-from aya_lib.plan.actions import Service
+from aya_lib.operations.autostart import checks, kill, look, plan, preconditions, returned
+from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen, parse_ls
+from aya_lib.operations.autostart.plan import DELETE, REMOVE, SECRETS, delete, put_aside, reload, remove, secrets, write
+from aya_lib.operations.autostart.units import HEADER, Home, environment, units
+from aya_lib.plan.actions import Script, Service, WriteFile
 from aya_lib.plan.change import Change
 from aya_lib.site import EmbeddingService, Site
 
@@ -221,22 +221,22 @@ def test_files_are_written_kept_aside_and_removed_for_real(lab_site: Site, tmp_p
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
     path = tmp_path / "unit file.plist"
     path.write_text("somebody's")
-    PutAside(str(path)).run(node)
-    Write(str(path), "ours").run(node)
-    Write(str(path), "ours").run(node)
+    put_aside(str(path)).run(node)
+    write(node, str(path), "ours").run(node)
+    write(node, str(path), "ours").run(node)
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("ours", 0o644)
-    Remove(str(path)).run(node)
+    remove(node, str(path)).run(node)
     assert path.read_text() == "somebody's"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    Write(str(tmp_path / "other"), "ours").run(node)
-    Remove(str(tmp_path / "other")).run(node)
+    write(node, str(tmp_path / "other"), "ours").run(node)
+    remove(node, str(tmp_path / "other")).run(node)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_environment_file_is_private_and_what_a_person_wrote_stays(lab_site: Site, tmp_path: Path) -> None:
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
     path = tmp_path / "aya" / "lab.env"
-    action = Secrets(str(path), environment(node.site, "ALPHA"), ACCOUNT)
+    action = secrets(str(path), environment(node.site, "ALPHA"), ACCOUNT)
     action.run(node)
     assert path.read_text() == environment(node.site, "ALPHA")
     path.write_text("NAME=value\n")
@@ -246,7 +246,7 @@ def test_the_environment_file_is_private_and_what_a_person_wrote_stays(lab_site:
     assert parse_ls(str(path), listed).only_of(ACCOUNT)
     assert path.read_text() == "NAME=value\n"
     assert "NAME" not in action.command(node)
-    Delete(str(path)).run(node)
+    delete(str(path)).run(node)
     assert not path.parent.exists()
 
 
@@ -255,7 +255,7 @@ def test_a_node_whose_systemd_cannot_be_asked_is_unknown_and_nothing_is_changed(
         pytest.skip("this machine runs systemd: it can be asked")
     site = kept_by(lab_site, "systemd")
     seen = look(only(open_nodes(site)["ALPHA"]))
-    unknown = {check.name for check in preconditions(site, seen) if check.status == "unknown"}
+    unknown = {check.name for check in preconditions(seen) if check.status == "unknown"}
     assert "ALPHA state of postgresql" in unknown
 
 
@@ -263,19 +263,19 @@ def test_a_node_whose_systemd_cannot_be_asked_is_unknown_and_nothing_is_changed(
 def after(step: Change, seen: NodeSeen) -> NodeSeen:
     files, action = dict(seen.files if isinstance(seen.files, dict) else {}), step.action
     match action:
-        case Write():
-            return replace(seen, files={**files, action.path: action.text})
-        case Remove():
-            return replace(seen, files={**files, action.path: None})
-        case Secrets():
-            return replace(seen, environment=Private(action.path, "-rw-------", action.account))
-        case Delete():
+        case WriteFile():
+            return replace(seen, files={**files, str(action.path): action.text})
+        case Script() if str(action.script).startswith(REMOVE):
+            return replace(seen, files={**files, action.words[0]: None})
+        case Script(script=script, words=words) if script == SECRETS:
+            return replace(seen, environment=Private(words[0], "-rw-------", words[1]))
+        case Script(script=script) if script == DELETE:
             return replace(seen, environment=None)
         case Service():
             return replace(
                 seen, services=tuple(acted(action, one) if one.name == action.service else one for one in seen.services)
             )
-        case Reload():
+        case Script() if action == reload():
             return replace(seen, reload=False)
         case _:
             return seen
@@ -309,20 +309,21 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(
     nodes = only(open_nodes(site)["ALPHA"])
     seen = found(nodes["ALPHA"], foreign=foreign, runs=runs)
     if action == "uninstall":
-        for step in plan(nodes, Autostart({"ALPHA": seen})).changes:
+        for step in plan(Autostart(nodes, {"ALPHA": seen})).changes:
             seen = after(step, seen)
-    whole = plan(nodes, Autostart({"ALPHA": seen}), action).changes
+    whole = plan(Autostart(nodes, {"ALPHA": seen}, action)).changes
     assert whole
     for done in range(len(whole) + 1):
         now = seen
         for step in whole[:done]:
             now = after(step, now)
-        rest = plan(nodes, Autostart({"ALPHA": now}), action).changes
-        ours = [step.title for step in rest if not isinstance(step.action, PutAside)]
+        rest = plan(Autostart(nodes, {"ALPHA": now}, action)).changes
+        ours = [step.title for step in rest if not step.title.startswith("Keep ")]
         for step in rest:
             now = after(step, now)
-        assert plan(nodes, Autostart({"ALPHA": now}), action).changes == ()
-        judged = installed(site, Autostart({"ALPHA": now})) if action == "install" else removed(site, Autostart({"ALPHA": now}))
+        ended = Autostart(nodes, {"ALPHA": now}, action)
+        assert plan(ended).changes == ()
+        judged = checks(ended)
         assert worst(judged) == "passed", [check for check in judged if check.status != "passed"]
         assert set(ours) <= {step.title for step in whole} | {"Start postgresql", "Start embedding", "Start status"}
 
@@ -331,19 +332,21 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(
     ("pid", "answer", "status"), [(6, "primary", "passed"), (5, "primary", "failed"), (6, "standby, streaming", "failed")]
 )
 def test_only_a_new_process_that_answers_as_before_has_come_back(lab_site: Site, pid: int, answer: str, status: str) -> None:
-    before = found(open_nodes(kept_by(lab_site, "systemd"))["ALPHA"], foreign=False, runs=True)
-    kept = [one for one in Autostart({"ALPHA": before}).kept() if one.service == "postgresql"]
-    assert [(one.pid, one.answer) for one in kept] == [(5, "primary")]
-    now = replace(before, services=(replace(before.services[0], process=ServiceState("running", pid), answer=answer),))
-    assert [check.status for check in returned(kept)(lab_site, Autostart({"ALPHA": now}))] == [status]
-    assert Autostart({"ALPHA": before}).kept(False) == ()
+    nodes = only(open_nodes(kept_by(lab_site, "systemd"))["ALPHA"])
+    seen = found(nodes["ALPHA"], foreign=False, runs=True)
+    before = Autostart(nodes, {"ALPHA": seen})
+    assert [(kept.pid, kept.answer) for kept in before.kept(service="postgresql")] == [(5, "primary")]
+    now = replace(seen, services=(replace(seen.services[0], process=ServiceState("running", pid), answer=answer),))
+    judge = returned(before, service="postgresql")
+    assert [check.status for check in judge(lab_site, Autostart(nodes, {"ALPHA": now}))] == [status]
+    assert before.kept(False) == ()
 
 
 @pytest.mark.parametrize("kind", ["systemd", "launchd"])
 def test_a_fenced_server_gets_its_unit_and_is_neither_enabled_nor_started(lab_site: Site, kind: Kind) -> None:
     node = open_nodes(kept_by(lab_site, kind))["ALPHA"]
     seen = replace(found(node, foreign=False, runs=False), fenced="fenced by somebody")
-    titles = [step.title for step in plan(only(node), Autostart({"ALPHA": seen})).changes]
+    titles = [step.title for step in plan(Autostart(only(node), {"ALPHA": seen})).changes]
     assert any(title.startswith("Install postgresql-18") for title in titles)
     assert not {"Let postgresql start by itself", "Start postgresql"} & set(titles)
     assert "Let embedding start by itself" in titles
@@ -351,16 +354,16 @@ def test_a_fenced_server_gets_its_unit_and_is_neither_enabled_nor_started(lab_si
 
 def test_what_interrupts_or_destroys_is_said(lab_site: Site) -> None:
     node = open_nodes(kept_by(lab_site, "launchd"))["ALPHA"]
-    seen = Autostart({"ALPHA": found(node, foreign=True, runs=True)})
-    harmful = [step.title for step in plan(only(node), seen).changes if step.harmful]
+    seen = Autostart(only(node), {"ALPHA": found(node, foreign=True, runs=True)})
+    harmful = [step.title for step in plan(seen).changes if step.harmful]
     assert harmful == [f"Unload {name}, whose file changes" for name in ("postgresql", "embedding", "status")]
-    assert all(step.interrupts for step in kill(only(node), seen.kept()).changes)
-    titles = [step.title for step in plan(only(node), seen).changes]
+    assert all(step.interrupts for step in kill(seen).changes)
+    titles = [step.title for step in plan(seen).changes]
     assert titles.index("Keep the postgresql-18.plist that was there") < titles.index("Replace postgresql-18.plist")
-    now = seen.nodes["ALPHA"]
-    for step in plan(only(node), seen).changes:
+    now = seen.seen["ALPHA"]
+    for step in plan(seen).changes:
         now = after(step, now)
-    gone = plan(only(node), Autostart({"ALPHA": now}), "uninstall").changes
+    gone = plan(Autostart(only(node), {"ALPHA": now}, "uninstall")).changes
     assert [step.title for step in gone if step.destroys] == ["Remove the environment file with its secrets"]
     assert all(HEADER in str(text) for text in now.files.values())  # type: ignore[union-attr]
 
