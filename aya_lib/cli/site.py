@@ -38,7 +38,7 @@ def guard(
     """May this machine's PostgreSQL start as its data directory is? Exit 0: it may; 1: it must not."""
     from aya_lib.errors import AyaError, UsageError
     from aya_lib.node.node import open_nodes
-    from aya_lib.operations.guard import rule
+    from aya_lib.operations.guard import look, rule
     from aya_lib.site import load_site
 
     there = open_nodes(load_site(site))
