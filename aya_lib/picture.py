@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
 INK, MARK, LIMIT = "#808890", "#2f81f7", "#d9534f"
 DPI = 110
@@ -42,6 +45,19 @@ class Picture:
         printer.text(self.caption)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Several figures, or notes why there is none, shown one below the other."""
+
+    shown: tuple[object, ...]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        for picture in self.shown:
+            display(picture)  # type: ignore[no-untyped-call]
+
+
 def canvas(width: float, height: float) -> Figure:
     """An empty figure, inches wide and high, without a background."""
     from matplotlib.figure import Figure
@@ -68,24 +84,41 @@ def quiet(axes: Axes, grid: str = "y") -> None:
         side.set_visible(False)
 
 
+def legend(axes: Axes) -> Legend:
+    """What was drawn with a label, in the lower left corner, where curves that fall do not go."""
+    return axes.legend(loc="lower left", frameon=False, labelcolor=INK, fontsize=9)
+
+
+def declutter(texts: Sequence[Text], taken: Sequence[Any] = ()) -> None:
+    """Take away each text that would stand over another, over what is ``taken``, or run out of its axes; the first ones stay.
+
+    To be called when the figure is complete.
+    """
+    for figure in {text.figure for text in texts}:
+        figure.draw_without_rendering()  # type: ignore[union-attr]
+    boxes = [artist.get_window_extent() for artist in taken]
+    for text in texts:
+        box = text.get_window_extent().padded(2 * text.figure.dpi / 72)
+        frame = text.axes.bbox  # type: ignore[union-attr]
+        inside = frame.x0 <= box.x0 and frame.y0 <= box.y0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
+        if inside and not any(box.overlaps(other) for other in boxes):
+            boxes.append(box)
+        else:
+            text.remove()
+
+
 def spread(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shares of 0 to 1 on a scale that gives 0.9 to 0.99 as much room as 0 to 0.9: the logarithm of what is missing to 1."""
-    import numpy as np
-
     return np.asarray(-np.log10(np.maximum(1 + NEAR_ONE - np.asarray(shares, np.float64), NEAR_ONE / 10)))
 
 
 def unspread(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """The shares that :func:`spread` puts there."""
-    import numpy as np
-
     return np.asarray(1 + NEAR_ONE - 10.0 ** -np.asarray(places, np.float64))
 
 
 def ticks(low: float, high: float = 1.0, apart: float = 0.07) -> list[float]:
     """Shares to write on such a scale: in the range, and no two nearer than ``apart`` of its length."""
-    import numpy as np
-
     room = float(spread(np.array(high)) - spread(np.array(low)))
     kept: list[float] = []
     for share in SHARES:

@@ -40,7 +40,7 @@ from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import load_site, read_yaml
 from aya_lib.vectors import wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.generated import generate, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from air_work import STEPS, ask, killed, one, prepare, same, turned, writers  # as the tests do it, more often

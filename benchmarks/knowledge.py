@@ -25,6 +25,7 @@ from aya_lib import lab as labs
 from aya_lib.embedding.client import Client
 from aya_lib.knowledge import evaluate
 from aya_lib.knowledge.chunking import Chunk
+from aya_lib.knowledge.evaluation import Evaluation
 from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.search import MODES, Mode, Searcher, composed
 from aya_lib.knowledge.store import Prepared, write
@@ -161,8 +162,8 @@ def _one_mode(searcher: Searcher, mode: Mode, asked: list[str], vectors: Any) ->
 
 
 def quality(nodes: Nodes) -> dict[str, str]:
-    found = evaluate.look(nodes, 300)
-    assert isinstance(found, evaluate.Evaluation), found
+    found = evaluate.measure(nodes, 300)
+    assert isinstance(found, Evaluation), found
     result = {f"{mode} recall@10": str(found.recall(mode, 10)) for mode in MODES}
     return result | {f"{mode} MRR": str(found.mrr(mode)) for mode in MODES} | {"questions": str(len(found.asked))}
 

@@ -20,8 +20,7 @@ from aya_lib.lab import faults
 from aya_lib.lab.new import new
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.operations.rejoin import look as facts
-from aya_lib.operations.rejoin import plan
+from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvaged import Report
 from aya_lib.plan.change import apply
@@ -77,37 +76,37 @@ def fail_over(site: Site) -> None:
 def bring_back(site: Site, method: str) -> dict[str, float]:
     """Seconds of the look, of each change, and until the node streams and holds the same rows; and the estimate."""
     nodes, started, told = open_nodes(site), time.perf_counter(), dict[str, float]()
-    seen = facts.look(nodes)
+    seen = rejoin.look(nodes)
     choice = choose(seen, method)
     told["look (s)"] = time.perf_counter() - started
-    for step in plan.plan(nodes, seen, method).changes:
+    for step in rejoin.plan(seen, method).changes:
         before = time.perf_counter()
         step.action.run(nodes[step.node])
-        name = type(step.action).__name__.lower()
+        name = step.title.split()[0].lower()
         told[f"{name} (s)"] = told.get(f"{name} (s)", 0) + time.perf_counter() - before
     after = wait.until(
-        lambda: facts.look(nodes), lambda found: found.streams, node=seen.node.name, what="it streams", deadline_s=120
+        lambda: rejoin.look(nodes), lambda found: found.streams, node=seen.node.name, what="it streams", deadline_s=120
     )
     told["until it streams and holds the same rows (s)"] = time.perf_counter() - started
     told["estimated (s)"] = (choice.clone_s if method == "clone" else choice.rewind_s) or 0
-    assert isinstance(after.saved, tuple)
-    report = after.saved[-1].report
+    assert isinstance(after.salvage, tuple)
+    report = after.salvage[-1].report
     assert isinstance(report, Report)
     told["rows that were saved"] = next(table.rows for table in report.tables if table.table == "public.documents")
-    apply(plan.plan(nodes, after, remove_old=True), nodes, lambda *given: None)
+    apply(rejoin.plan(after, remove_old=True), nodes, lambda *given: None)
     return told
 
 
 def measure(site: Site, megabytes: int) -> dict[str, float]:
     labs.up(site, embedding=False)
     fill(pair(site)[0], megabytes)
-    first = facts.look(open_nodes(site))
+    first = rejoin.look(open_nodes(site))
     if not first.streams:  # the lab keeps little WAL: filling it, the standby was left behind
         open_nodes(site)[first.node.name].supervisor.stop("postgresql")
         nodes = open_nodes(site)
-        apply(plan.plan(nodes, facts.look(nodes), "clone"), nodes, lambda *given: None)
-        seen = wait.until(lambda: facts.look(nodes), lambda one: one.streams, node="pair", what="it streams", deadline_s=120)
-        apply(plan.plan(nodes, seen, remove_old=True), nodes, lambda *given: None)
+        apply(rejoin.plan(rejoin.look(nodes), "clone"), nodes, lambda *given: None)
+        seen = wait.until(lambda: rejoin.look(nodes), lambda one: one.streams, node="pair", what="it streams", deadline_s=120)
+        apply(rejoin.plan(seen, remove_old=True), nodes, lambda *given: None)
     runs: dict[str, list[dict[str, float]]] = {"clone": [], "rewind": []}
     for _ in range(ROUNDS):
         for method, found in runs.items():

@@ -107,9 +107,13 @@ def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
 
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
     """Rows that differ between the primary and AIR: (relation, id), there, here. Empty: equal, and nothing local is left."""
-    with nodes[primary].session() as there, nodes["AIR"].session() as here:
-        ranges = {*differ.sums(there), *differ.sums(here)}
-        theirs, ours = differ.hashes(there, ranges), differ.hashes(here, ranges)
+    sides = []
+    for name in (primary, "AIR"):
+        with nodes[name].session(deadline_s=60) as connection:
+            rows = connection.execute(differ.hashed(connection)).fetchall()
+            sides.append({(str(relation), int(str(number))): str(hashed) for relation, number, hashed in rows})
+    theirs, ours = sides
+    with nodes["AIR"].session() as here:
         left = column(here, "SELECT id FROM documents WHERE id < 0 UNION ALL SELECT id FROM chunks WHERE id < 0")
     found = [(row, theirs.get(row), ours.get(row)) for row in sorted(differ.differing(ours, theirs))]
     return found + [(("local", number), None, "left") for number in left]

@@ -47,7 +47,7 @@ def one(site: Site, *, synchronous: bool, run: Run = step) -> Round:
         _writes(at_work, 60)
     lost |= set(at_work.acknowledged) - at_work.stored("ALPHA")
     loss = failed_over.check("what may be lost")
-    behind = next(one for one in failed_over.record["steps"] if one.get("title") == "failover.look_behind")["facts"]
+    behind = next(one for one in failed_over.record["steps"] if one.get("title") == "failover.look")["facts"]["behind"]
     bound = None if loss["observed"].startswith("no acknowledged write") else behind["transactions"]
     text = _saved(returned)
     saved = sum(f"{one}" in text for one in lost)
@@ -67,5 +67,5 @@ def _writes(at_work: Clients, more: int) -> None:
 
 def _saved(returned: Stepped) -> str:
     """The files of rows that rejoin saved from the old primary, all of them."""
-    folders = [Path(one.folder) for one in returned.names["after"].saved]
+    folders = [Path(one.folder) for one in returned.names["after"].salvage]
     return "".join(path.read_text() for folder in folders for path in folder.rglob("*.jsonl"))

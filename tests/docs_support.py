@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import functools
 import io
 import os
 import re
@@ -11,10 +13,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import typer
 import yaml
 from markdown_it import MarkdownIt
@@ -29,7 +32,7 @@ HOME = settings.home()
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md", *sorted((HOME / "docs").glob("*.md"))]
 SHELL = ("aya ", "make ", "conda ", "pip ", "papermill ", "keyring ")
 # What a reader puts his own in place of; everything else is meant as it stands.
-PLACES = {"NAME": "name", "SITE": "lab", "NODE": "ALPHA", "PORT": "25000", "N": "1", "FILE": "file", "X": "restore"}
+PLACES = {"NAME": "name", "SITE": "lab", "NODE": "ALPHA", "PORT": "25000", "FILE": "file"}
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,24 @@ def read(path: Path) -> Page:
     return Page(path, path.read_text(encoding="utf-8"))
 
 
+def files(page: Page) -> dict[str, str]:
+    """The files that a page shows whole: blocks such as ``python file=aya_lib/...``."""
+    return {block.kind.partition(" file=")[2]: block.text for block in page.blocks if " file=" in block.kind}
+
+
+def notebook(text: str) -> Any:
+    """A notebook from its cells as text: each begins with ``# %%`` and, where it is no plain code, its kind or tag."""
+    cells = []
+    for part in text.split("# %%")[1:]:
+        kind, _, source = part.partition("\n")
+        make = nbformat.v4.new_markdown_cell if kind.strip() == "markdown" else nbformat.v4.new_code_cell
+        cells.append(make(source.strip(), metadata={"tags": kind.split()}))
+    return nbformat.v4.new_notebook(cells=cells, metadata={"aya": {"changes_site": True, "limit_s": 60}})
+
+
+@functools.cache
 def commands() -> dict[str, Any]:
     """Every command of ``aya``, such as ``lab up``, with the object that parses it."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit), _arguments(["--version"]):
-        cli.main()  # registers what is not yet
     return dict(_leaves("", typer.main.get_command(cli.app)))
 
 
@@ -143,7 +160,7 @@ def _check_aya(words: list[str], sites: Sequence[str], whole: bool) -> None:
     try:
         found = every[" ".join(words[:count])].make_context("aya", words[count:]).params
     except Exception as error:
-        if not whole and type(error).__name__ == "MissingParameter":
+        if not whole and type(error).__name__ in ("MissingParameter", "BadOptionUsage"):
             return
         raise
     site = found.get("site") or "lab"
@@ -178,7 +195,12 @@ def _check_other(words: list[str]) -> None:
     for site in ("lab", "production"):
         database = load_site(str(HOME / "parameters" / site / "site.yaml")).database
         known += [f"keyring set aya/{site} {role} password" for role in (database.owner, database.application_role)]
-    assert " ".join(words) in known, f"not known here: {' '.join(words)}"
+    if words[:3] == [".venv/bin/python", "-m", "pytest"]:
+        assert all((HOME / word).exists() for word in words if word.startswith("tests/")), words
+    elif words[:3] == [".venv/bin/python", "-m", "aya_lib.runbook.refresh"]:
+        assert set(words[3:]) <= set(parameters.runbooks(HOME / "notebooks")), words
+    else:
+        assert " ".join(words) in known, f"not known here: {' '.join(words)}"
 
 
 def variables() -> str:
@@ -189,6 +211,30 @@ def variables() -> str:
     return "\n".join([*(path.read_text() for path in files), *passwords])
 
 
+def messages() -> list[str]:
+    """What the project may say, each as a pattern: every string of its code, with anything where a value stands; and its SQL."""
+    found = [re.escape(path.read_text()) for path in (HOME / "aya_lib").rglob("*.sql")]
+    for path in (HOME / "aya_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.JoinedStr(values):
+                    found.append(
+                        "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in values)
+                    )
+                case ast.Constant(str(text)):
+                    found.append(re.escape(text))
+    return found
+
+
+def says(text: str, patterns: Sequence[str]) -> bool:
+    """Whether the project may say ``text``: a part of a message, with ``...`` or a number for a value; or a message of which at
+    least half of the letters are its own, and the rest values."""
+    parts = ".*".join(re.escape(re.escape(part)) for part in re.split(r" *\.\.\. *| *\d+ *", text))
+    letters = len(re.findall(r"\w", text))
+    whole = [pattern for pattern in patterns if ".+" in pattern and 2 * len(re.findall(r"\w", pattern)) >= letters]
+    return any(re.search(parts, pattern) for pattern in patterns) or any(re.fullmatch(pattern, text) for pattern in whole)
+
+
 @dataclass
 class Terminal:
     """Where the commands of a page are really run: one after the other, in a folder of its own."""
@@ -196,19 +242,21 @@ class Terminal:
     folder: Path
     site: Site
     anew: bool = False  # whether the last thing that changed the lab made it anew
+    shown: set[str] = field(default_factory=set)  # dry runs: the same one on another page is not done again
 
     def run(self, line: str) -> str:
         """What it printed. Raises unless it ended as its comment says (``exit 1``), else with 0."""
         words, comment = split(line)
         assert "production" not in line, line
-        if words[0] == "make":
+        if words[0] == "make" or ("--dry-run" in words and " ".join(words) in self.shown):
             check(line)
             return ""
+        self.shown.add(" ".join(words))
         told = re.match(r"exit (\d+)", comment)
         here = words[0] == "aya" and words[1:3] != ["lab", "psql"] and not set("|$&") & set(line) and "<" not in words
         code, out, error = (self._here if here else self._shell)(line)
-        self.anew = line.startswith("aya lab reset") or (self.anew and words[:3] == ["aya", "lab", "new"])
         assert code == int(told[1] if told else 0), f"{line}: exit {code}\n{out[-2000:]}\n{error[-2000:]}"
+        self.anew = line.startswith("aya lab reset") or (self.anew and words[:3] == ["aya", "lab", "new"])
         return out
 
     def _here(self, line: str) -> tuple[int, str, str]:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from aya_lib.vectors.bench.build import Built
-from aya_lib.vectors.bench.result import Choice, Comparison, Point, Skipped, Twin
-from aya_lib.vectors.bench.scaling import Scaling, Size
-from aya_lib.vectors.bench.scratch import Server
-from aya_lib.vectors.cost import Cost
 from aya_lib.vectors.index import EXACT, Family, Index, hnsw, ivfflat
+from aya_lib.vectors.ivf_model import Cost
+from aya_lib.vectors.result import Choice, Comparison, Point, Skipped, Twin
+from aya_lib.vectors.sandbox import Built, Server
 from aya_lib.vectors.truth import Recall
 
 Row = tuple[Index, int, str, int, tuple[float, float, float, int], float, tuple[float, float, float]]
@@ -143,30 +141,6 @@ def choice(index: Index, value: int, target: float = 0.95, predicted: float | No
     return Choice(index, value, found, many, BUILT[index], found.recall.value >= target, 1, create, "SELECT id FROM chunks")
 
 
-G, L = "hnsw m=16 ef_construction=64", "ivfflat lists="
-MB = 2**20
-SCALING = Scaling(
-    (
-        Size("hnsw", 2_125, "fitted", G, 10, 1e6 / 7635, 4 * MB, 0.2),
-        Size("ivfflat", 2_125, "fitted", f"{L}530", 27, 1e6 / 3579, 3 * MB, 0.6),
-        Size("hnsw", 4_250, "fitted", G, 11, 1e6 / 4042, 8 * MB, 0.4),
-        Size("ivfflat", 4_250, "fitted", f"{L}500", 24, 1e6 / 2774, 7 * MB, 0.8),
-        Size("hnsw", 8_500, "fitted", G, 14, 1e6 / 2928, 17 * MB, 1.2),
-        Size("ivfflat", 8_500, "fitted", f"{L}940", 30, 1e6 / 2045, 13 * MB, 2.1),
-        Size("hnsw", 17_000, "held out", G, 15, 1e6 / 2143, 33 * MB, 4.0),
-        Size("ivfflat", 17_000, "held out", f"{L}1300", 27, 1e6 / 1644, 27 * MB, 5.0),
-        Size("hnsw", 17_000, "extrapolated", G, 15, 1e6 / 2165, 33 * MB, 4.0),
-        Size("ivfflat", 17_000, "extrapolated", f"{L}1200", 28, 1e6 / 1618, 27 * MB, 5.0),
-        Size("hnsw", 170_000, "extrapolated", G, 21, 1e6 / 1208, 332 * MB, 38.0),
-        Size("ivfflat", 170_000, "extrapolated", f"{L}3700", 30, 1e6 / 674, 266 * MB, 120.0),
-        Size("hnsw", 1_700_000, "extrapolated", G, 27, 1e6 / 838, 3320 * MB, 360.0),
-        Size("ivfflat", 1_700_000, "extrapolated", f"{L}11300", 32, 1e6 / 280, 2656 * MB, 2700.0),
-    ),
-    {"ivfflat": 0.06, "hnsw": -0.03},
-    2**30,
-)
-
-
 def comparison(points: Sequence[Point] = POINTS, target: float = 0.95, **changes: Any) -> Comparison:
     """The whole comparison, or one with other ``points`` and whatever else is changed."""
     settings = [(EXACT, 0, None), (ivfflat(600), 19, 0.9498), (HALF, 18, 0.9509), (GRAPH, 15, None), (BITS, 80, None)]
@@ -182,7 +156,7 @@ def comparison(points: Sequence[Point] = POINTS, target: float = 0.95, **changes
         "table_name": "chunks",
         "server": Server("ALPHA", "18.1", "0.8.5", 4 * 2**30, 64 * 2**20, 2, 2),
         "points": tuple(points),
-        "builds": {str(index): built for index, built in BUILT.items()},
+        "builds": dict(BUILT),
         "best": best,
         "today": choice(ivfflat(100), 10, target, 0.9502),
         "recommendation": best["hnsw"],
@@ -192,7 +166,6 @@ def comparison(points: Sequence[Point] = POINTS, target: float = 0.95, **changes
         "skipped": (Skipped("ivfflat lists=65, ivfflat.probes = 64", "the planner chose a seq scan"),),
         "seconds": {"load": 0.2, "build": 21.7, "time": 64.0},
         "at": "2026-11-24T22:24:49+00:00",
-        "scaling": SCALING,
         "fingerprint": "31a50de992892695792ee34e6b1640d8",
     }
     return Comparison(**(made | changes))
@@ -207,6 +180,5 @@ def without(**changes: Any) -> Comparison:
         "today": None,
         "recommendation": None,
         "twins": (),
-        "scaling": None,
     }
     return comparison(**(nothing | changes))

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
-from docs_support import HOME, PAGES, PLACES, SHELL, Block, Page, Terminal, check, commands, read, split, variables
+from docs_support import (
+    HOME,
+    PAGES,
+    PLACES,
+    SHELL,
+    Block,
+    Page,
+    Terminal,
+    check,
+    commands,
+    files,
+    messages,
+    notebook,
+    read,
+    says,
+    split,
+    variables,
+)
+from test_layers import BASE, imports, package
+from tests_support import passed, step
+
+import aya_lib.operationsfrom tests_support import again
 
 from aya_lib import errors
-from aya_lib import lab as labs
+from aya_lib.node.node import open_nodes
 from aya_lib.site import Site, read_yaml
 
 KINDS = ("sh", "sh parsed", "cron", "yaml", "text", "python", "sql")
@@ -47,6 +72,8 @@ def terminal(lab: Site, place: Path) -> Iterator[Terminal]:
     figure = Figure()
     figure.text(0.1, 0.5, "The manual of the machine room")
     figure.savefig(folder / "manual.pdf")
+    with open_nodes(lab).primary.session(write=True) as connection:
+        connection.execute("CHECKPOINT")  # a lab of some minutes: the check-up reads the index from the disk
     before = set((place / "parameters").iterdir())
     done = Terminal(folder, lab)
     try:
@@ -56,7 +83,7 @@ def terminal(lab: Site, place: Path) -> Iterator[Terminal]:
             (site / "site.yaml").unlink()
             site.rmdir()
         if not done.anew:
-            labs.reset(lab)
+            again(lab, embedding=True)
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -65,7 +92,7 @@ def test_the_commands_of_a_page_do_what_it_says(name: str, terminal: Terminal) -
     for block in page.blocks:
         for line in block.commands if block.kind == "sh" else []:
             out = terminal.run(line)
-            if "--json" in line:
+            if "--json" in split(line)[0]:
                 document = json.loads(out or (terminal.folder / split(line)[0][-1]).read_text())
                 told = described(page, line)
                 assert told <= keys(document), f"{line}: described, and not there: {sorted(told - keys(document))}"
@@ -73,16 +100,20 @@ def test_the_commands_of_a_page_do_what_it_says(name: str, terminal: Terminal) -
 
 def described(page: Page, line: str) -> set[str]:
     """The keys that a page names for the document of a command: in a table's column below it, or in a sentence after it."""
-    verb = " ".join(word for word in line.split()[:3] if not word.startswith(("-", '"', "'")))
+    words = [word for word in split(line)[0] if not word.startswith("-")]
     found: set[str] = set()
     for table in re.findall(r"(?:^\|.*\n)+", page.text, re.MULTILINE):
-        head, _, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table.splitlines()]
+        head, _, *rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
         for at, cell in enumerate(head):
-            if (spoken := re.fullmatch(r"`(aya .*) --json`", cell)) and verb.startswith(spoken[1]):
+            if (spoken := re.fullmatch(r"`(aya .*) --json`", cell)) and begins(words, spoken[1]):
                 found |= {key for row in rows for key in re.findall(r"`(\w+)`", row[at])}
     for command, sentence in re.findall(r"`(aya [a-z ]+) --json` gives (.*?)\.\n", page.text, re.DOTALL):
-        found |= set(re.findall(r"`(\w+)`", sentence)) if verb.startswith(command) else set()
+        found |= set(re.findall(r"`(\w+)`", sentence)) if begins(words, command) else set()
     return found
+
+
+def begins(words: list[str], command: str) -> bool:
+    return words[: len(command.split())] == command.split()
 
 
 def keys(document: Any) -> set[str]:
@@ -163,6 +194,23 @@ def test_the_first_page_is_short_and_leads_to_every_other() -> None:
     assert {f"notebooks/{path.name}" for path in (HOME / "notebooks").glob("*.ipynb")} <= set(first.links)
 
 
+def test_every_message_that_a_page_explains_is_one_that_is_said() -> None:
+    table = (HOME / "docs" / "trouble.md").read_text().partition("| you see | do |")[2]
+    patterns = messages()
+    told = [text for row in re.findall(r"^\|(.*?) \| ", table, re.MULTILINE) for text in re.findall(r"`([^`]+)`", row)]
+    assert len(told) > 10
+    assert [text for text in told if not says(text, patterns)] == []
+    assert not any(says(text, patterns) for text in ("the moon has fallen down", "port ... has fallen into the lake of ..."))
+
+
+def test_the_house_is_described_as_it_is() -> None:
+    table = (HOME / "CONTRIBUTING.md").read_text().partition("| package | what is in it |")[2].partition("\n\n")[0]
+    rooms = {name.split("/")[0] for row in table.splitlines() for name in re.findall(r"`([\w/<>]+)`", row.split(" | ")[0])}
+    there = {path.name for path in (HOME / "aya_lib").iterdir() if (path / "__init__.py").exists()}
+    assert there <= rooms
+    assert rooms - there <= {path.stem for path in (HOME / "aya_lib").glob("*.py")}
+
+
 def test_every_exit_code_is_in_the_table() -> None:
     codes = {error.exit_code for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, errors.AyaError)}
     rows = re.findall(r"^\| ([\d, ]+) \|", (HOME / "README.md").read_text(), re.MULTILINE)
@@ -179,6 +227,48 @@ def test_every_placeholder_is_used() -> None:
         [*(block.text for block in BLOCKS), *(token.content for path in PAGES for token in read(path).inline("code_inline"))]
     )
     assert [name for name in PLACES if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.fixture
+def example(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The files of the worked example, written below a folder from which Python and the runner find them."""
+    folder = place / "example"
+    for name, text in files(read(HOME / "CONTRIBUTING.md")).items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".ipynb":
+            nbformat.write(notebook(text), file)
+        else:
+            file.write_text(text)
+    monkeypatch.setattr(aya_lib.operations, "__path__", [*aya_lib.operations.__path__, str(folder / "aya_lib" / "operations")])
+    monkeypatch.setenv("AYA_NOTEBOOKS", str(folder / "notebooks"))
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("aya_lib.operations.statistics")]:
+        del sys.modules[name]
+
+
+def test_the_worked_example_is_a_runbook(example: Path, lab: Site) -> None:
+    primary = open_nodes(lab).primary
+    with primary.session(write=True) as connection:
+        connection.execute("CREATE TABLE unknown_yet AS SELECT 1 AS id")
+        try:
+            assert "Analyse unknown_yet" in passed(step("statistics")).done
+            assert passed(step("statistics")).done == []
+        finally:
+            connection.execute("DROP TABLE unknown_yet")
+
+
+def test_the_worked_example_keeps_the_rules(example: Path) -> None:
+    options = ["--config", str(HOME / "pyproject.toml"), "--config", "lint.isort.known-first-party = ['aya_lib']"]
+    for words in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, *options, str(example / "aya_lib")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    (edges,) = re.findall(r'"operations\.statistics": (\{.*?\})', (HOME / "CONTRIBUTING.md").read_text())
+    used = {package(module) for path in (example / "aya_lib").rglob("*.py") for module in imports(path)}
+    assert ast.literal_eval(edges) == used - {"operations.statistics", *BASE}
+    for cell in nbformat.read(example / "notebooks" / "statistics.ipynb", as_version=4).cells:
+        assert cell.cell_type == "markdown" or "parameters" in cell.metadata.tags or len(cell.source.splitlines()) <= 3
 
 
 @pytest.mark.parametrize(

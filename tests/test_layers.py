@@ -30,20 +30,19 @@ EDGES = {
     "operations.status": {"cluster"},
     "operations.failover": {"check", "cluster", "node", "plan"},
     "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
-    "operations.switchback": {"check", "cluster", "operations.mode", "operations.rejoin"},
-    "operations.mode": {"check", "cluster", "node", "operations.failover", "plan"},
+    "operations.switchback": {"check", "cluster", "operations.replication_mode", "operations.rejoin"},
+    "operations.replication_mode": {"check", "cluster", "node", "plan"},
     "operations.autostart": {"check", "cluster", "node", "plan"},
     "operations.guard": {"cluster", "node"},
     "operations.host_key": {"check", "node", "plan"},
     "picture": set(),
-    "labels": {"picture"},
     "schema": {"check", "node", "plan"},
     "embedding": {"node"},
-    "knowledge": {"check", "cluster", "embedding", "node", "plan", "schema"},
-    "vectors": {"check", "cluster", "knowledge", "labels", "node", "picture", "plan", "schema"},
+    "knowledge": {"check", "cluster", "embedding", "node", "picture", "plan", "schema"},
+    "vectors": {"check", "cluster", "knowledge", "node", "picture", "plan", "schema"},
     "air": {"check", "cluster", "embedding", "knowledge", "node", "operations.autostart", "plan", "schema"},
     "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "schema"},
-    "runbook": {"check", "cluster", "knowledge", "lab", "node", "picture", "plan"},
+    "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
         "check",
@@ -53,7 +52,6 @@ EDGES = {
         "lab",
         "node",
         "operations.guard",
-        "picture",
         "runbook",
         "vectors",
     },
@@ -136,6 +134,88 @@ def test_there_is_no_circle_of_modules() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_stays_small(module: str) -> None:
     assert len(MODULES[module].read_text().splitlines()) <= 330
+
+
+PURE = [
+    name
+    for name in MODULES
+    if name.startswith("aya_lib.cluster.judge.") or name.rpartition(".")[2] in ("judge", "plan", "fencing", "method")
+]
+LOOKS = [
+    name
+    for name in MODULES
+    if name.endswith(".look")
+    or (name.startswith("aya_lib.cluster.") and name != "aya_lib.cluster.canary")  # which measures by writing, and cleans up
+]
+TOUCHING = {"session", "shell"}  # of a node: what asks or changes something
+CALLED = {"postgresql", "open", "now", "utcnow", "today", "monotonic", "perf_counter"}
+WORLD = {
+    "os",
+    "time",
+    "getpass",
+    "platform",
+    "socket",
+    "subprocess",
+    "shutil",
+    "psutil",
+    "random",
+    "tempfile",
+    "aya_lib.settings",
+}
+
+
+def impure(tree: ast.Module) -> Iterator[str]:
+    """What a module that decides must not do: touch a node, ask the clock, or read the environment."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (f"import {alias.name}" for alias in node.names if alias.name in WORLD)
+        elif isinstance(node, ast.ImportFrom):
+            names = {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+            yield from (f"import {name}" for name in names & WORLD)
+        elif isinstance(node, ast.Attribute) and node.attr in TOUCHING:
+            yield f"line {node.lineno}: .{node.attr}"
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in CALLED or (called == "stamp" and not node.args):
+                yield f"line {node.lineno}: {called}()"
+
+
+def writes(tree: ast.Module) -> Iterator[str]:
+    """Sessions that may write."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "write"
+            and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+        ):
+            yield f"line {node.value.lineno}: write="
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_judges_and_plans_touches_no_node_no_clock_and_no_environment(module: str) -> None:
+    assert not list(impure(ast.parse(MODULES[module].read_text())))
+
+
+@pytest.mark.parametrize("module", LOOKS)
+def test_what_looks_opens_no_session_that_may_write(module: str) -> None:
+    assert not list(writes(ast.parse(MODULES[module].read_text())))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "import time",
+        "from os import environ",
+        "from aya_lib import settings",
+        "def f(node):\n    return node.shell.run(['true'])",
+        "def f(node):\n    with node.session() as c:\n        pass",
+        "x = datetime.now(UTC)",
+        "x = state.stamp()",
+        "x = open('f')",
+    ],
+)
+def test_the_rule_sees_what_it_forbids(broken: str) -> None:
+    assert list(impure(ast.parse(broken)))
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:

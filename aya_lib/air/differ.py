@@ -25,16 +25,15 @@ Key = TypeVar("Key", bound=Hashable)
 
 def sums(connection: Connection, size: int = RANGE, watch: Watch | None = None) -> Sums:
     """Number of rows and checksum of every range that has rows with the primary's ids."""
-    query = sql.SQL(statement(__package__, "range_sums")).format(size=sql.Literal(size), rows=_hashed(connection))
-    found = stream(connection, query, watch)
-    return {(relation, part): (count, checksum) for relation, part, count, checksum in found}
+    query = sql.SQL(statement(__package__, "range_sums")).format(size=sql.Literal(size), rows=hashed(connection))
+    return {(relation, part): (count, checksum) for relation, part, count, checksum in stream(connection, query, watch)}
 
 
 def hashes(connection: Connection, ranges: Collection[Range], size: int = RANGE, watch: Watch | None = None) -> Hashes:
     """The hash of every row in these ranges."""
-    query = sql.SQL(statement(__package__, "range_rows")).format(size=sql.Literal(size), rows=_hashed(connection))
+    query = sql.SQL(statement(__package__, "range_rows")).format(size=sql.Literal(size), rows=hashed(connection))
     parts = {"relations": [relation for relation, _ in ranges], "parts": [part for _, part in ranges]}
-    return {(relation, number): hashed for relation, number, hashed in stream(connection, query, watch, **parts)}
+    return {(relation, number): row for relation, number, row in stream(connection, query, watch, **parts)}
 
 
 def differing(ours: Mapping[Key, object], theirs: Mapping[Key, object]) -> set[Key]:
@@ -47,7 +46,7 @@ def made(fingerprint: str | None) -> str | None:
     return fingerprint.split(" ")[1] if fingerprint else None
 
 
-def _hashed(connection: Connection) -> sql.Composed:
+def hashed(connection: Connection) -> sql.Composed:
     """The query of relation, id and hash of all rows, over the columns that travel, by name."""
 
     def listed(table: str, *but: str) -> sql.Composed:

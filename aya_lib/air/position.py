@@ -42,7 +42,7 @@ class Snapshot:
     def parse(cls, text: str) -> Snapshot:
         """From PostgreSQL's text, ``xmin:xmax:xip,xip``."""
         xmin, xmax, running = text.split(":")
-        return cls(int(xmin), int(xmax), tuple(int(one) for one in running.split(",") if one))
+        return cls(int(xmin), int(xmax), tuple(int(xid) for xid in running.split(",") if xid))
 
     def __str__(self) -> str:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.running))}"

@@ -17,8 +17,8 @@ from aya_lib.embedding.files import open_files
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.shell import Output
-from aya_lib.node.units import Home
 from aya_lib.node.unseen import Missing, seen
+from aya_lib.operations.autostart.units import Home
 from aya_lib.site import Site
 
 RUN = """

@@ -146,9 +146,9 @@ def _waiting(here: Connection) -> list[Waiting]:
 def _send_again(here: Connection, primary: Primary) -> list[Acknowledged]:
     """Queue what the primary lost once more; which mutations."""
     ours = differ.hashes(here, {("d", lost.document_id // RANGE) for lost in primary.unknown}) if primary.unknown else {}
-    lost = [one for one in primary.unknown if not _done(one, ours.get(("d", one.document_id)), primary.document(one.document_id))]
-    for one in lost:
-        _queue_again(here, one)
+    lost = [m for m in primary.unknown if not _done(m, ours.get(("d", m.document_id)), primary.document(m.document_id))]
+    for mutation in lost:
+        _queue_again(here, mutation)
     return lost
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from aya_lib.node.sql import Connection, statement
+from aya_lib.node.sql import Connection, statement, stream
 
 TABLES = {"d": "documents", "c": "chunks"}  # by the letter that the log of changes has for them
 GENERATED = " generated"  # at the end of a column's type
@@ -14,8 +14,7 @@ GENERATED = " generated"  # at the end of a column's type
 
 def columns(connection: Connection, table: str) -> dict[str, str]:
     """Name and type of every column, in the table's order."""
-    found = connection.execute(statement(__package__, "columns"), {"table": f"public.{table}"}).fetchall()
-    return {str(name): str(kind) for name, kind in found}
+    return dict(stream(connection, statement(__package__, "columns"), table=f"public.{table}"))
 
 
 def travelling(kinds: dict[str, str]) -> tuple[str, ...]:

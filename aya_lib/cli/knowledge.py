@@ -65,7 +65,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Ask the knowledge base."""
-    from aya_lib.knowledge.answer import ask
+    from aya_lib.knowledge.ask import ask
     from aya_lib.knowledge.search import MODES, Filters
     from aya_lib.runbook.progress import coloured
 

@@ -38,14 +38,13 @@ def guard(
     """May this machine's PostgreSQL start as its data directory is? Exit 0: it may; 1: it must not."""
     from aya_lib.errors import AyaError, UsageError
     from aya_lib.node.node import open_nodes
-    from aya_lib.operations.guard import look as facts
-    from aya_lib.operations.guard.judge import rule
+    from aya_lib.operations.guard import look, rule
     from aya_lib.site import load_site
 
     there = open_nodes(load_site(site))
     if node not in there:
         raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(there)}")
-    ruling = rule(facts.look(there, node))
+    ruling = rule(look(there, node))
     if not ruling.may_start:
         raise AyaError(ruling.line)
     print(ruling.line)

@@ -14,11 +14,11 @@ import typer
 
 from aya_lib import settings
 from aya_lib.cli.options import Json, SiteName, nodes
-from aya_lib.errors import AyaError, UsageError
+from aya_lib.errors import AyaError
 
 if TYPE_CHECKING:
     from aya_lib.runbook.record import Record
-    from aya_lib.vectors.bench.result import Comparison
+    from aya_lib.vectors.result import Comparison
 
 bench = typer.Typer(help="Measure, and compare measurements.", no_args_is_help=True, rich_markup_mode=None)
 vectors = typer.Typer(help="The vector index of a table.", no_args_is_help=True, rich_markup_mode=None)
@@ -35,7 +35,7 @@ def bench_vectors(
     node: NodeName = "",
     corpus: Annotated[
         str,
-        typer.Option("--corpus", metavar="FILE", help=".hdf5 .fvecs .bvecs .ivecs .npy .parquet, or generated:ROWSxDIM."),
+        typer.Option("--corpus", metavar="FILE", help=".hdf5 .fvecs .npy .parquet, or generated:ROWSxDIM."),
     ] = "",
     queries: Annotated[str, typer.Option("--queries", metavar="FILE", help="Default: held out of the corpus.")] = "",
     table: TableName = "chunks",
@@ -49,7 +49,6 @@ def bench_vectors(
     ] = None,
     clients: Annotated[int, typer.Option("--clients", metavar="N", help="Measured beside one client.")] = 2,
     grid: Annotated[bool, typer.Option("--grid", help="Also measure a whole grid over all families.")] = False,
-    growth: Annotated[bool, typer.Option("--scaling", help="Also say what 10 and 100 times the rows would need.")] = False,
     build_s: Annotated[float, typer.Option("--build-seconds", metavar="S", help="No build that takes longer. 0: any.")] = 0,
     memory_mb: Annotated[int, typer.Option("--build-memory", metavar="MB", help="No build that needs more. 0: any.")] = 0,
     size_mb: Annotated[int, typer.Option("--size", metavar="MB", help="No larger index. 0: any.")] = 0,
@@ -63,28 +62,28 @@ def bench_vectors(
     Everything is built in a scratch database that is gone afterwards; the table itself is only read. Ctrl-C keeps what was
     measured, and the same command goes on from there. Exit 1 when nothing reaches the target.
     """
-    from aya_lib.vectors.bench.compare import TODAY, Wish, compare_indexes
-    from aya_lib.vectors.bench.tuner import Budget
-    from aya_lib.vectors.corpus.source import open_source
-    from aya_lib.vectors.story import node_of, today
+    from aya_lib.vectors.benchmark import today
+    from aya_lib.vectors.catalog import node_of
+    from aya_lib.vectors.compare import Request, compare_indexes
+    from aya_lib.vectors.corpus import open_source
+    from aya_lib.vectors.index import FAMILIES
+    from aya_lib.vectors.tuner import Budget
 
-    there = node_of(nodes(site), node)
-    wish = Wish(
+    on = node_of(nodes(site), node)
+    request = Request(
         target=target,
         k=k,
         clients=clients,
+        families=tuple(families or FAMILIES),
         budget=Budget(build_s or None, memory_mb * 2**20 or None, size_mb * 2**20 or None),
         grid="whole" if grid else None,
-        scaling=growth,
         fresh=fresh,
-        **({"families": tuple(families)} if families else {}),  # type: ignore[arg-type]
     )
-    wish.refuse()
-    source = open_source(there, corpus, queries, metric, table=table, column=column, key=key, k=k, most=rows, seed=seed)
-    now = today(there, source) if not corpus else TODAY
-    record = _record(site, {"corpus": source.corpus.name, "target": target, "k": k, "table": table, "node": there.name})
+    source = open_source(on, corpus, queries, metric, table=table, column=column, key=key, k=k, most=rows, seed=seed)
+    request = replace(request, today=today(on, source))
+    record = _record(site, {"corpus": source.corpus.name, "target": target, "k": k, "table": table, "node": on.name})
     try:
-        found = compare_indexes(there, source.corpus, source.given, replace(wish, today=now), out=_bar(as_json))
+        found = compare_indexes(on, source.corpus, source.given, request, out=_bar(as_json))
     except AyaError as error:
         record.end("failed", error=str(error), exit_code=error.exit_code)
         raise
@@ -100,26 +99,19 @@ def bench_vectors(
 def bench_compare(
     before: Annotated[Path, typer.Argument(help="A kept result, or what --json printed.")],
     after: Annotated[Path, typer.Argument(help="Another one.")],
-    picture: Annotated[Path | None, typer.Option("--picture", metavar="PNG", help="Draw both into this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Two measurements beside each other: before and after, or two machines."""
-    from aya_lib.picture import Picture
     from aya_lib.show import as_text
-    from aya_lib.vectors.report import between, keep
+    from aya_lib.vectors.difference import difference
+    from aya_lib.vectors.kept import load
 
-    one, two = keep.load(before), keep.load(after)
-    found = between.between(one, two)
-    if picture:
-        drawn = between.picture(one, two)
-        if not isinstance(drawn, Picture):
-            raise UsageError(f"nothing to draw: {drawn.text}")
-        picture.write_bytes(drawn.png())
+    found = difference(load(before), load(after))
     print(json.dumps(found.json(), indent=1) if as_json else as_text(found.table()))
 
 
-@vectors.command(epilog="Example: aya vectors checkup --target 0.98 --json")
-def checkup(
+@vectors.command("checkup", epilog="Example: aya vectors checkup --target 0.98 --json")
+def check_up(
     site: SiteName = "lab",
     node: Annotated[str, typer.Option("--node", metavar="NODE", help="Default: the primary, else the standby.")] = "",
     table: TableName = "chunks",
@@ -134,16 +126,15 @@ def checkup(
     """
     from aya_lib.check import Checks, worst
     from aya_lib.show import as_text
-    from aya_lib.vectors.health import diagnosis
-    from aya_lib.vectors.health.checkup import Checkup, look
+    from aya_lib.vectors import checkup
 
-    found = look(nodes(site), table, column, target, k, node)
-    checks = diagnosis.checks(found)
+    found = checkup.look(nodes(site), table, column, target, k, node)
+    checks = checkup.checks(found)
     if as_json:
-        said = found.json() if isinstance(found, Checkup) else {"unseen": str(found)}
-        print(json.dumps({"schema": 1, **said, "checks": [vars(one) for one in checks]}, indent=1, default=str))
+        document = found.json() if isinstance(found, checkup.Checkup) else {"unseen": str(found)}
+        print(json.dumps({"schema": 1, **document, "checks": [vars(check) for check in checks]}, indent=1, default=str))
     else:
-        parts = [found.table()] if isinstance(found, Checkup) else []
+        parts = [found.table()] if isinstance(found, checkup.Checkup) else []
         print("\n\n".join(as_text(part) for part in [*parts, Checks("Vector index", tuple(checks)).table()]))
     raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
 
@@ -161,7 +152,7 @@ def rebuild(
     m: Annotated[int, typer.Option("--m", metavar="N", help="Of HNSW.")] = 0,
     ef_construction: Annotated[int, typer.Option("--ef-construction", metavar="N", help="Of HNSW.")] = 0,
     ef_search: Annotated[int, typer.Option("--ef-search", metavar="N", help="How wide an HNSW search is.")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Build anew also what is as wished: a stale index.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Build anew also what is as requested: a stale index.")] = False,
     target: Target = 0.95,
     k: K = 10,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the checks and the plan, change nothing.")] = False,
@@ -218,18 +209,17 @@ def _record(site: str, parameters: dict[str, object]) -> Record:
 def _tell(found: Comparison, record: Record, as_json: bool) -> None:
     """The result on stdout, and as files beside its record."""
     from aya_lib.show import as_text
-    from aya_lib.vectors.bench.result import LeftOut
-    from aya_lib.vectors.report import keep
+    from aya_lib.vectors.kept import save
+    from aya_lib.vectors.result import LeftOut
 
-    kept = keep.save(found, record.path.parent, record.path.stem)
+    kept = save(found, record.path.parent, record.path.stem)
     best = found.recommendation
     outcome = "passed" if best else "failed"
     record.end(outcome, verdict={"status": outcome, "line": found.table().title}, exit_code=0 if best else 1)
     if as_json:
         print(json.dumps(found.json(), indent=1, ensure_ascii=False))
         return
-    shown = [found.table(), *([found.scaling.table()] if found.scaling else [])]
-    shown += [LeftOut(found.skipped).table()] if found.skipped else []
+    shown = [found.table(), *([LeftOut(found.skipped).table()] if found.skipped else [])]
     print("\n\n".join(as_text(table, 150) for table in shown))
     if best:
         print("\n" + "\n".join(_statements(best.create_sql, best.json()["search_settings"], best.search_sql)))

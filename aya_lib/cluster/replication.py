@@ -8,6 +8,8 @@ from aya_lib.node.node import Node
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 
+WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby that commits wait for
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -25,7 +27,7 @@ class Stream:
     @property
     def synchronous(self) -> bool:
         """Whether commits wait for this standby. (PostgreSQL: pg_stat_replication.sync_state.)"""
-        return self.sync_state in ("sync", "quorum")
+        return self.sync_state in WAITED_FOR
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Mode = Literal["asynchronous", "synchronous", "degraded"]
 @dataclass(frozen=True)
 class Fence:
     """A node that must not be started as a primary. ``way``: stopped, confirmed, synchronous or none; what it guarantees
-    stands in :data:`aya_lib.operations.failover.fencing.WAYS`. ``timeline`` and ``lsn``: where the node was left behind, if
+    stands in :data:`aya_lib.operations.failover.fencing.METHODS`. ``timeline`` and ``lsn``: where the node was left behind, if
     known."""
 
     node: str
@@ -105,8 +105,9 @@ def log(site: Site, entry: Mapping[str, Any]) -> None:
         file.write(json.dumps({"at": stamp(), **entry}, default=str, ensure_ascii=False) + "\n")
 
 
-def stamp() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def stamp(at: datetime | None = None) -> str:
+    """A time as the state and the log write it, UTC; None: now."""
+    return f"{at or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _write(site: Site, state: State) -> None:

@@ -12,14 +12,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from aya_lib.embedding.encoder import Vectors
 
-    Vector = NDArray[np.float32]
-    Encode = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
+Encode = Callable[[Sequence[Sequence[int]]], Vectors]
 
 FEW = 4  # a request of at most so many texts is somebody's search; a bulk load gets every second batch at most
 SEEN = 512  # waiting texts among which those of like length are looked for
@@ -32,7 +28,7 @@ class QueueFull(Exception):
 @dataclass(eq=False)
 class Waiting:
     ids: Sequence[int]
-    future: asyncio.Future[Vector]
+    future: asyncio.Future[Vectors]
 
 
 class Batcher:
@@ -57,7 +53,7 @@ class Batcher:
     def __len__(self) -> int:
         return len(self.few) + len(self.many)
 
-    async def vectors(self, ids: Sequence[Sequence[int]]) -> list[Vector]:
+    async def vectors(self, ids: Sequence[Sequence[int]]) -> list[Vectors]:
         """The vectors, in order. :class:`QueueFull` when there is no room for all of them."""
         if not ids:
             return []
@@ -112,7 +108,7 @@ class Batcher:
     async def _one(self, encode: Encode, batch: list[Waiting]) -> None:
         started = self.busy_since = time.monotonic()
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self.worker, encode, [each.ids for each in batch])
+            vectors = await asyncio.get_running_loop().run_in_executor(self.worker, encode, [each.ids for each in batch])
         except Exception as error:  # whatever the network raises, the waiting clients hear it and the next batch is tried
             self.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
             for each in batch:
@@ -123,6 +119,6 @@ class Batcher:
             self.busy_since = None
         self.error = None
         self.report(len(batch), sum(len(each.ids) for each in batch), time.monotonic() - started)
-        for each, vector in zip(batch, found, strict=True):
+        for each, vector in zip(batch, vectors, strict=True):
             if not each.future.done():
                 each.future.set_result(vector)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from aya_lib.embedding.model import InputType
-
-if TYPE_CHECKING:
-    from aya_lib.embedding.batcher import Vector
+from aya_lib.embedding.encoder import InputType, Vectors
 
 MAX_CHARACTERS = 1_000_000
 MAX_TEXTS = 1024
@@ -49,7 +46,7 @@ class OpenAI(BaseModel):
 class Embedded:
     """Vectors in the texts' order, the tokens of each text, and the positions of those that were cut."""
 
-    vectors: list[Vector]
+    vectors: list[Vectors]
     tokens: list[int]
     truncated: list[int]
     model: str
@@ -75,6 +72,6 @@ class Embedded:
         return {"dimension": self.dimension, "model": self.model, "fingerprint": self.fingerprint}
 
 
-def _base64(vector: Vector) -> str:
+def _base64(vector: Vectors) -> str:
     """Little-endian float32, as OpenAI's clients decode it."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aya_lib.embedding.model import InputType
+import numpy as np
+
+from aya_lib.embedding.encoder import InputType, Vectors
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.node import http
 from aya_lib.node.node import Node, Nodes
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 AT_ONCE = 128  # texts of one request: some seconds of work, so that a deadline means something
 TRY_AGAIN_S = 0.5
@@ -50,24 +48,18 @@ class Client:
             raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
         return Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
 
-    def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> NDArray[np.float32]:
+    def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """Unit vectors, shape (len(texts), dimension). A text longer than the model reads is refused, never cut."""
-        import numpy as np
-
         parts = [self._part(texts[start : start + AT_ONCE], input_type) for start in range(0, len(texts), AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
 
-    def query(self, text: str) -> tuple[NDArray[np.float32], Served]:
+    def query(self, text: str) -> tuple[Vectors, Served]:
         """The vector of a query, and by which model; a query longer than the model reads is cut."""
-        import numpy as np
-
         said = self._asked("/embed", {"text": text, "input_type": "query", "truncate": True})
         served = Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
         return np.array(said["embedding"], dtype=np.float32), served
 
-    def _part(self, texts: Sequence[str], input_type: InputType) -> NDArray[np.float32]:
-        import numpy as np
-
+    def _part(self, texts: Sequence[str], input_type: InputType) -> Vectors:
         said = self._asked("/embed/batch", {"texts": list(texts), "input_type": input_type})
         return np.array(said["embeddings"], dtype=np.float32)
 

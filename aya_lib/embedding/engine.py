@@ -7,20 +7,18 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachetools import LRUCache
 
 from aya_lib import __version__
 from aya_lib.embedding.batcher import Batcher, QueueFull
 from aya_lib.embedding.bodies import MAX_CHARACTERS, MAX_TEXTS, Embedded
+from aya_lib.embedding.encoder import InputType, Vectors
 from aya_lib.embedding.measures import Measures
-from aya_lib.embedding.model import InputType, Model, load, metal
+from aya_lib.embedding.model import Model, load, metal
 from aya_lib.errors import AyaError
 from aya_lib.site import Embedding, EmbeddingService
-
-if TYPE_CHECKING:
-    from aya_lib.embedding.batcher import Vector
 
 STALLED_S = 60  # one batch takes no longer on any machine this is meant for
 LONG = 20_000  # characters; tokenizing more than this is not done on the event loop
@@ -51,7 +49,7 @@ class Engine:
             wait_s=service.wait_ms / 1000,
             limit=service.waiting_texts,
         )
-        self.cache: LRUCache[bytes, tuple[Vector, int]] = LRUCache(service.cache_texts)
+        self.cache: LRUCache[bytes, tuple[Vectors, int]] = LRUCache(service.cache_texts)
 
     async def run(self) -> None:
         """Load the model, encode once so that the first request finds it warm, then serve until closed."""
@@ -135,7 +133,7 @@ class Engine:
             return model.prepared(texts, input_type)
         return await asyncio.to_thread(model.prepared, texts, input_type)
 
-    async def _encoded(self, ids: list[list[int]]) -> list[Vector]:
+    async def _encoded(self, ids: list[list[int]]) -> list[Vectors]:
         try:
             return await self.batcher.vectors(ids)
         except QueueFull as error:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from aya_lib.embedding.encoder import Vectors, padded
 from aya_lib.embedding.files import ModelFiles
 from aya_lib.errors import AyaError
-
-if TYPE_CHECKING:
-    from aya_lib.embedding.model import Vectors
 
 POOLINGS = ("cls", "mean")
 ACTIVATIONS = ("gelu", "relu")
@@ -27,8 +29,6 @@ class MlxEncoder:
     batch_tokens = 16_384
 
     def __init__(self, files: ModelFiles) -> None:
-        import mlx.core as mx
-
         config = json.loads((files.folder / "config.json").read_text(encoding="utf-8"))
         _understood(files, config)
         self.device = str(mx.default_device())
@@ -44,17 +44,8 @@ class MlxEncoder:
             raise AyaError(f"the model {files.folder} has no tensor {expected}: its weights are not a BERT's", hint=OTHERWISE)
 
     def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
-        import mlx.core as mx
-        import numpy as np
-
-        longest = max(map(len, ids))
-        tokens = np.zeros((len(ids), longest), dtype=np.int32)
-        mask = np.zeros((len(ids), longest), dtype=bool)
-        for row, one in enumerate(ids):
-            tokens[row, : len(one)] = one
-            mask[row, : len(one)] = True
-        hidden = self._forward(mx.array(tokens), mx.array(mask))
-        unit = self._pooled(hidden, mx.array(mask))
+        tokens, mask = map(mx.array, padded(ids))
+        unit = self._pooled(self._forward(tokens, mask), mask)
         unit = unit / mx.maximum(mx.linalg.norm(unit, axis=-1, keepdims=True), 1e-12)
         mx.eval(unit)
         vectors: Vectors = np.array(unit, dtype=np.float32)
@@ -73,19 +64,17 @@ class MlxEncoder:
         return hidden
 
     def _attention(self, hidden: Any, mask: Any, layer: str) -> Any:
-        import mlx.core as mx
-
         rows, length, width = hidden.shape
         size = width // self.heads
 
         def part(name: str) -> Any:
-            found = self._dense(hidden, f"{layer}attention.self.{name}")
-            return found.reshape(rows, length, self.heads, size).transpose(0, 2, 1, 3)
+            whole = self._dense(hidden, f"{layer}attention.self.{name}")
+            return whole.reshape(rows, length, self.heads, size).transpose(0, 2, 1, 3)
 
-        seen = mx.fast.scaled_dot_product_attention(
+        attended = mx.fast.scaled_dot_product_attention(
             part("query"), part("key"), part("value"), scale=size**-0.5, mask=mask[:, None, None, :]
         )
-        return self._dense(seen.transpose(0, 2, 1, 3).reshape(rows, length, width), layer + "attention.output.dense")
+        return self._dense(attended.transpose(0, 2, 1, 3).reshape(rows, length, width), layer + "attention.output.dense")
 
     def _pooled(self, hidden: Any, mask: Any) -> Any:
         if self.pooling == "cls":
@@ -94,18 +83,12 @@ class MlxEncoder:
         return (hidden * weight).sum(axis=1) / weight.sum(axis=1)
 
     def _dense(self, hidden: Any, name: str) -> Any:
-        import mlx.core as mx
-
         return mx.addmm(self.weights[name + ".bias"], hidden, self.weights[name + ".weight"])
 
     def _norm(self, hidden: Any, name: str) -> Any:
-        import mlx.core as mx
-
         return mx.fast.layer_norm(hidden, self.weights[name + ".weight"], self.weights[name + ".bias"], self.epsilon)
 
     def _act(self, hidden: Any) -> Any:
-        import mlx.nn as nn
-
         return nn.gelu(hidden) if self.activation == "gelu" else nn.relu(hidden)
 
 
@@ -130,14 +113,12 @@ def _weights(files: ModelFiles) -> dict[str, Any]:
 
     Weights of dense layers are turned round once, here: without Metal a product with a transposed matrix takes twice as long.
     """
-    import mlx.core as mx
-
-    found: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
     for path in sorted(files.folder.glob("*.safetensors")):
         tensors: Any = mx.load(str(path))
-        found |= tensors
+        loaded |= tensors
     named = {}
-    for name, tensor in found.items():
+    for name, tensor in loaded.items():
         name = name.removeprefix("bert.")
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         tensor = tensor.astype(mx.float32) if mx.issubdtype(tensor.dtype, mx.floating) else tensor

@@ -6,33 +6,17 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any
 
+import numpy as np
+
+from aya_lib.embedding.encoder import Encoder, InputType, Vectors
 from aya_lib.embedding.files import ModelFiles, open_files
 from aya_lib.embedding.tokens import Tokenizer
 from aya_lib.errors import AyaError
 from aya_lib.site import Embedding
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vectors = NDArray[np.float32]
-
-InputType = Literal["query", "passage"]
 BATCH = 32  # texts that go through the network together when nobody says otherwise
-
-
-class Encoder(Protocol):
-    """A network on a device. One instance, used by one thread at a time. ``batch_tokens``: padded tokens it likes at once."""
-
-    backend: str
-    device: str
-    dimension: int
-    batch_tokens: int
-
-    def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
-        """One L2-normalised float32 vector for each list of token ids; shape (len(ids), dimension). One padded batch."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +46,12 @@ class Model:
 
     def encode_ids(self, ids: Sequence[Sequence[int]], batch: int = BATCH) -> Vectors:
         """As :meth:`encode`, of token ids: batches of like length, so that little is padded."""
-        import numpy as np
-
-        found = np.empty((len(ids), self.dimension), dtype=np.float32)
+        vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
-            found[part] = self.encoder.vectors([ids[position] for position in part])
-        return found
+            vectors[part] = self.encoder.vectors([ids[position] for position in part])
+        return vectors
 
 
 def load(wish: Embedding) -> Model:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import tokenizers
+from tokenizers import normalizers
 
 from aya_lib.embedding.files import ModelFiles
 from aya_lib.errors import AyaError
-
-if TYPE_CHECKING:
-    import tokenizers
 
 
 class Tokenizer:
@@ -30,10 +29,8 @@ class Tokenizer:
 
 
 def _open(path: Path, lower_case: bool) -> tokenizers.Tokenizer:
-    from tokenizers import Tokenizer, normalizers
-
     try:
-        found = Tokenizer.from_file(str(path))
+        found = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
         raise AyaError(f"the model's file {path} cannot be read: {error}") from None
     found.no_truncation()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import torch
+
+from aya_lib.embedding.encoder import Vectors, padded
 from aya_lib.embedding.files import ModelFiles
 from aya_lib.errors import AyaError
-
-if TYPE_CHECKING:
-    from aya_lib.embedding.model import Vectors
 
 ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
 ON_GPU = 16_384
@@ -35,17 +34,10 @@ class TorchEncoder:
         self.dimension = int(self.network.get_embedding_dimension() or 0)
 
     def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
-        import torch
-
-        longest = max(map(len, ids))
-        tokens = torch.zeros((len(ids), longest), dtype=torch.long)
-        mask = torch.zeros_like(tokens)
-        for row, one in enumerate(ids):
-            tokens[row, : len(one)] = torch.tensor(one)
-            mask[row, : len(one)] = 1
+        tokens, mask = (torch.from_numpy(each).long() for each in padded(ids))
         features = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": torch.zeros_like(tokens)}
         with torch.inference_mode():
-            found = self.network.forward({name: value.to(self.network.device) for name, value in features.items()})
-            unit = torch.nn.functional.normalize(found["sentence_embedding"].float(), p=2, dim=1)
+            output = self.network.forward({name: value.to(self.network.device) for name, value in features.items()})
+            unit = torch.nn.functional.normalize(output["sentence_embedding"].float(), p=2, dim=1)
         vectors: Vectors = unit.cpu().numpy()
         return vectors

@@ -13,28 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aya_lib.cluster import roles
 from aya_lib.embedding.client import Client, encoder
+from aya_lib.embedding.encoder import Vectors
 from aya_lib.embedding.files import ModelFiles, open_files
 from aya_lib.embedding.tokens import Tokenizer
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunker
-from aya_lib.knowledge.finding import Finding, Found, find
+from aya_lib.knowledge.discover import SourceFile, Sources, discover
 from aya_lib.knowledge.reading import Unreadable, read
 from aya_lib.knowledge.report import Failed, Report, Tally
 from aya_lib.knowledge.store import Known, Prepared, Store
 from aya_lib.node.node import Nodes
 from aya_lib.schema import knowledge as schema
 from aya_lib.site import Site
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vectors = NDArray[np.float32]
 
 GROUP = 128  # chunks that are embedded and written together, when documents are small
 IN_FLIGHT = 2  # groups at the encoder: one in the network, one that waits for it
@@ -53,8 +47,8 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        said = f"{RECIPE} {self.files.fingerprint} {self.chunk_tokens}"
-        return hashlib.sha256(said.encode()).hexdigest()[:8]
+        parts = f"{RECIPE} {self.files.fingerprint} {self.chunk_tokens}"
+        return hashlib.sha256(parts.encode()).hexdigest()[:8]
 
 
 def ingest(
@@ -69,11 +63,11 @@ def ingest(
     """Bring the knowledge base to what the files say. ``category``: of the documents; None: as they are, 'general' at first.
 
     ``prune``: also delete the documents of files that are gone from the given folders. ``patience_s``: how long an encoder
-    that went away is waited for. Raises :class:`UsageError` for a path
-    that is not there, :class:`Locked`, :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay
-    away; what was written until then is whole and stays.
+    that went away is waited for. Raises :class:`UsageError` for a path that is not there, :class:`Locked`,
+    :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay away; what was written until then
+    is whole and stays.
     """
-    started, finding = time.monotonic(), find(paths)
+    started, sources = time.monotonic(), discover(paths)
     site = nodes.site
     node = roles.primary(nodes)
     _has_schema(node.name, schema.look(node))
@@ -82,18 +76,18 @@ def ingest(
     recipe = _recipe(site, served.fingerprint)
     store, tally = Store(node), Tally()
     with store.alone():
-        folders = [path.as_uri().rstrip("/") + "/" for path in finding.folders]
-        known = store.known([one.uri for one in finding.files], folders)
-        tally.failed += [Failed(name, reason) for name, reason in finding.unreadable]
-        run = _Run(store, client, recipe, category, known, tally, progress, len(finding.files))
+        folders = [path.as_uri().rstrip("/") + "/" for path in sources.folders]
+        known = store.known(sources.uris, folders)
+        tally.failed += [Failed(name, reason) for name, reason in sources.unreadable]
+        run = _Run(store, client, recipe, category, known, tally, progress, len(sources.files))
         try:
-            run.all(finding.files)
+            run.all(sources.files)
         except Unreachable as error:
             done = tally.added + tally.changed
             hint = f"{done} documents were written and are whole. Run the same again: it goes on from there. {error.hint}"
             raise Unreachable(error.node, error.tried, error.reason, hint=hint) from None
         if prune:
-            tally.removed = _prune(store, finding, known, tally)
+            tally.removed = _prune(store, sources, known, tally)
     return Report(site.name, node.name, tally, round(time.monotonic() - started, 3), run.encoder_s)
 
 
@@ -117,7 +111,7 @@ class _Run:
         self.seen = 0
         self.encoder_s = 0.0
 
-    def all(self, files: Sequence[Found]) -> None:
+    def all(self, files: Sequence[SourceFile]) -> None:
         groups = self.groups(files)
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as encoding:
             coming: deque[tuple[list[Prepared], Future[Vectors]]] = deque()
@@ -137,11 +131,11 @@ class _Run:
                 for _, waiting in coming:
                     waiting.cancel()
 
-    def groups(self, files: Sequence[Found]) -> Iterator[list[Prepared]]:
+    def groups(self, files: Sequence[SourceFile]) -> Iterator[list[Prepared]]:
         """New and changed documents in groups of about ``GROUP`` chunks; an empty group says that files were passed."""
         group: list[Prepared] = []
-        for found in files:
-            prepared = self.prepared(found)
+        for file in files:
+            prepared = self.prepared(file)
             self.seen += 1
             if prepared:
                 group.append(prepared)
@@ -150,26 +144,26 @@ class _Run:
                 group = []
         yield group
 
-    def prepared(self, found: Found) -> Prepared | None:
+    def prepared(self, file: SourceFile) -> Prepared | None:
         """The document of a file; None when it is unchanged or cannot be read, which is told."""
-        known = self.known.get(found.uri)
+        known = self.known.get(file.uri)
         try:
-            data = _bytes(found.path, self.recipe.max_bytes)
+            data = _bytes(file.path, self.recipe.max_bytes)
             digest = f"{hashlib.sha256(data).hexdigest()}:{self.recipe.name}"
             same_category = known is not None and self.category in (None, known.category)
             if known and known.hash == digest and same_category:
                 self.tally.unchanged += 1
                 return None
-            reading = read(found.path, data)
+            reading = read(file.path, data)
             chunks = self.chunker.chunks(reading)
             if not chunks:
                 raise Unreadable("no text in it that could be searched")
         except Unreadable as error:
-            self.tally.failed.append(Failed(str(found.path), str(error)))
+            self.tally.failed.append(Failed(str(file.path), str(error)))
             return None
-        metadata = {"title": reading.title, "kind": reading.kind, "path": str(found.path), "bytes": len(data)}
+        metadata = {"title": reading.title, "kind": reading.kind, "path": str(file.path), "bytes": len(data)}
         number = known.id if known else None
-        return Prepared(found.uri, found.source, digest, reading.content, metadata, self.category, tuple(chunks), number)
+        return Prepared(file.uri, file.source, digest, reading.content, metadata, self.category, tuple(chunks), number)
 
     def encode(self, group: list[Prepared]) -> Vectors:
         started = time.monotonic()
@@ -220,15 +214,15 @@ def _bytes(path: Path, most: int) -> bytes:
         raise Unreadable(f"cannot be read: {error.strerror or error}") from None
 
 
-def _prune(store: Store, finding: Finding, known: dict[str, Known], tally: Tally) -> int:
+def _prune(store: Store, sources: Sources, known: dict[str, Known], tally: Tally) -> int:
     """Delete the documents below the folders whose files are gone; a folder that looks lost is left alone and told."""
-    there = {one.uri for one in finding.files}
+    there = {one.uri for one in sources.files}
     removed = 0
-    for folder in finding.folders:
+    for folder in sources.folders:
         prefix = folder.as_uri().rstrip("/") + "/"
         below = [one for uri, one in known.items() if uri.startswith(prefix)]
         gone = [one.id for one in below if one.uri not in there]
-        if gone and any(name.startswith(str(folder)) for name, _ in finding.unreadable):
+        if gone and any(name.startswith(str(folder)) for name, _ in sources.unreadable):
             tally.failed.append(Failed(str(folder), "not pruned: a folder in it could not be read"))
         elif gone and not any(uri.startswith(prefix) for uri in there):
             reason = f"not pruned: it holds no documents at all, {len(gone)} came from it. Is a disk not mounted?"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pgvector import Vector
+from pgvector.psycopg import register_vector
 from psycopg.types.json import Jsonb
 
 from aya_lib.embedding.client import Client, Served
@@ -70,9 +72,6 @@ def record(connection: Connection, model: str, fingerprint: str, dimension: int)
 
 def _made_by(connection: Connection, client: Client, served: Served) -> None:
     """:class:`WrongModel` unless some chunks, embedded again, give the vectors that are there."""
-    from pgvector import Vector
-    from pgvector.psycopg import register_vector
-
     register_vector(connection)
     query = "SELECT id, chunk_text FROM chunks WHERE embedding IS NOT NULL AND length(chunk_text) < 600 ORDER BY id LIMIT %s"
     sample = connection.execute(query, (SAMPLE,)).fetchall()

@@ -12,18 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString
 
+from pgvector import Vector
+from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from aya_lib.embedding.encoder import Vectors
 from aya_lib.errors import UsageError
 from aya_lib.node.sql import Connection, rows, statement
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Mode = Literal["vector", "text", "hybrid"]
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
@@ -58,8 +57,8 @@ class Filters:
     until: datetime | None = None
 
     def given(self) -> dict[str, Any]:
-        found: dict[str, Any] = {name: value for name, value in vars(self).items() if value}
-        return found | ({"metadata": Jsonb(dict(self.metadata))} if self.metadata else {})
+        conditions: dict[str, Any] = {name: value for name, value in vars(self).items() if value}
+        return conditions | ({"metadata": Jsonb(dict(self.metadata))} if self.metadata else {})
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,9 @@ class Tuning:
 
     def settings(self) -> dict[str, str]:
         """Session settings, each with its mark. What the caller set in the session is left as it is."""
-        found = {} if self.own_probes else {"ivfflat.probes": self.probes}
-        found |= {} if self.own_ef_search else {"hnsw.ef_search": self.ef_search}
-        return {key: str(value) for name, value in found.items() for key in (name, f"aya.{name.replace('.', '_')}")}
+        ours = {} if self.own_probes else {"ivfflat.probes": self.probes}
+        ours |= {} if self.own_ef_search else {"hnsw.ef_search": self.ef_search}
+        return {key: str(value) for name, value in ours.items() for key in (name, f"aya.{name.replace('.', '_')}")}
 
 
 class Searcher:
@@ -125,8 +124,6 @@ class Searcher:
     within ``FRESH_S``."""
 
     def __init__(self, connection: Connection, language: str = "english") -> None:
-        from pgvector.psycopg import register_vector
-
         self.connection, self.language = connection, language
         register_vector(connection)
         connection.execute("SELECT '[1]'::vector")  # loads pgvector, so that its settings are known
@@ -134,11 +131,9 @@ class Searcher:
         self._tune()
 
     def search(
-        self, query: str, vector: NDArray[np.float32], mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None
+        self, query: str, vector: Vectors, mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None
     ) -> list[Hit]:
         """The best ``limit`` chunks, best first. ``vector``: of the query, shape (dimension,). Raises :class:`UsageError`."""
-        from pgvector import Vector
-
         if mode not in MODES:
             raise UsageError(f"mode '{mode}': allowed are {', '.join(MODES)}")
         if not 1 <= limit <= MOST:
@@ -150,10 +145,10 @@ class Searcher:
         values = {"query": query, "language": self.language, "vector": Vector(vector), "limit": limit, "depth": depth, **given}
         values["candidates"] = max(4 * depth, self.tuning.ef_search)
         with self.connection.cursor(row_factory=class_row(Hit)) as cursor:
-            found = cursor.execute(composed(mode, tuple(given), *self.tuning.form), values).fetchall()
-            if mode == "text" or sum(hit.vector_rank is not None for hit in found) >= min(limit, depth):
-                return found
-            return self._exact(composed(mode, tuple(given)), values) if len(found) < limit else found
+            hits = cursor.execute(composed(mode, tuple(given), *self.tuning.form), values).fetchall()
+            if mode == "text" or len(hits) >= limit or sum(hit.vector_rank is not None for hit in hits) >= min(limit, depth):
+                return hits
+            return self._exact(composed(mode, tuple(given)), values)
 
     def _exact(self, query: sql.Composed, values: dict[str, Any]) -> list[Hit]:
         """Once more without the vector index: nothing that exists is left out."""

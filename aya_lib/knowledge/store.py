@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pgvector import Vector
+from pgvector.psycopg import register_vector
 from psycopg.types.json import Jsonb
 
+from aya_lib.embedding.encoder import Vectors
 from aya_lib.errors import AyaError, Locked, SqlFailed
 from aya_lib.knowledge.chunking import Chunk
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BATCH_S = 120  # deadline of one transaction
 LOCK = 0x617961_696E67  # advisory lock of whoever ingests: "aya" "ing"
@@ -65,10 +64,10 @@ class Store:
     def known(self, uris: Sequence[str], folders: Sequence[str]) -> dict[str, Known]:
         """What the database has of these files, and of everything below these folders, by URI."""
         with self.node.session(deadline_s=BATCH_S) as connection:
-            found = rows(connection, __package__, "known", Known, uris=list(uris), folders=list(folders))
-        return {one.uri: one for one in found}
+            documents = rows(connection, __package__, "known", Known, uris=list(uris), folders=list(folders))
+        return {document.uri: document for document in documents}
 
-    def write(self, documents: Sequence[Prepared], vectors: NDArray[np.float32]) -> None:
+    def write(self, documents: Sequence[Prepared], vectors: Vectors) -> None:
         """All of these documents with their chunks, or none. ``vectors``: one for each chunk, in order, float32."""
         with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.transaction():
             write(connection, documents, vectors)
@@ -79,7 +78,7 @@ class Store:
             connection.execute("DELETE FROM documents WHERE id = ANY (%s)", (list(ids),))
 
 
-def write(connection: Connection, documents: Sequence[Prepared], vectors: NDArray[np.float32]) -> None:
+def write(connection: Connection, documents: Sequence[Prepared], vectors: Vectors) -> None:
     """As :meth:`Store.write`, in the caller's transaction."""
     if sum(len(one.chunks) for one in documents) != len(vectors):
         raise AyaError(f"{len(vectors)} vectors for {sum(len(one.chunks) for one in documents)} chunks")
@@ -114,10 +113,7 @@ def _copy_documents(connection: Connection, documents: Sequence[tuple[Prepared, 
             copy.write_row((number, one.content, Jsonb(one.metadata), one.category or "general", one.source, one.uri, one.hash))
 
 
-def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int]], vectors: NDArray[np.float32]) -> None:
-    from pgvector import Vector
-    from pgvector.psycopg import register_vector
-
+def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int]], vectors: Vectors) -> None:
     register_vector(connection)
     columns = "document_id, chunk_text, embedding, chunk_index, metadata"
     following = iter(vectors)

@@ -21,8 +21,7 @@ from aya_lib.errors import AyaError, DeadlinePassed
 from aya_lib.node import pidfile
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.process import Processes
-from aya_lib.operations.guard import look
-from aya_lib.operations.guard.judge import rule
+from aya_lib.operations import guard
 from aya_lib.site import load_site
 
 POLL_S = 0.2
@@ -102,7 +101,7 @@ class Keeper:
             one.wait_s = 0.0
         one.process = None
         one.later()
-        ruling = rule(look.look(open_nodes(self.here.site), self.here.name)) if one.service == "postgresql" else None
+        ruling = guard.rule(guard.look(open_nodes(self.here.site), self.here.name)) if one.service == "postgresql" else None
         if ruling and not ruling.may_start:
             one.say(ruling.line)
             return

@@ -23,6 +23,7 @@ def new(name: str, directory: Path | None = None, port: int | None = None, *, li
         raise UsageError(f"there is a site {name} already: {target}", hint="Choose another name")
     content = read_yaml(settings.parameters() / like / "site.yaml")
     content["name"] = name
+    content.pop("directory", None)  # the model's own: two labs never share a folder
     if directory is not None:
         content["directory"] = str(directory.absolute())
     places = _places(content)

@@ -113,7 +113,7 @@ class Processes:
         site = str(settings.parameters() / self.here.site.name / "site.yaml")
         if service == "sync":
             return [sys.executable, "-m", "aya_lib", "serve", "sync", "--site", site]
-        return [sys.executable, "-m", "aya_lib.embedding", "--site", site, "--node", self.here.name]
+        return [sys.executable, "-m", "aya_lib", "serve", "embedding", "--site", site, "--node", self.here.name]
 
     def _postgres(self) -> ServiceState:
         text = shell.read(self.here.shell, self.here.data_directory / "postmaster.pid", account=self.here.account)

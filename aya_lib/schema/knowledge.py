@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.node.node import Node
-from aya_lib.node.sql import Connection, rows, statement
+from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.plan.actions import Sql
 from aya_lib.plan.change import Change, Plan, change
@@ -57,19 +57,19 @@ def look(node: Node) -> SchemaState | Missing:
 
 
 def read(connection: Connection) -> SchemaState:
-    found = rows(connection, __package__, "knowledge/state", SchemaState)[0]
-    if not found.chunks_terms:
-        return found
-    row = connection.execute("SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms IS NULL)").fetchone()
-    return SchemaState(**{**vars(found), "unfilled": bool(row and row[0])})
+    state = rows(connection, __package__, "knowledge/state", SchemaState)[0]
+    if not state.chunks_terms:
+        return state
+    return replace(state, unfilled=value(connection, "SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms IS NULL)"))
 
 
 def check(node: str, state: SchemaState | Missing) -> Check:
-    def of(found: SchemaState) -> Judged:
+    def complete(found: SchemaState) -> Judged:
         missing = found.missing()
         return passed_if(not missing, f"missing: {', '.join(missing)}" if missing else "complete")
 
-    return evaluate(f"{node} has the schema of the knowledge base", "complete", state, of, hint="The ingest runbook adds it")
+    hint = "The ingest runbook adds it"
+    return evaluate(f"{node} has the schema of the knowledge base", "complete", state, complete, hint=hint)
 
 
 def plan(node: Node, state: SchemaState) -> Plan:
@@ -119,6 +119,4 @@ def fill_terms(connection: Connection, language: str) -> None:
     """Write the words of every chunk that has none."""
     after: object = 0
     while after is not None:
-        values = {"after": after, "language": language}
-        row = connection.execute(statement(__package__, "knowledge/missing_terms"), values).fetchone()
-        after = row[0] if row else None
+        after = value(connection, statement(__package__, "knowledge/missing_terms"), {"after": after, "language": language})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, value
 from aya_lib.secrets import Secret
 from aya_lib.site import Site
 
@@ -17,9 +17,9 @@ def create(connection: Connection, site: Site, passwords: Mapping[str, Secret], 
     wish = site.database
     roles = {wish.application_role: "LOGIN", **({wish.replication_role: "LOGIN REPLICATION"} if replication else {})}
     for role, options in roles.items():
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        if not value(connection, "SELECT true FROM pg_roles WHERE rolname = %s", (role,)):
             verifier = connection.pgconn.encrypt_password(passwords[role].reveal().encode(), role.encode(), b"scram-sha-256")
             text = sql.SQL("CREATE ROLE {} {} PASSWORD {}")
             connection.execute(text.format(sql.Identifier(role), sql.SQL(options), sql.Literal(verifier.decode())))
-    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (wish.name,)).fetchone():
+    if not value(connection, "SELECT true FROM pg_database WHERE datname = %s", (wish.name,)):
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wish.name)))

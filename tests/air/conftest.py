@@ -1,12 +1,13 @@
-"""A lab of three clusters whose laptop is set up for synchronisation, and ways to write on both sides."""
+"""Labs of three clusters whose laptop is set up for synchronisation: one for all tests that can put it back, and new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from air_work import prepare
+from air_work import ask, prepare, same, turned
 from tests_support import make, up
 
 from aya_lib import lab as labs
@@ -14,10 +15,10 @@ from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.schema import create_index
 
 
-@pytest.fixture(scope="module")
-def pair(place: Path) -> Iterator[Nodes]:
-    """Primary, standby and a laptop whose schemas are prepared; shared by the tests of a module."""
-    site = make(place, "with-air")
+@contextmanager
+def set_up(place: Path, name: str) -> Iterator[Nodes]:
+    """A lab whose schemas are prepared; nothing is copied yet."""
+    site = make(place, name)
     try:
         up(site)
         nodes = open_nodes(site)
@@ -27,3 +28,27 @@ def pair(place: Path) -> Iterator[Nodes]:
         yield nodes
     finally:
         labs.delete(site)
+
+
+@pytest.fixture(scope="session")
+def shared(place: Path) -> Iterator[Nodes]:
+    with set_up(place, "with-air") as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def pair(shared: Nodes) -> Nodes:
+    """Primary, standby and laptop of a lab that many modules share: both sides equal, nothing queued, nothing lost."""
+    ask(shared, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; DELETE FROM documents WHERE id < 0; COMMIT")
+    ask(shared, "AIR", "DELETE FROM write_queue WHERE NOT synced")
+    turned(shared)
+    ask(shared, "AIR", "TRUNCATE aya_sync.conflicts")
+    assert same(shared) == []
+    return shared
+
+
+@pytest.fixture(scope="module")
+def own(place: Path, request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    """A new lab of the module's own, for what cannot be put back."""
+    with set_up(place, str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "air-")) as nodes:
+        yield nodes

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from air_work import add, ask, one, prepare, same, turned, vector, writers
-from tests_support import Stepped, make, passed, step, up
+from air_work import add, ask, one, same, turned, vector, writers
+from tests_support import Stepped, passed, step
 
-from aya_lib import lab as labs
 from aya_lib.air import sync_check
 from aya_lib.air.sync_check import Comparison
 from aya_lib.errors import AyaError
-from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Unseen
 from aya_lib.schema import create_index
 
 BEHIND = "SET session_replication_role = replica"  # past the triggers, as a restore or a careless script does
 
 
-@pytest.fixture(scope="module")
-def pair(place: Path) -> Iterator[Nodes]:
-    """As the others' fixture, and synchronised once."""
-    site = make(place, "air-compare")
-    try:
-        up(site)
-        nodes = open_nodes(site)
-        prepare(nodes)
-        with nodes["ALPHA"].session(write=True) as alpha:
-            for number in range(30):
-                add(alpha, f"text {number}", site.embedding.dimension)
-            create_index(alpha)  # a new machine's lab without a service has no documents, and so no index yet
-        turned(nodes)
-        yield nodes
-    finally:
-        labs.delete(site)
+@pytest.fixture(autouse=True)
+def documents(pair: Nodes) -> None:
+    """Thirty documents at least, and the vector index, on both sides."""
+    with pair["ALPHA"].session(write=True) as alpha:
+        for number in range(len(ids(pair)), 30):
+            add(alpha, f"text {number}", pair["AIR"].site.embedding.dimension)
+    turned(pair)
+    for name in ("ALPHA", "AIR"):
+        with pair[name].session(write=True) as connection:
+            create_index(connection)
 
 
 def look(nodes: Nodes, size: int = 10) -> Comparison:

@@ -11,34 +11,34 @@ from aya_lib.lab import faults
 from aya_lib.node.node import Nodes
 
 
-def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(pair: Nodes) -> None:
-    site = pair["ALPHA"].site
+def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own: Nodes) -> None:
+    site = own["ALPHA"].site
     dimension = site.embedding.dimension
-    with pair["ALPHA"].session(write=True) as alpha:
+    with own["ALPHA"].session(write=True) as alpha:
         common = add(alpha, "on all three", dimension)
         edited = add(alpha, "before the edit", dimension)
-    turned(pair)
-    with pair["ALPHA"].session(write=True, deadline_s=30) as alpha:
+    turned(own)
+    with own["ALPHA"].session(write=True, deadline_s=30) as alpha:
         passed(step("verify_replication", site=site.name))
-        pair["BETA"].supervisor.stop("postgresql")
+        own["BETA"].supervisor.stop("postgresql")
         lost = add(alpha, "seen by the laptop and lost", dimension)
-    with pair["AIR"].session(write=True) as air:
+    with own["AIR"].session(write=True) as air:
         add(air, "pushed, acknowledged and lost", dimension)
         rewrite(air, edited, "edited, acknowledged and lost", dimension)
-    assert turned(pair).pushed.applied == 2
-    assert same(pair) == []
+    assert turned(own).pushed.applied == 2
+    assert same(own) == []
     faults.inject(site, "alpha-down")
-    pair["BETA"].supervisor.start("postgresql")
+    own["BETA"].supervisor.start("postgresql")
     passed(step("failover", site=site.name, emergency=True, reason="a test"))
-    with pair["BETA"].session(write=True) as beta:
+    with own["BETA"].session(write=True) as beta:
         # A sequence runs up to 32 ahead of the ids in WAL, so ids come again only after a larger loss: make it one.
         beta.execute("SELECT setval('documents_id_seq', %s, false)", (lost,))
         new = [add(beta, f"new {number}", dimension) for number in range(3)]
     assert lost in new
-    done = turned(pair)
+    done = turned(own)
     assert [compared.again for compared in done.compared] == [2]
-    turned(pair)
-    there = sorted(row[0] for row in ask(pair, "BETA", "SELECT content FROM documents WHERE category = 'general'"))
+    turned(own)
+    there = sorted(row[0] for row in ask(own, "BETA", "SELECT content FROM documents WHERE category = 'general'"))
     assert there == [
         "edited, acknowledged and lost",
         "new 0",
@@ -47,12 +47,12 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(pai
         "on all three",
         "pushed, acknowledged and lost",
     ]
-    assert same(pair, "BETA") == []
-    kept = ask(pair, "AIR", "SELECT document_id, document ->> 'content' FROM aya_sync.conflicts")
+    assert same(own, "BETA") == []
+    kept = ask(own, "AIR", "SELECT document_id, document ->> 'content' FROM aya_sync.conflicts")
     assert kept == [(lost, "seen by the laptop and lost")]
-    assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", common) == "on all three"
-    pair["BETA"].supervisor.stop("postgresql")
-    pair["ALPHA"].supervisor.start("postgresql")  # the old primary, back and alone: as writable as ever
+    assert one(own, "AIR", "SELECT content FROM documents WHERE id = %s", common) == "on all three"
+    own["BETA"].supervisor.stop("postgresql")
+    own["ALPHA"].supervisor.start("postgresql")  # the old primary, back and alone: as writable as ever
     with pytest.raises(Apart, match="ALPHA is on timeline 1, and 2 was seen: it may be an old primary"):
-        turned(pair)
-    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'new %'") == 3
+        turned(own)
+    assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'new %'") == 3

@@ -31,7 +31,6 @@ def frozen_at(nodes: Nodes, step: str, frozen: list[psutil.Process]) -> None:
 def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_is_lost(
     pair: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turned(pair)  # so that what follows is a pull and no first copy
     monkeypatch.setattr(pull, "FETCH_S", 1)
     many(pair, "frozen in a copy")
     with copying(pair, lambda process, still: process.suspend()):
@@ -44,7 +43,6 @@ def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_
 
 
 def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    turned(pair)  # so that what follows is a pull and no first copy
     monkeypatch.setattr(pull, "FETCH_S", 3)
     many(pair, "sent slowly")
     pauses: list[float] = []

@@ -12,7 +12,6 @@ ROUNDS = 3  # through every step by name, and as many kills at random
 
 
 def test_killed_at_any_step_under_writes_on_both_sides_nothing_is_lost_doubled_or_different(pair: Nodes) -> None:
-    turned(pair)
     draw = random.Random(1)
     kills = [(step, 1 + draw.randrange(3) if "sent" in step else 1) for step in STEPS] * ROUNDS
     kills += [("", draw.randint(1, 60)) for _ in kills]

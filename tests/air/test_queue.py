@@ -10,14 +10,6 @@ from aya_lib.errors import SqlFailed
 from aya_lib.node.node import Nodes
 
 
-@pytest.fixture(autouse=True)
-def equal(pair: Nodes) -> None:
-    """Every test begins with two equal sides and an empty queue."""
-    ask(pair, "AIR", "DELETE FROM write_queue WHERE NOT synced")
-    turned(pair)
-    assert same(pair) == []
-
-
 def test_a_refused_mutation_waits_with_its_reason_and_holds_back_its_own_document_only(pair: Nodes) -> None:
     ask(pair, "ALPHA", "ALTER TABLE documents ADD CONSTRAINT polite CHECK (content <> 'rude') NOT VALID")
     refused = writing(pair, "AIR", "rude")

@@ -20,10 +20,10 @@ LOST = 20  # documents that the laptop pulled and the primary lost: as many tran
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alone(pair: Nodes) -> None:
+def alone(own: Nodes) -> None:
     """The standby is not of interest here: it would follow the server that was put back."""
-    pair["BETA"].supervisor.stop("postgresql")
-    with pair["ALPHA"].session(write=True) as alpha:
+    own["BETA"].supervisor.stop("postgresql")
+    with own["ALPHA"].session(write=True) as alpha:
         alpha.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
 
@@ -115,121 +115,121 @@ def recovered(nodes: Nodes, copy: Path, lsn: str) -> None:
     )
 
 
-def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(pair: Nodes) -> None:
-    edited = document(pair, "before the copy")
-    turned(pair)
-    copy = copied(pair, "copy")
-    seen_and_lost(pair, edited, "files")
-    with stopped(pair) as data:
+def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(own: Nodes) -> None:
+    edited = document(own, "before the copy")
+    turned(own)
+    copy = copied(own, "copy")
+    seen_and_lost(own, edited, "files")
+    with stopped(own) as data:
         put_back(data, copy)
-    new = other_rows(pair, "files")
-    assert set(new) & {row[0] for row in ask(pair, "AIR", "SELECT id FROM documents WHERE content LIKE 'files: seen%'")}
-    assert position_survives(pair)
-    done = turned(pair)
+    new = other_rows(own, "files")
+    assert set(new) & {row[0] for row in ask(own, "AIR", "SELECT id FROM documents WHERE content LIKE 'files: seen%'")}
+    assert position_survives(own)
+    done = turned(own)
     assert [compared.again for compared in done.compared] == [2]
-    assert turned(pair).compared == []
-    nothing_is_lost(pair, "files", len(new))
+    assert turned(own).compared == []
+    nothing_is_lost(own, "files", len(new))
 
 
-def test_a_recovery_to_a_point_in_time(pair: Nodes) -> None:
-    copy = copied(pair, "base")
-    edited = document(pair, "after the base backup")
-    turned(pair)
-    target = one(pair, "ALPHA", "SELECT pg_current_wal_flush_lsn()::text")
-    seen_and_lost(pair, edited, "point")
-    recovered(pair, copy, target)
-    assert one(pair, "ALPHA", "SELECT content FROM documents WHERE id = %s", edited) == "after the base backup"
-    new = other_rows(pair, "point")
-    assert not position_survives(pair)
-    assert [compared.again for compared in turned(pair).compared] == [2]
-    assert turned(pair).compared == []
-    nothing_is_lost(pair, "point", len(new))
+def test_a_recovery_to_a_point_in_time(own: Nodes) -> None:
+    copy = copied(own, "base")
+    edited = document(own, "after the base backup")
+    turned(own)
+    target = one(own, "ALPHA", "SELECT pg_current_wal_flush_lsn()::text")
+    seen_and_lost(own, edited, "point")
+    recovered(own, copy, target)
+    assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", edited) == "after the base backup"
+    new = other_rows(own, "point")
+    assert not position_survives(own)
+    assert [compared.again for compared in turned(own).compared] == [2]
+    assert turned(own).compared == []
+    nothing_is_lost(own, "point", len(new))
 
 
-def test_the_same_copy_again_and_a_comparison_that_is_killed(pair: Nodes) -> None:
-    edited = document(pair, "before the copy that is used twice")
-    turned(pair)
-    copy = copied(pair, "twice")
+def test_the_same_copy_again_and_a_comparison_that_is_killed(own: Nodes) -> None:
+    edited = document(own, "before the copy that is used twice")
+    turned(own)
+    copy = copied(own, "twice")
     for mark, sent in (("once", 2), ("again", 4)):  # the second time what was sent again is lost again
-        seen_and_lost(pair, edited, mark)
-        with stopped(pair) as data:
+        seen_and_lost(own, edited, mark)
+        with stopped(own) as data:
             put_back(data, copy)
         for _ in range(2):
-            assert killed(pair, "compare: read there", 1) == "compare: read there"
-        new = other_rows(pair, mark)
-        assert position_survives(pair)
-        assert [compared.again for compared in turned(pair).compared] == [sent]
-        nothing_is_lost(pair, mark, len(new))
-    assert contents(pair, "once") == ["once: pushed and lost"]
+            assert killed(own, "compare: read there", 1) == "compare: read there"
+        new = other_rows(own, mark)
+        assert position_survives(own)
+        assert [compared.again for compared in turned(own).compared] == [sent]
+        nothing_is_lost(own, mark, len(new))
+    assert contents(own, "once") == ["once: pushed and lost"]
 
 
-def test_a_push_alone_that_is_lost_is_seen_to_be(pair: Nodes) -> None:
-    turned(pair)
-    copy = copied(pair, "push")
+def test_a_push_alone_that_is_lost_is_seen_to_be(own: Nodes) -> None:
+    turned(own)
+    copy = copied(own, "push")
     sent = "INSERT INTO documents (content) VALUES ('acknowledged, and nothing pulled since')"
-    ask(pair, "AIR", sent)
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert killed(pair, "push: acknowledged here", 1) == "push: acknowledged here"
-    assert ask(pair, "AIR", "SELECT 1 FROM write_queue WHERE NOT synced") == []
-    with stopped(pair) as data:
+    ask(own, "AIR", sent)
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert killed(own, "push: acknowledged here", 1) == "push: acknowledged here"
+    assert ask(own, "AIR", "SELECT 1 FROM write_queue WHERE NOT synced") == []
+    with stopped(own) as data:
         put_back(data, copy)
-    other_rows(pair, "push")
-    assert [compared.again for compared in turned(pair).compared] == [1]
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'acknowledged, and nothing%'") == 1
-    assert same(pair) == []
+    other_rows(own, "push")
+    assert [compared.again for compared in turned(own).compared] == [1]
+    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'acknowledged, and nothing%'") == 1
+    assert same(own) == []
 
 
-def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(pair: Nodes) -> None:
-    turned(pair)
-    older = copied(pair, "older")
-    document(pair, "on the later files, seen")
+def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(own: Nodes) -> None:
+    turned(own)
+    older = copied(own, "older")
+    document(own, "on the later files, seen")
     for _ in range(3):
-        assert killed(pair, "pull: fetched", 1) == "pull: fetched"  # written there, and the laptop knows nothing of it
-    document(pair, "on the later files, not seen")
-    later = copied(pair, "later")
-    with stopped(pair) as data:
+        assert killed(own, "pull: fetched", 1) == "pull: fetched"  # written there, and the laptop knows nothing of it
+    document(own, "on the later files, not seen")
+    later = copied(own, "later")
+    with stopped(own) as data:
         put_back(data, older)
     for number in range(LOST):
-        document(pair, f"on the older files {number}")
-    turned(pair)
-    assert same(pair) == []
-    with stopped(pair) as data:
+        document(own, f"on the older files {number}")
+    turned(own)
+    assert same(own) == []
+    with stopped(own) as data:
         put_back(data, later)
-    other_rows(pair, "later", 0)
-    assert len(turned(pair).compared) == 1
-    assert same(pair) == []
-    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'on the later files%'") == 2
-    assert one(pair, "AIR", "SELECT count(*) FROM aya_sync.conflicts WHERE document ->> 'content' LIKE 'on the older%'") == LOST
+    other_rows(own, "later", 0)
+    assert len(turned(own).compared) == 1
+    assert same(own) == []
+    assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'on the later files%'") == 2
+    assert one(own, "AIR", "SELECT count(*) FROM aya_sync.conflicts WHERE document ->> 'content' LIKE 'on the older%'") == LOST
 
 
-def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_lost_ones(pair: Nodes) -> None:
-    both = document(pair, "changed here and on the restored side")
-    turned(pair)
-    copy = copied(pair, "offline")
-    before = one(pair, "AIR", "SELECT coalesce(max(id), 0) FROM aya_sync.conflicts")
+def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_lost_ones(own: Nodes) -> None:
+    both = document(own, "changed here and on the restored side")
+    turned(own)
+    copy = copied(own, "offline")
+    before = one(own, "AIR", "SELECT coalesce(max(id), 0) FROM aya_sync.conflicts")
     rewritten = "UPDATE documents SET content = %s WHERE id = %s"
-    ask(pair, "ALPHA", rewritten, "a version that is lost", both)
-    lost = [document(pair, f"lost {number}") for number in range(4)]
-    turned(pair)
-    ask(pair, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
+    ask(own, "ALPHA", rewritten, "a version that is lost", both)
+    lost = [document(own, f"lost {number}") for number in range(4)]
+    turned(own)
+    ask(own, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
     for number in (both, lost[1], lost[2]):
-        ask(pair, "AIR", rewritten, f"changed offline {number}", number)
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    made = [ask(pair, "AIR", "INSERT INTO documents (content) VALUES (%s)", f"made offline {number}") for number in range(4)]
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    with stopped(pair) as data:
+        ask(own, "AIR", rewritten, f"changed offline {number}", number)
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    made = [ask(own, "AIR", "INSERT INTO documents (content) VALUES (%s)", f"made offline {number}") for number in range(4)]
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    with stopped(own) as data:
         put_back(data, copy)
-    ask(pair, "ALPHA", rewritten, "as the restored side has it", both)
-    taken = [document(pair, f"another {number}") for number in range(2)]
+    ask(own, "ALPHA", rewritten, "as the restored side has it", both)
+    taken = [document(own, f"another {number}") for number in range(2)]
     assert taken == lost[:2]
-    other_rows(pair, "ids", 0)
-    assert len(turned(pair).compared) == 1
-    turned(pair)
-    assert same(pair) == []
-    there = ask(pair, "ALPHA", "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", [both, *taken])
+    other_rows(own, "ids", 0)
+    assert len(turned(own).compared) == 1
+    turned(own)
+    assert same(own) == []
+    there = ask(own, "ALPHA", "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", [both, *taken])
     assert there == [("as the restored side has it",), ("another 0",), ("another 1",)]
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'made offline %'") == len(made)
-    kept = ask(pair, "AIR", "SELECT kind, document ->> 'content' FROM aya_sync.conflicts WHERE id > %s ORDER BY 2", before)
+    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'made offline %'") == len(made)
+    kept = ask(own, "AIR", "SELECT kind, document ->> 'content' FROM aya_sync.conflicts WHERE id > %s ORDER BY 2", before)
     another, only = "the primary has another document under its id", "only here: the primary does not know it"
     assert kept == [
         ("changed on both sides", f"changed offline {both}"),
@@ -239,46 +239,46 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
     ]
 
 
-def test_an_id_that_another_document_has_here_is_met_by_a_comparison(pair: Nodes) -> None:
-    turned(pair)
-    taken = one(pair, "ALPHA", "SELECT nextval('documents_id_seq')") + 1
-    with pair["AIR"].session(write=True) as air, air.transaction():
+def test_an_id_that_another_document_has_here_is_met_by_a_comparison(own: Nodes) -> None:
+    turned(own)
+    taken = one(own, "ALPHA", "SELECT nextval('documents_id_seq')") + 1
+    with own["AIR"].session(write=True) as air, air.transaction():
         air.execute("SET LOCAL aya.applying = 'on'")
         air.execute("INSERT INTO documents (id, content) VALUES (%s, 'nobody knows why this is here')", (taken,))
-    ask(pair, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert len(turned(pair).compared) == 1
-    assert one(pair, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
-    assert same(pair) == []
+    ask(own, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert len(turned(own).compared) == 1
+    assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
+    assert same(own) == []
     assert (
-        one(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts ORDER BY id DESC")
+        one(own, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts ORDER BY id DESC")
         == "nobody knows why this is here"
     )
 
 
-def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(pair: Nodes) -> None:
+def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(own: Nodes) -> None:
     writing = "INSERT INTO documents (content) VALUES ('sent before the schema was lost')"
-    ask(pair, "AIR", writing)
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert turned(pair).pushed.applied == 1
-    ask(pair, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
-    prepare(pair)
-    assert [compared.again for compared in turned(pair).compared] == [0]
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
-    assert same(pair) == []
+    ask(own, "AIR", writing)
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert turned(own).pushed.applied == 1
+    ask(own, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
+    prepare(own)
+    assert [compared.again for compared in turned(own).compared] == [0]
+    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
+    assert same(own) == []
 
 
-def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idle_one_writes_nothing_there(pair: Nodes) -> None:
+def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idle_one_writes_nothing_there(own: Nodes) -> None:
     known = "SELECT xmin::text, round FROM aya_sync.clients"
-    document(pair, "before the kill")
-    assert killed(pair, "pull: fetched", 1) == "pull: fetched"
-    ask(pair, "AIR", "INSERT INTO documents (content) VALUES ('pushed before the kill')")
-    ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert killed(pair, "push: committed there", 1) == "push: committed there"
-    assert one(pair, "AIR", "SELECT round FROM aya_sync.laptop") != one(pair, "ALPHA", "SELECT round FROM aya_sync.clients")
-    assert turned(pair).compared == []
-    assert same(pair) == []
-    before = ask(pair, "ALPHA", known)
-    assert one(pair, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
-    turned(pair)
-    assert ask(pair, "ALPHA", known) == before
+    document(own, "before the kill")
+    assert killed(own, "pull: fetched", 1) == "pull: fetched"
+    ask(own, "AIR", "INSERT INTO documents (content) VALUES ('pushed before the kill')")
+    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    assert killed(own, "push: committed there", 1) == "push: committed there"
+    assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") != one(own, "ALPHA", "SELECT round FROM aya_sync.clients")
+    assert turned(own).compared == []
+    assert same(own) == []
+    before = ask(own, "ALPHA", known)
+    assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
+    turned(own)
+    assert ask(own, "ALPHA", known) == before

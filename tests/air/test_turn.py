@@ -15,13 +15,6 @@ from aya_lib.errors import AyaError, Locked, SqlFailed
 from aya_lib.node.node import Nodes
 
 
-@pytest.fixture(autouse=True)
-def equal(pair: Nodes) -> None:
-    """Every test begins with two equal sides."""
-    turned(pair)
-    assert same(pair) == []
-
-
 def test_a_transaction_that_commits_after_thousands_of_later_ids_is_not_passed_over(pair: Nodes) -> None:
     with pair["ALPHA"].session(write=True, deadline_s=60) as slow:
         slow.execute("BEGIN")
@@ -120,7 +113,6 @@ def test_changed_on_both_sides_the_primary_stands_and_the_laptops_version_is_kep
     kept = ask(pair, "AIR", "SELECT kind, document ->> 'content', jsonb_array_length(chunks) FROM aya_sync.conflicts")
     assert kept == [("changed on both sides", "as the laptop has it", 2)]
     assert same(pair) == []
-    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
 
 
 def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) -> None:
@@ -131,7 +123,6 @@ def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) 
     assert turned(pair).pushed.conflicts == 1
     assert ask(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts") == [("edited here",)]
     assert same(pair) == []
-    ask(pair, "AIR", "TRUNCATE aya_sync.conflicts")
 
 
 def test_a_pull_leaves_alone_what_waits_here(pair: Nodes) -> None:

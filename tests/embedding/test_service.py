@@ -28,13 +28,13 @@ def ask(url: str, method: str = "GET", body: object = None) -> tuple[int, dict[s
 
 @pytest.fixture(scope="module")
 def site(place: Path) -> Site:
-    return make(place, "embedding")
+    return make(place, "embedding", backend="auto")
 
 
 @pytest.fixture(scope="module")
 def process(site: Site) -> Iterator[subprocess.Popen[bytes]]:
     path = settings.parameters() / site.name / "site.yaml"
-    started = subprocess.Popen([sys.executable, "-m", "aya_lib.embedding", "--site", str(path)])
+    started = subprocess.Popen([sys.executable, "-m", "aya_lib", "serve", "embedding", "--site", str(path)])
     yield started
     started.kill()
     started.wait()
@@ -112,7 +112,9 @@ def test_statistics_count_what_was_done(url: str) -> None:
 
 def test_a_taken_port_is_one_line_with_the_holder(url: str, site: Site, process: subprocess.Popen[bytes]) -> None:
     path = settings.parameters() / site.name / "site.yaml"
-    done = subprocess.run([sys.executable, "-m", "aya_lib.embedding", "--site", str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "aya_lib", "serve", "embedding", "--site", str(path)], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("aya: port ")
     assert f"is held by PID {process.pid}" in done.stderr

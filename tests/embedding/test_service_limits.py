@@ -39,13 +39,13 @@ def ask(url: str, body: object) -> tuple[int, dict[str, Any]]:
 @contextmanager
 def serving(place: Path, name: str, **embedding: object) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A service of its own, described by a site of its own, once it listens and has loaded or failed to load."""
-    site: Site = make(place, name)
+    site: Site = make(place, name, backend="auto")
     path = settings.parameters() / site.name / "site.yaml"
     content = read_yaml(path)
     content["nodes"]["ALPHA"]["embedding"] |= {k: v for k, v in embedding.items() if k not in ("dimension", "query_instruction")}
     content["embedding"] |= {k: v for k, v in embedding.items() if k in ("dimension", "query_instruction")}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    process = subprocess.Popen([sys.executable, "-m", "aya_lib.embedding", "--site", str(path)])
+    process = subprocess.Popen([sys.executable, "-m", "aya_lib", "serve", "embedding", "--site", str(path)])
     url = f"http://127.0.0.1:{content['nodes']['ALPHA']['embedding']['port']}"
 
     def status() -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests_support import step
 
 from aya_lib.check import worst
-from aya_lib.knowledge import evaluate, load, ready
-from aya_lib.knowledge.evaluate import Asked, Evaluation, Question, _Chunk
+from aya_lib.knowledge import evaluate, load
+from aya_lib.knowledge.evaluation import Asked, Evaluation, Passage, Question, questions
+from aya_lib.knowledge.loaded import Loaded
 from aya_lib.knowledge.search import MODES
 from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Unseen
-from aya_lib.runbook import plots
-from aya_lib.runbook.run import run
+from aya_lib.picture import Picture
 
 SENTENCE = "The slot keeps the log until the standby has received all of it."
 TEXT = (
@@ -28,8 +30,8 @@ def made(*ranks: int | None) -> Evaluation:
 
 
 def test_a_question_is_no_longer_in_its_chunk() -> None:
-    chunks = [_Chunk(number, TEXT, "Manual", ["Slots"]) for number in range(4)]
-    found = evaluate.questions(chunks, 4, 1)
+    chunks = [Passage(number, TEXT, "Manual", ["Slots"]) for number in range(4)]
+    found = questions(chunks, 4, 1)
     assert sorted(one.kind for one in found) == ["heading", "heading", "sentence", "sentence"]
     for one in found:
         assert one.text not in one.rest
@@ -38,7 +40,7 @@ def test_a_question_is_no_longer_in_its_chunk() -> None:
 
 
 def test_chunks_that_would_say_nothing_without_it_are_not_asked() -> None:
-    assert evaluate.questions([_Chunk(1, "Too short. To be cut.", "t", []), _Chunk(2, "x" * 500, "t", [])], 10, 1) == []
+    assert questions([Passage(1, "Too short. To be cut.", "t", []), Passage(2, "x" * 500, "t", [])], 10, 1) == []
 
 
 def test_recall_and_mrr_are_those_of_the_ranks() -> None:
@@ -51,43 +53,43 @@ def test_recall_and_mrr_are_those_of_the_ranks() -> None:
 
 
 def test_too_little_recall_fails_and_what_was_not_seen_is_unknown() -> None:
-    assert worst(evaluate.check(made(*[1] * 20), 0.9)) == "passed"
-    assert worst(evaluate.check(made(*[None] * 20, 1), 0.9)) == "failed"
-    assert worst(evaluate.check(Unseen("ALPHA", "ask", "gone"), 0.9)) == "unknown"
+    assert worst(evaluate.checks(made(*[1] * 20), 0.9)) == "passed"
+    assert worst(evaluate.checks(made(*[None] * 20, 1), 0.9)) == "failed"
+    assert worst(evaluate.checks(Unseen("ALPHA", "ask", "gone"), 0.9)) == "unknown"
 
 
 def test_the_worst_misses_come_first_and_hits_are_not_shown() -> None:
-    assert [line[0] for line in evaluate.misses(made(1, 3, None, 7)).lines] == ["> 20", "7", "3"]
+    assert [row[0] for row in evaluate.misses(made(1, 3, None, 7)).table().rows] == ["> 20", "7", "3"]
 
 
 def test_on_the_manual_chunks_come_back_and_nothing_of_it_stays(library: Nodes) -> None:
     with library["ALPHA"].session() as connection:
         before = connection.execute("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM public.chunks c").fetchone()
-    found = evaluate.look(library, 40, 2)
+    found = evaluate.measure(library, 40, 2)
     assert isinstance(found, Evaluation), found
     assert len(found.asked) == 40
     assert {one.question.kind for one in found.asked} == {"heading", "sentence"}
     assert found.recall("hybrid", 20).value > 0.4
     assert found.recall("hybrid", 1).value < 1  # its own words would have found it always
-    assert evaluate.look(library, 40, 2) == found
+    assert evaluate.measure(library, 40, 2) == found
     with library["ALPHA"].session() as connection:
         assert connection.execute("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM public.chunks c").fetchone() == before
         assert connection.execute("SELECT count(*) FROM pg_class WHERE relname = 'chunks'").fetchone() == (1,)
-    assert isinstance(plots.retrieval(found), plots.Picture)
+    assert isinstance(evaluate.plot(found), Picture)
 
 
 def test_the_ingest_runbook_fails_with_the_reason_when_a_file_is_left_out(library: Nodes, tmp_path: Path) -> None:
     (tmp_path / "good.md").write_text("# Good\n\nA quite unusual sentence about purple walruses and their tusks.")
     (tmp_path / "bad.md").write_bytes(b"\0\0")
-    values = {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)]}
+    values: dict[str, Any] = {"site": library.site.name, "paths": [str(tmp_path)]}
     try:
-        result = run("ingest", values, lambda step: None)
-        failed = [step for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "failed"]
-        assert result.exit_code == 1
-        assert [step["name"] for step in failed] == ["every file is a document with its content"]
+        ingest = step("ingest", **values)
+        failed = [each for each in ingest.record["steps"] if each["kind"] == "check" and each["status"] == "failed"]
+        assert ingest.exit_code == 1
+        assert [each["name"] for each in failed] == ["every file is a document with its content"]
         assert "bad.md: binary content (NUL byte at offset 0), not markdown" in failed[0]["observed"]
         (tmp_path / "bad.md").unlink()
-        assert run("ingest", values, lambda step: None).exit_code == 0
+        assert step("ingest", **values).exit_code == 0
     finally:
         with library["ALPHA"].session(write=True) as connection:
             connection.execute("DELETE FROM documents WHERE starts_with(source_uri, %s)", (tmp_path.as_uri(),))
@@ -95,10 +97,10 @@ def test_the_ingest_runbook_fails_with_the_reason_when_a_file_is_left_out(librar
 
 def test_a_dry_run_of_ingest_writes_nothing(library: Nodes, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# A\n\nSome text that is not loaded.")
-    result = run("ingest", {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)], "dry_run": True}, lambda step: None)
-    assert result.exit_code == 0
-    loaded = load.look(library, [str(tmp_path)])
-    assert isinstance(loaded, load.Loaded)
+    ingest = step("ingest", site=library.site.name, paths=[str(tmp_path)], dry_run=True)
+    assert (ingest.error, ingest.record["outcome"]) == (None, "planned")
+    loaded = load.look_loaded(library, [str(tmp_path)])
+    assert isinstance(loaded, Loaded)
     assert (loaded.files, loaded.current) == (1, 0)
 
 
@@ -106,10 +108,10 @@ def test_an_encoder_of_another_model_closes_the_gate(library: Nodes) -> None:
     with library["ALPHA"].session(write=True) as connection:
         connection.execute("UPDATE aya_settings SET value = value || '{\"fingerprint\": \"0\"}' WHERE key = 'embedding' ")
     try:
-        last = ready.check(ready.look(library))[-1]
+        last = evaluate.preconditions(evaluate.look(library))[-1]
         assert (last.status, "were embedded with" in last.observed) == ("failed", True)
     finally:
         with library["ALPHA"].session(write=True) as connection:
             connection.execute("DELETE FROM aya_settings WHERE key = 'embedding'")
-    unrecorded = ready.check(ready.look(library))[-1]
+    unrecorded = evaluate.preconditions(evaluate.look(library))[-1]
     assert (unrecorded.status, unrecorded.observed) == ("passed", "not recorded yet: loading verifies it")

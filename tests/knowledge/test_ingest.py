@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 
 from aya_lib import settings
-from aya_lib.embedding.client import encoder
+from aya_lib.embedding.client import Served, encoder
 from aya_lib.errors import AyaError, Locked, Unreachable, UsageError
 from aya_lib.knowledge import provenance
-from aya_lib.knowledge.finding import SOURCE_CHARACTERS, find
+from aya_lib.knowledge.ask import ask
+from aya_lib.knowledge.discover import SOURCE_CHARACTERS, discover
 from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.report import Report
 from aya_lib.knowledge.store import Store
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
+from aya_lib.plan.change import apply
 from aya_lib.schema import knowledge as schema
 
 
@@ -247,8 +249,6 @@ def test_two_at_once_are_refused(folder: Path, empty_library: Nodes) -> None:
 
 
 def test_vectors_of_another_model_are_neither_mixed_nor_searched(folder: Path, library: Nodes) -> None:
-    from aya_lib.knowledge.answer import ask
-
     (folder / "a.md").write_text("text")
     (saved,) = execute(library, "SELECT value::text FROM aya_settings WHERE key = 'embedding'")
     other = json.dumps(json.loads(saved[0]) | {"model": "BAAI/other", "fingerprint": "0123"})
@@ -282,8 +282,6 @@ def test_a_model_that_was_not_recorded_is_recorded_only_when_it_made_the_vectors
 
 
 def test_a_column_of_another_dimension_is_refused_before_anything_is_read() -> None:
-    from aya_lib.embedding.client import Served
-
     recorded = provenance.Recorded(None, None, 768, False)
     with pytest.raises(provenance.WrongModel, match=r"with 384 dimensions, the column chunks\.embedding has 768"):
         provenance.refuse(recorded, Served("ALPHA", "http://x", "m", "f", 384))
@@ -291,22 +289,20 @@ def test_a_column_of_another_dimension_is_refused_before_anything_is_read() -> N
 
 def test_paths_that_are_not_there_and_none_at_all_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere: no such file or folder\. Nothing was changed"):
-        find([tmp_path / "nowhere"])
+        discover([tmp_path / "nowhere"])
     with pytest.raises(UsageError, match="no path was given"):
-        find([])
+        discover([])
 
 
 def test_hidden_files_and_other_kinds_are_passed_over_but_a_named_file_is_told(folder: Path, empty_library: Nodes) -> None:
     (folder / ".git").mkdir()
     (folder / ".git" / "a.md").write_text("x")
     (folder / "program.py").write_text("x")
-    assert find([folder]).files == ()
+    assert discover([folder]).files == ()
     assert told(ingest(empty_library, [folder / "program.py"])) == (0, 0, 0, 0, 1)
 
 
 def test_a_database_of_before_gets_the_schema_by_a_plan_from_every_half_way_state(folder: Path, empty_library: Nodes) -> None:
-    from aya_lib.plan.change import apply
-
     node = empty_library["ALPHA"]
     old = "DROP TRIGGER chunks_terms ON chunks; ALTER TABLE chunks DROP COLUMN chunk_terms; DROP INDEX idx_documents_source_uri;"
     for half_way in range(5):

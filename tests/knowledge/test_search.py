@@ -15,7 +15,7 @@ from psycopg import sql
 
 from aya_lib import settings
 from aya_lib.errors import UsageError
-from aya_lib.knowledge.answer import Answer, ask, excerpt
+from aya_lib.knowledge.ask import Answer, ask, excerpt
 from aya_lib.knowledge.search import MODES, Filters, Mode, Searcher
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection

@@ -26,7 +26,7 @@ from aya_lib.node import wait
 from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.node.process import Processes
-from aya_lib.operations.autostart import look as facts
+from aya_lib.operations import autostart
 from aya_lib.operations.guard.judge import rule
 from aya_lib.operations.guard.look import look as look_guard
 from aya_lib.runbook.run import RunResult, run
@@ -121,9 +121,9 @@ def test_a_keeper_that_was_killed_is_seen_and_watches_again(alpha: Node) -> None
     assert keeper is not None
     psutil.Process(keeper).kill()
     killed = kill(alpha)
-    look = facts.look(only(alpha)).nodes["ALPHA"]
-    assert look.keeper is not None
-    assert look.keeper.status == "stale"
+    seen = autostart.look(only(alpha)).seen["ALPHA"]
+    assert seen.keeper is not None
+    assert seen.keeper.status == "stale"
     alpha.supervisor.enable("postgresql")
     assert keeping(alpha).keeper().pid not in (None, keeper)
     assert returned(alpha) != killed

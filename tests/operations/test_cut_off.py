@@ -15,8 +15,8 @@ from writers import Clients
 from aya_lib.cluster import overview, server, state
 from aya_lib.cluster.server import Cluster
 from aya_lib.node.node import open_nodes
-from aya_lib.operations.failover.fence import Setting
-from aya_lib.operations.failover.look import condition
+from aya_lib.operations.failover.fencing import condition
+from aya_lib.plan.actions import Setting
 
 WRITE = (
     "import sys, psycopg\n"

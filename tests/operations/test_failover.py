@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import psutil
 import pytest
@@ -11,16 +12,16 @@ from writers import clients
 
 from aya_lib.cluster import overview, server, state
 from aya_lib.cluster.server import Cluster
-from aya_lib.errors import ChangeFailed
+from aya_lib.errors import ChangeFailed, UsageError
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
-from aya_lib.node.unseen import Unseen
-from aya_lib.operations.failover import fencing, plan
+from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
-from aya_lib.operations.failover import look as facts
-from aya_lib.operations.failover.fence import Setting
-from aya_lib.plan.actions import Service
+from aya_lib.operations.failover.actions import Promote
+from aya_lib.operations.failover.look import Behind, Found
+from aya_lib.operations.failover.request import Request
+from aya_lib.plan.actions import Kill, Service, Setting
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -55,13 +56,8 @@ def fail_over(site: Site, **values: object) -> Stepped:
     return step("failover", site=site.name, **values)
 
 
-def looked(site: Site, wish: checks.Wish) -> checks.Found:
-    nodes = open_nodes(site)
-    seen = overview.look(nodes)
-    standby = facts.look_promotable(nodes, wish.new)
-    promise = facts.look_promise(nodes, seen, wish.old)
-    held = fencing.choose(wish.fence, seen.nodes[wish.old], promise, wish.confirmed_by)
-    return checks.Found(seen, standby, facts.look_behind(nodes, seen, wish.old, standby), promise, held)
+def looked(site: Site, request: Request) -> Found:
+    return failover.look(open_nodes(site), request)
 
 
 def test_handed_over_without_losing_a_write(pair: Site) -> None:
@@ -104,25 +100,26 @@ def test_a_killed_primary_is_given_up_and_the_loss_is_within_the_stated_bound(pa
         wait.until(lambda: at_work.first_after, bool, node="BETA", what="writes", deadline_s=60)
     assert done.exit_code == 0, done.record["error"]
     lost = set(at_work.acknowledged) - at_work.stored("BETA")
-    told = next(one for one in done.record["steps"] if one["kind"] == "look" and one["title"] == "failover.look_behind")
-    assert told["facts"]["source"] == "files"
-    assert len(lost) <= told["facts"]["transactions"]
+    looked_at = next(one for one in done.record["steps"] if one["kind"] == "look" and one["title"] == "failover.look")
+    behind = looked_at["facts"]["behind"]
+    assert behind["source"] == "files"
+    assert len(lost) <= behind["transactions"]
     assert not at_work.both
 
 
 def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
     behind(pair, rows=7)
     inject(pair, "alpha-down")
-    wish = checks.wish(pair, emergency=True)
-    found = looked(pair, wish)
-    assert isinstance(found.behind, facts.Behind)
+    request = failover.request(pair, emergency=True)
+    found = looked(pair, request)
+    assert isinstance(found.behind, Behind)
     assert (found.behind.source, found.behind.transactions) == ("files", 7)
     assert found.behind.bytes
-    assert checks.loss(wish, found).status == "warning"
-    near = checks.near_enough(pair, wish, found)
+    assert checks.loss(found).status == "warning"
+    near = checks.near_enough(found)
     assert near.status == "passed"
     strict = pair.model_copy(update={"replication": pair.replication.model_copy(update={"promotable_below_bytes": 100})})
-    assert checks.near_enough(strict, wish, found).status == "failed"
+    assert checks.near_enough(replace(found, nodes=open_nodes(strict))).status == "failed"
 
 
 def behind(site: Site, rows: int) -> None:
@@ -148,6 +145,21 @@ def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
+
+
+def test_only_the_process_that_was_seen_is_killed(pair: Site) -> None:
+    """Somebody restarted it since the look: what runs now was never judged."""
+    alpha = open_nodes(pair)["ALPHA"]
+    now = alpha.supervisor.state("postgresql")
+    assert now.pid is not None
+    assert now.since is not None
+    for seen in (Kill("postgresql", now.pid + 1, now.since), Kill("postgresql", now.pid, now.since - timedelta(minutes=1))):
+        with pytest.raises(UsageError, match=f"postgresql is PID {now.pid}.* now, not the PID {seen.pid}"):
+            seen.run(alpha)
+    assert role(pair, "ALPHA") == "primary"
+    Kill("postgresql", now.pid, now.since).run(alpha)
+    assert role(pair, "ALPHA") == "down"
+    Kill("postgresql", now.pid, now.since).run(alpha)  # gone already: nothing to do
 
 
 @pytest.mark.parametrize(
@@ -187,18 +199,16 @@ def test_broken_off_after_any_change_and_run_again_it_is_finished(pair: Site, em
     nodes = open_nodes(pair)
     if emergency:
         inject(pair, "alpha-down")
-    wish = checks.wish(pair, emergency=emergency)
-    steps = plan.plan(nodes, wish, looked(pair, wish)).changes
+    request = failover.request(pair, emergency=emergency)
+    steps = failover.plan(looked(pair, request)).changes
     titles = [step.title for step in steps]
     assert "Promote BETA" in titles
     for number, change in enumerate(steps[:-1], 1):
         change.action.run(nodes[change.node])
-        found = looked(pair, wish)
-        gate = [
-            check for check in checks.preconditions(pair, wish, found) if check.required and check.status in ("failed", "unknown")
-        ]
+        found = looked(pair, request)
+        gate = [check for check in failover.preconditions(found) if check.required and check.status in ("failed", "unknown")]
         assert not gate, f"after '{change.title}': {gate}"
-        rest = [step.title for step in plan.plan(nodes, wish, found).changes]
+        rest = [step.title for step in failover.plan(found).changes]
         assert set(rest) <= {*titles, f"Create the slot {pair.replication.slot} for ALPHA"}
         if number <= titles.index("Promote BETA"):
             assert "Promote BETA" in rest
@@ -215,8 +225,8 @@ def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: 
     assert refused.error is not None
     assert "no such failover" in refused.check("the failover can be taken back")["observed"]
     Setting("restore_command", "cat /nowhere/%f > %p").run(nodes["BETA"])
-    wish = checks.wish(pair)
-    for change in plan.plan(nodes, wish, looked(pair, wish)).changes:
+    request = failover.request(pair)
+    for change in failover.plan(looked(pair, request)).changes:
         change.action.run(nodes[change.node])
         if change.title == upto:
             break
@@ -231,8 +241,8 @@ def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: 
 def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair: Site) -> None:
     """Undoing what stands above the promotion would start ALPHA as a second primary."""
     nodes = open_nodes(pair)
-    wish = checks.wish(pair)
-    planned = plan.plan(nodes, wish, looked(pair, wish))
+    request = failover.request(pair)
+    planned = failover.plan(looked(pair, request))
     impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
     with pytest.raises(ChangeFailed, match="'impossible' failed"):
         apply(replace(planned, changes=(*planned.changes, impossible)), nodes, lambda *_: None)
@@ -245,11 +255,11 @@ def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_
     """Seen down, with autostart on, and started between the look and the first change: promoted beside it, there were two."""
     nodes = open_nodes(pair)
     inject(pair, "alpha-down")
-    wish = checks.wish(pair, emergency=True)
-    found = looked(pair, wish)
+    request = failover.request(pair, emergency=True)
+    found = looked(pair, request)
     alpha = replace(found.overview.nodes["ALPHA"], autostart=True)
     found = replace(found, overview=replace(found.overview, nodes={**found.overview.nodes, "ALPHA": alpha}))
-    planned = plan.plan(nodes, wish, found)
+    planned = failover.plan(found)
     nodes["ALPHA"].supervisor.start("postgresql")
     apply(planned, nodes, lambda *_: None)
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
@@ -257,8 +267,8 @@ def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_
 
 def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
     nodes = open_nodes(pair)
-    wish = checks.wish(pair)
-    planned = plan.plan(nodes, wish, looked(pair, wish))
+    request = failover.request(pair)
+    planned = failover.plan(looked(pair, request))
     before = [step for step in planned.changes if step.undo is not None]
     impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
     with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
@@ -272,7 +282,7 @@ def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Si
     nodes = open_nodes(pair)
     Setting("restore_command", "sleep 2; false").run(nodes["BETA"])
     inject(pair, "alpha-down")
-    plan.Promote(30).run(nodes["BETA"])
+    Promote(30).run(nodes["BETA"])
     assert role(pair, "BETA") == "primary"
 
 
@@ -292,32 +302,14 @@ def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> N
     assert found == [("",), ("on",), ("",)]
 
 
-def test_an_unreachable_primary_needs_a_way_to_be_held(pair: Site) -> None:
-    """Without a shell on ALPHA: refused, unless replication was synchronous, a person says so, or the danger is accepted."""
-    found = looked(pair, checks.wish(pair))
-    away = replace(
-        found.overview.nodes["ALPHA"],
-        process=Unseen("ALPHA", "ssh", "no route to host"),
-        cluster=Unseen("ALPHA", "SQL", "no answer within 2 s"),
-        files=Unseen("ALPHA", "ssh", "no route to host"),
-    )
-    waits, not_known = facts.Promise(True, "as verified"), facts.Promise(None, "nobody knows")
-    assert fencing.choose("auto", away, not_known, "").held is None
-    assert fencing.holds(fencing.choose("auto", away, not_known, "")).status == "failed"
-    assert fencing.choose("auto", away, waits, "").held == "synchronous"
-    assert fencing.choose("auto", away, waits, "A. Person").held == "confirmed"
-    assert fencing.choose("stopped", away, waits, "A. Person").held is None
-    assert fencing.holds(fencing.choose("none", away, not_known, "")).status == "warning"
-
-
 def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Site) -> None:
-    wish = checks.wish(pair)
-    found = looked(pair, wish)
+    request = failover.request(pair)
+    found = looked(pair, request)
     beta = found.overview.nodes["BETA"]
     assert isinstance(beta.cluster, Cluster)
 
     def failed(seen: overview.Overview) -> list[str]:
-        gate = checks.preconditions(pair, wish, replace(found, overview=seen))
+        gate = failover.preconditions(replace(found, overview=seen))
         return [check.name for check in gate if check.status == "failed" and check.hint]
 
     def with_beta(changed: Cluster) -> overview.Overview:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from aya_lib.node.node import open_nodes
 from aya_lib.node.unseen import Unseen
-from aya_lib.operations.host_key import judge
-from aya_lib.operations.host_key.look import HostKey
+from aya_lib.operations.host_key import look, preconditions
+from aya_lib.operations.host_key.look import HostKey, Offered
 from aya_lib.site import Site, Ssh
 
 RIGHT, OTHER = "SHA256:" + "R" * 43, "SHA256:" + "O" * 43
@@ -33,11 +34,13 @@ def away(site: Site, fingerprint: str | None) -> Site:
 def test_only_the_key_that_the_site_names(
     lab_site: Site, wished: str | None, offered: str, known: tuple[str, ...], statuses: list[str]
 ) -> None:
-    key = HostKey("AIR", "air", "air ssh-ed25519 AAAA", offered, known, "known_hosts")
-    assert [check.status for check in judge.preconditions(away(lab_site, wished), "AIR", key)] == statuses
+    key = HostKey("air", "air ssh-ed25519 AAAA", offered, known, "known_hosts")
+    found = Offered(open_nodes(away(lab_site, wished)), "AIR", key)
+    assert [check.status for check in preconditions(found)] == statuses
 
 
 def test_a_key_that_could_not_be_fetched_is_unknown_and_a_laptop_that_is_here_has_none(lab_site: Site) -> None:
     unseen = Unseen("AIR", "ssh-keyscan", "away")
-    assert {check.status for check in judge.preconditions(away(lab_site, RIGHT), "AIR", unseen)} == {"unknown"}
-    assert judge.preconditions(lab_site, "AIR", None) == []
+    found = Offered(open_nodes(away(lab_site, RIGHT)), "AIR", unseen)
+    assert {check.status for check in preconditions(found)} == {"unknown"}
+    assert preconditions(look(open_nodes(lab_site), "AIR")) == []

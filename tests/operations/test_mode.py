@@ -22,11 +22,9 @@ from aya_lib.errors import ChangeFailed, ParameterError
 from aya_lib.lab import access
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.operations.failover.fence import Setting
-from aya_lib.operations.mode import judge as checks
-from aya_lib.operations.mode import look as facts
-from aya_lib.operations.mode import plan as changes
-from aya_lib.operations.mode.look import Cancelled
+from aya_lib.operations import replication_mode
+from aya_lib.operations.replication_mode.look import Cancelled, Found
+from aya_lib.plan.actions import Setting
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site, load_site, read_yaml
@@ -62,8 +60,8 @@ def mode(site: Site, **values: object) -> Stepped:
     return step("replication_mode", site=site.name, **values)
 
 
-def seen(site: Site) -> facts.Mode:
-    return facts.look(open_nodes(site))
+def seen(site: Site) -> Found:
+    return replication_mode.look(open_nodes(site))
 
 
 def value(site: Site, name: str) -> str:
@@ -237,7 +235,7 @@ def test_a_standby_that_is_not_meant_by_the_names_is_noticed_and_the_names_are_t
     passed(mode(site, mode="asynchronous"))
     quick = site.model_copy(update={"deadlines": site.deadlines.model_copy(update={"command_s": 1})})
     nodes = open_nodes(quick)
-    plan = changes.plan(nodes, checks.wish(quick), facts.look(nodes))
+    plan = replication_mode.plan(replication_mode.request(quick), replication_mode.look(nodes))
     wrong = Setting("synchronous_standby_names", 'FIRST 1 ("nobody")')
     steps = [
         replace(one, action=wrong) if isinstance(one.action, Setting) and one.action.value == NAMES else one
@@ -252,7 +250,7 @@ def test_a_standby_that_is_not_meant_by_the_names_is_noticed_and_the_names_are_t
 def test_a_run_that_ended_after_the_names_were_set_is_finished_by_the_next(site: Site) -> None:
     passed(mode(site, mode="asynchronous"))
     nodes = open_nodes(site)
-    plan = changes.plan(nodes, checks.wish(site), facts.look(nodes))
+    plan = replication_mode.plan(replication_mode.request(site), replication_mode.look(nodes))
     apply(replace(plan, changes=plan.changes[:1]), nodes, lambda *_: None)
     assert status(site).status == "warning"
     rest = passed(mode(site))

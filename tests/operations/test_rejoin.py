@@ -23,14 +23,12 @@ from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import living, thaw
-from aya_lib.operations.rejoin import judge as checks
-from aya_lib.operations.rejoin import look as facts
-from aya_lib.operations.rejoin import plan as rejoin
+from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin import staging, waldump
-from aya_lib.operations.rejoin.actions import CreateSlot
 from aya_lib.operations.rejoin.look import Rejoin
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvaged import Report, place
+from aya_lib.plan.actions import CreateSlot
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import RunResult, run
 from aya_lib.site import Site
@@ -38,27 +36,26 @@ from aya_lib.site import Site
 KILLED = """
 import os, signal, sys
 from aya_lib.operations.rejoin import actions as standby
-from aya_lib.operations.rejoin import plan as rejoin
 from aya_lib.operations.rejoin import salvage as saving
 from aya_lib.plan.change import apply
-from aya_lib.operations.rejoin import look as facts
+from aya_lib.operations import rejoin
 from aya_lib.node.node import open_nodes
 from aya_lib.site import load_site
 module, name = sys.argv[2].split(".")
 setattr({"saving": saving, "standby": standby}[module], name, lambda *given: os.kill(os.getpid(), signal.SIGKILL))
 nodes = open_nodes(load_site(sys.argv[1]))
-apply(rejoin.plan(nodes, facts.look(nodes), sys.argv[3]), nodes, lambda *told: None)
+apply(rejoin.plan(rejoin.look(nodes), sys.argv[3]), nodes, lambda *told: None)
 """
 
 
 def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     nodes = open_nodes(bare)
-    seen = facts.look(nodes)
+    seen = rejoin.look(nodes)
     assert seen.node.name == "BETA"
     assert seen.streams
-    assert worst(checks.preconditions(bare, seen)) == "passed"
-    assert not rejoin.plan(nodes, seen)
-    assert not rejoin.plan(nodes, seen, remove_old=True)
+    assert worst(rejoin.preconditions(seen)) == "passed"
+    assert not rejoin.plan(seen)
+    assert not rejoin.plan(seen, remove_old=True)
 
 
 def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_and_made_anew(bare: Site) -> None:
@@ -70,9 +67,9 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
     assert statuses(verified).get("ALPHA has not diverged") == "failed", verified.record["error"]
     assert statuses(verified)["contents are equal"] == "failed", verified.record["steps"]
     assert statuses(restored)["ALPHA has not diverged"] == "failed"
-    seen = facts.look(nodes)
+    seen = rejoin.look(nodes)
     assert not seen.streams
-    assert worst(checks.preconditions(bare, seen)) == "passed"
+    assert worst(rejoin.preconditions(seen)) == "passed"
     back = bring_back(bare)
     assert rows(back) == [f"on the old timeline {n}" for n in (1, 2, 3)]
     assert contents(nodes["ALPHA"], "on the old timeline") == []
@@ -82,7 +79,7 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
 def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(bare: Site) -> None:
     old, new = fail_over(bare, ["a", "b", "c"])
     write(new, ["d"])
-    seen = facts.look(open_nodes(bare))
+    seen = rejoin.look(open_nodes(bare))
     assert (seen.node.name, seen.primary.name) == (old.name, new.name)
     assert choose(seen).method == "clone"
     assert old.name in state.read(bare).fenced
@@ -95,9 +92,9 @@ def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(b
     kept = directories(old)
     assert len(kept) == 1
     assert back.streams
-    apply(rejoin.plan(open_nodes(bare), back, remove_old=True), open_nodes(bare), silent)
+    apply(rejoin.plan(back, remove_old=True), open_nodes(bare), silent)
     assert directories(old) == []
-    assert not rejoin.plan(open_nodes(bare), facts.look(open_nodes(bare)), remove_old=True)
+    assert not rejoin.plan(rejoin.look(open_nodes(bare)), remove_old=True)
     last = json.loads(state.log_path(bare).read_text().splitlines()[-1])
     assert (last["what"], last["node"], last["method"], last["rows_saved"]) == ("rejoin", old.name, "clone", 3)
 
@@ -122,9 +119,9 @@ def test_one_that_stopped_where_the_other_went_on_is_rewound_in_no_time_and_noth
     old.supervisor.stop("postgresql")
     promote(bare, old, new)
     nodes = open_nodes(bare)
-    seen = facts.look(nodes)
+    seen = rejoin.look(nodes)
     assert choose(seen).method == "rewind"
-    plan = rejoin.plan(nodes, seen)
+    plan = rejoin.plan(seen)
     assert not any("Save" in step.title for step in plan.changes)
     assert number(past(seen).end) == number(fork(seen).lsn)
     bring_back(bare)
@@ -136,7 +133,7 @@ def test_one_that_stopped_where_the_other_went_on_is_rewound_in_no_time_and_noth
 def test_killed_after_any_change_the_next_plan_is_the_rest(bare: Site, method: str) -> None:
     old, new = fail_over(bare, [f"{method} {n}" for n in range(3)])
     nodes = open_nodes(bare)
-    plan = rejoin.plan(nodes, facts.look(nodes), method)
+    plan = rejoin.plan(rejoin.look(nodes), method)
     expected = [kind(step) for step in plan.changes]
     assert len(expected) >= 4
     while plan:
@@ -144,7 +141,7 @@ def test_killed_after_any_change_the_next_plan_is_the_rest(bare: Site, method: s
         plan.changes[0].action.run(nodes[plan.changes[0].node])
         if expected.pop(0) == "Start":
             break
-        plan = rejoin.plan(nodes, facts.look(nodes), method)
+        plan = rejoin.plan(rejoin.look(nodes), method)
     back = streaming(bare)
     assert rows(back) == [f"{method} {n}" for n in range(3)]
     assert contents(old, "") == contents(new, "")
@@ -160,14 +157,14 @@ def test_killed_within_a_change_the_next_run_finishes(bare: Site, where: str, me
     old, new = fail_over(bare, ["h", "i"])
     done = subprocess.run([sys.executable, "-c", KILLED, bare.name, where, method], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
-    seen = facts.look(open_nodes(bare))
-    assert isinstance(seen.beside, staging.Beside)
-    assert seen.beside.scratch is (where == "saving._export")
-    if seen.beside.scratch:
+    seen = rejoin.look(open_nodes(bare))
+    assert isinstance(seen.staging, staging.Staging)
+    assert seen.staging.scratch is (where == "saving._export")
+    if seen.staging.scratch:
         assert listening(old) == []
     assert seen.half_rewound is (method == "rewind")
     assert choose(seen).method == then
-    assert worst(checks.preconditions(bare, seen)) == "passed"
+    assert worst(rejoin.preconditions(seen)) == "passed"
     back = bring_back(bare)
     assert rows(back) == ["h", "i"]
     assert contents(old, "") == contents(new, "")
@@ -176,14 +173,14 @@ def test_killed_within_a_change_the_next_run_finishes(bare: Site, where: str, me
 def test_killed_between_the_two_renames_the_clone_is_put_in_place(bare: Site) -> None:
     old, new = fail_over(bare, [])
     nodes = open_nodes(bare)
-    for step in rejoin.plan(nodes, facts.look(nodes)).changes:
+    for step in rejoin.plan(rejoin.look(nodes)).changes:
         if kind(step) == "Put":
             break
         step.action.run(nodes[step.node])
     old.data_directory.rename(old.data_directory.with_name("data.before-20260101T000000Z"))
-    seen = facts.look(nodes)
-    assert worst(checks.preconditions(bare, seen)) == "passed"
-    assert [kind(step) for step in rejoin.plan(nodes, seen).changes] == ["Put", "Lift", "Start"]
+    seen = rejoin.look(nodes)
+    assert worst(rejoin.preconditions(seen)) == "passed"
+    assert [kind(step) for step in rejoin.plan(seen).changes] == ["Put", "Lift", "Start"]
     bring_back(bare)
     assert contents(old, "") == contents(new, "")
 
@@ -197,11 +194,11 @@ def test_a_frozen_primary_that_took_writes_when_it_thawed_is_killed_and_every_ro
     promote(bare, old, new)
     thaw(pid(old))
     write(old, ["frozen 2", "frozen 3"])
-    assert worst(checks.preconditions(bare, facts.look(open_nodes(bare)))) == "passed"  # fenced, so it may be stopped
+    assert worst(rejoin.preconditions(rejoin.look(open_nodes(bare)))) == "passed"  # fenced, so it may be stopped
     freeze(old)
     nodes = open_nodes(bare)
-    seen = facts.look(nodes)
-    assert kind(rejoin.plan(nodes, seen).changes[0]) == "Kill"
+    seen = rejoin.look(nodes)
+    assert kind(rejoin.plan(seen).changes[0]) == "Kill"
     back = bring_back(bare)
     assert rows(back) == ["frozen 1", "frozen 2", "frozen 3"]
     assert contents(old, "frozen") == []
@@ -212,11 +209,11 @@ def test_wal_that_the_old_primary_has_lost_itself_is_said_and_not_taken_for_noth
     caught_up(*pair(bare))  # so that the fork lies within a segment, not between two
     old, new = fail_over(bare, ["k"])
     nodes = open_nodes(bare)
-    for segment in past(facts.look(nodes)).segments:
+    for segment in past(rejoin.look(nodes)).segments:
         (old.data_directory / "pg_wal" / segment).unlink()
-    seen = facts.look(nodes)
+    seen = rejoin.look(nodes)
     assert "is not there" in past(seen).gone
-    assert {c.status for c in checks.preconditions(bare, seen) if "never received" in c.name} == {"warning"}
+    assert {c.status for c in rejoin.preconditions(seen) if "never received" in c.name} == {"warning"}
     assert "rewind can work" in refusals(bare, old.name, "rewind")
     back = bring_back(bare)
     assert "is not there" in report(back)[1].untold
@@ -236,8 +233,8 @@ def test_a_new_slot_holds_no_more_wal_than_it_must(bare: Site) -> None:
     with primary.session(database="postgres", write=True) as connection:
         before = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000), true)")
-        CreateSlot("another").run(primary)
-        CreateSlot("another").run(primary)
+        CreateSlot("another", checkpoint=True).run(primary)
+        CreateSlot("another", checkpoint=True).run(primary)
         query = "SELECT restart_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = 'another'"
         assert connection.execute(query, before).fetchone() == (True,)
         connection.execute("SELECT pg_drop_replication_slot('another')")
@@ -263,9 +260,9 @@ def test_refused_with_what_to_do(bare: Site) -> None:
     assert refusals(bare, "AIR") == {"AIR is of the pair"}
     assert refusals(bare, primary.name) == {f"{primary.name} is not in charge"}
     with pytest.raises(UsageError, match="unknown node 'GAMMA'"):
-        facts.look(nodes, "GAMMA")
+        rejoin.look(nodes, "GAMMA")
     with pytest.raises(ParameterError, match="auto, clone, rewind"):
-        rejoin.plan(nodes, facts.look(nodes), "copy")
+        rejoin.plan(rejoin.look(nodes), "copy")
     primary.supervisor.stop("postgresql")
     assert refusals(bare, standby.name) >= {f"{primary.name} is the primary"}
     primary.supervisor.start("postgresql")
@@ -300,10 +297,10 @@ def promote(site: Site, old: Node, new: Node) -> None:
 def bring_back(site: Site, method: str = "auto") -> Rejoin:
     """Plan and apply, and once it streams what follows; the last look."""
     nodes = open_nodes(site)
-    apply(rejoin.plan(nodes, facts.look(nodes), method), nodes, silent)
-    apply(rejoin.plan(nodes, streaming(site)), nodes, silent)
-    seen = facts.look(nodes)
-    assert not rejoin.plan(nodes, seen)
+    apply(rejoin.plan(rejoin.look(nodes), method), nodes, silent)
+    apply(rejoin.plan(streaming(site)), nodes, silent)
+    seen = rejoin.look(nodes)
+    assert not rejoin.plan(seen)
     return seen
 
 
@@ -317,7 +314,7 @@ def streaming(site: Site) -> Rejoin:
         what="it streams",
         deadline_s=60,
     )
-    return wait.until(lambda: facts.look(nodes), lambda seen: seen.streams, node="pair", what="it is equal", deadline_s=60)
+    return wait.until(lambda: rejoin.look(nodes), lambda seen: seen.streams, node="pair", what="it is equal", deadline_s=60)
 
 
 def pair(site: Site) -> tuple[Node, Node]:
@@ -366,8 +363,8 @@ def slots(node: Node) -> list[object]:
 
 
 def report(seen: Rejoin) -> tuple[Path, Report]:
-    assert isinstance(seen.saved, tuple)
-    last = seen.saved[-1]
+    assert isinstance(seen.salvage, tuple)
+    last = seen.salvage[-1]
     assert last.report is not None
     return Path(last.folder), last.report
 
@@ -386,9 +383,9 @@ def rows(seen: Rejoin) -> list[str]:
 
 
 def saved_count(seen: Rejoin) -> int:
-    assert isinstance(seen.saved, tuple)
-    assert all(one.report for one in seen.saved)
-    return len(seen.saved)
+    assert isinstance(seen.salvage, tuple)
+    assert all(one.report for one in seen.salvage)
+    return len(seen.salvage)
 
 
 def past(seen: Rejoin) -> waldump.Past:
@@ -404,7 +401,7 @@ def fork(seen: Rejoin) -> server.Switch:
 
 
 def refusals(site: Site, node: str, method: str = "auto") -> set[str]:
-    gate = checks.preconditions(site, facts.look(open_nodes(site), node), method)
+    gate = rejoin.preconditions(rejoin.look(open_nodes(site), node), method)
     found = [check for check in gate if check.status in ("failed", "unknown")]
     assert all(check.hint for check in found), found
     return {check.name for check in found}

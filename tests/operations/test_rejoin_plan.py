@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from aya_lib import settings
 from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender, Slot
@@ -15,17 +16,17 @@ from aya_lib.cluster.state import Fence, State
 from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Unseen
+from aya_lib.operations.rejoin import plan, preconditions, rest
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
-from aya_lib.operations.rejoin.judge import preconditions
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.plan import plan, rest
 from aya_lib.operations.rejoin.salvage import rows_query
-from aya_lib.operations.rejoin.salvaged import Report, Saved
-from aya_lib.operations.rejoin.staging import Beside, Journal
+from aya_lib.operations.rejoin.salvaged import Report, Salvaged
+from aya_lib.operations.rejoin.staging import Journal, Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
-from aya_lib.site import Site
+from aya_lib.site import load_site
 
+NODES = open_nodes(load_site(str(settings.home() / "parameters" / "lab" / "site.yaml")))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
 FORK = Switch(1, "0/3000000")
@@ -35,10 +36,10 @@ FILES = Files("ALPHA", False, "7", 1, "in production", "0/3000100", "{}")
 ALPHA = NodeSeen("ALPHA", STOPPED, None, FILES, Down("ALPHA", "connection refused"), None, None, None)
 LEADER = Cluster("BETA", "7", False, "18.1", 2, "0/4000000", None, (FORK,))
 BETA = NodeSeen("BETA", UP, None, replace(FILES, node="BETA"), LEADER, Sender("BETA", (), (SLOT,)), None, None)
-BESIDE = Beside(True, False, False, None, (), True, False)
+STAGING = Staging(True, False, False, None, (), True, False)
 PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",), 2, (700, 701))
 SOURCE = Source(10**9, 10**8, 0, True)
-DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, 1e8, 10**9, 10**11)
+DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, 1e8, 10**11)
 CLEAN = replace(FILES, state="shut down", lsn="0/3000000")
 NOTHING = replace(DETAILS, past=replace(PAST, end="0/3000000", commits=0, xids=()))
 JOURNAL = Journal("ALPHA", "clone", "7", 2, True)
@@ -53,116 +54,117 @@ def rejoin(
     **other: object,
 ) -> Rejoin:
     glance = Overview(NOW, {"ALPHA": alpha, "BETA": beta}, state)
-    seen = Rejoin(glance, alpha, beta, "beta_slot", BESIDE, None, None, None, (), details)
+    seen = Rejoin(NODES, glance, "ALPHA", STAGING, None, (), details)
     return replace(seen, **other)  # type: ignore[arg-type]
 
 
-def titles(site: Site, seen: Rejoin, method: str = "auto", *, remove_old: bool = False) -> list[str]:
-    return [step.title.split()[0] for step in plan(open_nodes(site), seen, method, remove_old=remove_old).changes]
+def titles(seen: Rejoin, method: str = "auto", *, remove_old: bool = False) -> list[str]:
+    return [step.title.split()[0] for step in plan(seen, method, remove_old=remove_old).changes]
 
 
-def refused(site: Site, seen: Rejoin, method: str = "auto") -> list[str]:
-    found = [check for check in preconditions(site, seen, method) if check.status in ("failed", "unknown") and check.required]
+def refused(seen: Rejoin, method: str = "auto") -> list[str]:
+    found = [check for check in preconditions(seen, method) if check.status in ("failed", "unknown") and check.required]
     assert all(check.hint for check in found), found
     return [check.name for check in found]
 
 
-def test_what_was_left_behind_is_saved_cloned_swapped_and_started(lab_site: Site) -> None:
-    assert refused(lab_site, rejoin()) == []
-    assert titles(lab_site, rejoin()) == ["Save", "Clone", "Put", "Lift", "Start"]
-    assert titles(lab_site, rejoin(), "rewind") == ["Save", "Rewind", "Lift", "Start"]
+def test_what_was_left_behind_is_saved_cloned_swapped_and_started() -> None:
+    assert refused(rejoin()) == []
+    assert titles(rejoin()) == ["Save", "Clone", "Put", "Lift", "Start"]
+    assert titles(rejoin(), "rewind") == ["Save", "Rewind", "Lift", "Start"]
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (rejoin(saved=(Saved("f", SAVED),)), ["Clone", "Put", "Lift", "Start"]),
-        (rejoin(saved=(Saved("f", replace(SAVED, left="0/2")),)), ["Save", "Clone", "Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, incoming=True)), ["Save", "Clone", "Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL)), ["Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, incoming=True, journal=JOURNAL, data=False)), ["Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, journal=JOURNAL), alpha=replace(ALPHA, files=CLEAN)), ["Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, journal=JOURNAL), state=State("BETA")), ["Take", "Start"]),
-        (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, timeline=1))), ["Save", "Clone", "Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, node="BETA"))), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(salvage=(Salvaged("f", SAVED),)), ["Clone", "Put", "Lift", "Start"]),
+        (rejoin(salvage=(Salvaged("f", replace(SAVED, left="0/2")),)), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, incoming=True)), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, incoming=True, journal=JOURNAL)), ["Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, incoming=True, journal=JOURNAL, data=False)), ["Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, journal=JOURNAL), alpha=replace(ALPHA, files=CLEAN)), ["Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, journal=JOURNAL), state=State("BETA")), ["Take", "Start"]),
+        (rejoin(staging=replace(STAGING, journal=replace(JOURNAL, timeline=1))), ["Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, journal=replace(JOURNAL, node="BETA"))), ["Save", "Clone", "Put", "Lift", "Start"]),
         (
-            rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind", done=False))),
+            rejoin(staging=replace(STAGING, journal=replace(JOURNAL, method="rewind", done=False))),
             ["Clone", "Put", "Lift", "Start"],
         ),
-        (rejoin(beside=replace(BESIDE, journal=Journal("ALPHA", "rewind", "7", 1, False))), ["Clone", "Put", "Lift", "Start"]),
-        (rejoin(beside=replace(BESIDE, scratch=True)), ["End", "Save", "Clone", "Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, journal=Journal("ALPHA", "rewind", "7", 1, False))), ["Clone", "Put", "Lift", "Start"]),
+        (rejoin(staging=replace(STAGING, scratch=True)), ["End", "Save", "Clone", "Put", "Lift", "Start"]),
     ],
 )
-def test_from_every_half_way_state_the_plan_is_what_is_left(lab_site: Site, seen: Rejoin, expected: list[str]) -> None:
-    found = titles(lab_site, seen)
+def test_from_every_half_way_state_the_plan_is_what_is_left(seen: Rejoin, expected: list[str]) -> None:
+    found = titles(seen)
     assert [one for one in found if one != "Take"] == [one for one in expected if one != "Take"]
-    assert refused(lab_site, seen) == []
+    assert refused(seen) == []
 
 
-def test_an_unfinished_folder_is_filled_again_and_no_second_one_is_made(lab_site: Site) -> None:
-    steps = plan(open_nodes(lab_site), rejoin(saved=(Saved("/x/ALPHA-20250101T000000Z", None),))).changes
+def test_an_unfinished_folder_is_filled_again_and_no_second_one_is_made() -> None:
+    steps = plan(rejoin(salvage=(Salvaged("/x/ALPHA-20250101T000000Z", None),))).changes
     assert "ALPHA-20250101T000000Z" in steps[0].command
-    assert "ALPHA-20260101T000000Z" in plan(open_nodes(lab_site), rejoin()).changes[0].command
+    assert "ALPHA-20260101T000000Z" in plan(rejoin()).changes[0].command
 
 
-def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows(lab_site: Site) -> None:
+def test_nothing_is_given_up_before_it_streams_and_holds_the_same_rows() -> None:
     one, two = (Contents(name, "0/5", {"public.t": TableSum(1, 1, "1")}) for name in ("BETA", "ALPHA"))
-    kept = replace(BESIDE, journal=JOURNAL, kept=("data.before-20260101T000000Z",))
+    kept = replace(STAGING, journal=JOURNAL, kept=("data.before-20260101T000000Z",))
     standby = replace(
         ALPHA, process=UP, files=replace(FILES, fenced=None), cluster=replace(LEADER, node="ALPHA", in_recovery=True)
     )
-    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two), beside=kept)
-    assert titles(lab_site, same) == ["Write", "Take"]
-    assert titles(lab_site, same, remove_old=True) == ["Write", "Take", "Delete"]
+    same = rejoin(standby, state=State("BETA"), details=None, compared=Compared(one, two), staging=kept)
+    assert titles(same) == ["Write", "Take"]
+    assert titles(same, remove_old=True) == ["Write", "Take", "Delete"]
     other = replace(two, tables={"public.t": TableSum(2, 2, "2")})
     differs = replace(same, compared=Compared(one, other), details=replace(DETAILS, fork=None, past=None))
-    assert titles(lab_site, replace(differs, beside=BESIDE), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
-    assert titles(lab_site, replace(same, beside=BESIDE)) == []
-    assert not rest(open_nodes(lab_site), differs)
+    assert titles(replace(differs, staging=STAGING), remove_old=True) == ["Stop", "Clone", "Put", "Start"]
+    assert titles(replace(same, staging=STAGING)) == []
+    assert not rest(differs)
     busy = replace(
-        differs, beside=BESIDE, compared=Unseen("BETA", "compare contents with ALPHA", "rows changed during each of 5 tries")
+        differs, staging=STAGING, compared=Unseen("BETA", "compare contents with ALPHA", "rows changed during each of 5 tries")
     )
-    assert titles(lab_site, busy) == []  # no reason to make it anew
+    assert titles(busy) == []  # no reason to make it anew
 
 
-def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped(lab_site: Site) -> None:
+def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped() -> None:
     frozen = replace(ALPHA, process=ServiceState("frozen", 9, NOW), cluster=Unseen("ALPHA", "SQL", "no answer"))
-    assert titles(lab_site, rejoin(frozen))[0] == "Kill"
-    assert refused(lab_site, rejoin(frozen, state=State("BETA"))) == []
+    assert titles(rejoin(frozen))[0] == "Kill"
+    assert refused(rejoin(frozen, state=State("BETA"))) == []
     running = replace(ALPHA, process=UP, cluster=replace(LEADER, node="ALPHA", timeline=1, history=()))
-    assert titles(lab_site, rejoin(running, autostart=True))[:2] == ["Keep", "Stop"]
-    assert refused(lab_site, rejoin(running)) == []
+    assert titles(rejoin(replace(running, autostart=True)))[:2] == ["Keep", "Stop"]
+    assert refused(rejoin(running)) == []
     unmarked = replace(running, files=replace(FILES, fenced=None))
-    assert refused(lab_site, rejoin(unmarked, state=State("BETA"))) == ["ALPHA is not a second primary"]
+    assert refused(rejoin(unmarked, state=State("BETA"))) == ["ALPHA is not a second primary"]
 
 
-def test_it_starts_by_itself_again_where_the_primary_does(lab_site: Site) -> None:
-    found = plan(open_nodes(lab_site), rejoin(autostart=False, primary_autostart=True)).changes
+def test_it_starts_by_itself_again_where_the_primary_does() -> None:
+    off, on = replace(ALPHA, autostart=False), replace(BETA, autostart=True)
+    found = plan(rejoin(off, on)).changes
     assert [step.title.split()[0] for step in found][-3:] == ["Let", "Lift", "Start"]
-    assert titles(lab_site, rejoin(autostart=False, primary_autostart=False))[-2:] == ["Lift", "Start"]
+    assert titles(rejoin(off, replace(on, autostart=False)))[-2:] == ["Lift", "Start"]
 
 
-def test_a_lost_slot_is_made_anew_and_a_missing_one_is_made(lab_site: Site) -> None:
+def test_a_lost_slot_is_made_anew_and_a_missing_one_is_made() -> None:
     lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
-    assert titles(lab_site, rejoin(beta=lost))[:2] == ["Drop", "Create"]
-    assert titles(lab_site, rejoin(beta=replace(BETA, sender=Sender("BETA", (), ()))))[0] == "Create"
+    assert titles(rejoin(beta=lost))[:2] == ["Drop", "Create"]
+    assert titles(rejoin(beta=replace(BETA, sender=Sender("BETA", (), ()))))[0] == "Create"
     tight = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, safe_wal_size=10**6),)))
-    assert titles(lab_site, rejoin(beta=tight))[:2] == ["Drop", "Create"]
-    assert titles(lab_site, rejoin(beta=tight), "rewind")[0] == "Save"  # pg_rewind may need what it holds
+    assert titles(rejoin(beta=tight))[:2] == ["Drop", "Create"]
+    assert titles(rejoin(beta=tight), "rewind")[0] == "Save"  # pg_rewind may need what it holds
 
 
-def test_a_copy_that_does_not_come_to_stream_can_be_made_anew(lab_site: Site) -> None:
-    done = rejoin(beside=replace(BESIDE, journal=replace(JOURNAL, method="rewind")), state=State("BETA"))
-    assert titles(lab_site, done) == ["Take", "Start"]
-    assert titles(lab_site, done, "clone") == ["Save", "Clone", "Put", "Start"]
+def test_a_copy_that_does_not_come_to_stream_can_be_made_anew() -> None:
+    done = rejoin(staging=replace(STAGING, journal=replace(JOURNAL, method="rewind")), state=State("BETA"))
+    assert titles(done) == ["Take", "Start"]
+    assert titles(done, "clone") == ["Save", "Clone", "Put", "Start"]
     lost = replace(BETA, sender=Sender("BETA", (), (replace(SLOT, wal_status="lost"),)))
-    assert "Clone" in titles(lab_site, replace(done, primary=lost))
+    assert "Clone" in titles(rejoin(beta=lost, staging=done.staging, state=State("BETA")))
 
 
-def test_a_standby_that_is_only_down_is_only_started(lab_site: Site) -> None:
+def test_a_standby_that_is_only_down_is_only_started() -> None:
     files = replace(FILES, standby_signal=True, timeline=2, fenced=None)
     down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=replace(DETAILS, fork=None, past=None))
-    assert titles(lab_site, down) == ["Start"]
+    assert titles(down) == ["Start"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_a_standby_that_is_only_down_is_only_started(lab_site: Site) -> None:
         (rejoin(beta=replace(BETA, cluster=Down("BETA", "refused"), sender=None)), "auto", ["BETA is the primary"]),
         (rejoin(beta=replace(BETA, cluster=Unseen("BETA", "SQL", "deaf"), sender=None)), "auto", ["BETA is the primary"]),
         (rejoin(replace(ALPHA, files=replace(FILES, system_identifier="8"))), "auto", ["BETA and ALPHA are one system"]),
-        (rejoin(beside=replace(BESIDE, data=False)), "auto", ["BETA and ALPHA are one system"]),
+        (rejoin(staging=replace(STAGING, data=False)), "auto", ["BETA and ALPHA are one system"]),
         (rejoin(details=replace(DETAILS, fork=NOWHERE, past=None)), "auto", ["ALPHA has a history with BETA"]),
         (rejoin(details=replace(DETAILS, past=Unseen("ALPHA", "x", "y"))), "auto", ["what BETA never received is known"]),
         (rejoin(details=replace(DETAILS, free=10**9)), "auto", ["disk of ALPHA"]),
@@ -180,12 +182,12 @@ def test_a_standby_that_is_only_down_is_only_started(lab_site: Site) -> None:
         (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False, archive=True)), "rewind", []),
-        (rejoin(beside=replace(BESIDE, link=True)), "auto", ["the folder of ALPHA's data directory"]),
+        (rejoin(staging=replace(STAGING, link=True)), "auto", ["the folder of ALPHA's data directory"]),
         (rejoin(replace(ALPHA, process=Unseen("ALPHA", "ssh", "no route"))), "auto", ["ALPHA is not a second primary"]),
     ],
 )
-def test_refused_with_what_to_do(lab_site: Site, seen: Rejoin, method: str, expected: list[str]) -> None:
-    assert refused(lab_site, seen, method) == expected
+def test_refused_with_what_to_do(seen: Rejoin, method: str, expected: list[str]) -> None:
+    assert refused(seen, method) == expected
 
 
 @pytest.mark.parametrize(
@@ -207,12 +209,11 @@ def test_where_nothing_has_to_be_rewound_pg_rewind_only_sees_it() -> None:
     assert choose(rejoin(details=NOTHING)).method == "clone"  # it was killed: its last records may be missing on the disk
 
 
-def test_an_archive_is_used_by_pg_rewind(lab_site: Site) -> None:
-    nodes = open_nodes(lab_site)
-    steps = plan(nodes, rejoin(details=replace(DETAILS, archive=True)), "rewind").changes
+def test_an_archive_is_used_by_pg_rewind() -> None:
+    steps = plan(rejoin(details=replace(DETAILS, archive=True)), "rewind").changes
     assert any(isinstance(step.action, Rewind) and "--restore-target-wal" in step.command for step in steps)
-    assert not any("--restore-target-wal" in step.command for step in plan(nodes, rejoin(), "rewind").changes)
-    assert any(isinstance(step.action, Clone) and "passfile=" in step.command for step in plan(nodes, rejoin()).changes)
+    assert not any("--restore-target-wal" in step.command for step in plan(rejoin(), "rewind").changes)
+    assert any(isinstance(step.action, Clone) and "passfile=" in step.command for step in plan(rejoin()).changes)
 
 
 def test_own_settings_stay_and_those_of_another_role_go() -> None:

@@ -23,12 +23,9 @@ from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.operations.failover.fence import Setting
-from aya_lib.operations.mode import judge as checks
-from aya_lib.operations.mode import look as facts
-from aya_lib.operations.mode import plan as changes
-from aya_lib.operations.mode.look import Server
-from aya_lib.operations.mode.plan import MakeFolder
+from aya_lib.operations import replication_mode
+from aya_lib.operations.replication_mode.look import Server, Store
+from aya_lib.plan.actions import Setting
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site, load_site, read_yaml
@@ -45,9 +42,9 @@ def site(pair: Site) -> Site:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     found = load_site(pair.name)
     nodes = open_nodes(found)
-    plan = changes.plan(nodes, checks.wish(found), facts.look(nodes))
+    plan = replication_mode.plan(replication_mode.request(found), replication_mode.look(nodes))
     apply(replace(plan, changes=plan.changes[:5]), nodes, lambda *_: None)
-    rest = [change.title for change in plan.changes[5:] if not isinstance(change.action, MakeFolder)]
+    rest = [change.title for change in plan.changes[5:] if change.title != "Make the archive's folder"]
     assert passed(step("replication_mode", site=pair.name)).done == rest
     return found
 
@@ -91,7 +88,7 @@ def write_wal(node: Node, segments: int) -> None:
 
 
 def archived(site: Site) -> int:
-    found = facts.look(open_nodes(site)).servers["ALPHA"]
+    found = replication_mode.look(open_nodes(site)).servers["ALPHA"]
     assert isinstance(found, Server)
     return found.archived
 
@@ -131,11 +128,11 @@ def lost(site: Site) -> Iterator[int]:
 
 
 def test_the_runbook_sets_the_archive_up_on_both_nodes_and_wal_arrives(site: Site) -> None:
-    seen = facts.look(open_nodes(site))
+    seen = replication_mode.look(open_nodes(site))
     for name in ("ALPHA", "BETA"):
         server, kept = seen.servers[name], seen.stores[name]
         assert isinstance(server, Server)
-        assert isinstance(kept, facts.Store)
+        assert isinstance(kept, Store)
         assert (server.value("archive_mode"), kept.installed, kept.folder) == ("on", True, "there")
     before = archived(site)
     write_wal(open_nodes(site)["ALPHA"], 1)
@@ -156,7 +153,7 @@ def test_another_file_under_a_segments_name_is_told_and_left_alone(site: Site) -
     try:
         write_wal(alpha, 1)
         wait.until(
-            lambda: facts.look(open_nodes(site)).servers["ALPHA"],
+            lambda: replication_mode.look(open_nodes(site)).servers["ALPHA"],
             lambda found: isinstance(found, Server) and found.failing,
             node="ALPHA",
             what="archiving fails",

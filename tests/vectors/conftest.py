@@ -10,8 +10,8 @@ from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.vectors.corpus.corpus import Corpus, corpus
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.corpus import Corpus, corpus
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.metric import METRICS
 
 

@@ -18,15 +18,15 @@ from tests_support import scratch_databases
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 from aya_lib.vectors import truth, wire
-from aya_lib.vectors.bench.compare import Wish, compare_indexes
-from aya_lib.vectors.bench.grid import Grid
-from aya_lib.vectors.bench.result import Comparison
-from aya_lib.vectors.bench.tuner import Budget
-from aya_lib.vectors.corpus.corpus import Corpus, corpus
-from aya_lib.vectors.corpus.files import read
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors.benchmark import today
+from aya_lib.vectors.compare import Request, compare_indexes
+from aya_lib.vectors.corpus import Corpus, Source, corpus
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import FAMILIES, Table, hnsw, ivfflat
 from aya_lib.vectors.metric import METRICS
+from aya_lib.vectors.result import Comparison
+from aya_lib.vectors.tuner import Budget
+from aya_lib.vectors.vector_files import read
 
 
 def aya(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def given(corpus: Corpus, name: str = "items") -> Table:
 @pytest.fixture(scope="module")
 def found(workshop: Nodes, small: Corpus) -> Comparison:
     return compare_indexes(
-        workshop["ALPHA"], small, given(small), Wish(budget_s=0.05, grid=Grid({ivfflat(30): (1, 3, 10), hnsw(): (10, 40)}))
+        workshop["ALPHA"], small, given(small), Request(budget_s=0.05, grid={ivfflat(30): (1, 3, 10), hnsw(): (10, 40)})
     )
 
 
@@ -132,15 +132,15 @@ def test_the_screen_says_first_what_to_do(found: Comparison) -> None:
 
 def test_a_budget_leaves_out_what_is_over_it_and_says_so(workshop: Nodes, small: Corpus) -> None:
     tight = Budget(bytes=400_000)
-    wish = Wish(budget_s=0.1, clients=1, families=("hnsw", "hnsw_bit"), today=None, budget=tight, target=0.8)
-    said = compare_indexes(workshop["ALPHA"], small, given(small), wish)
+    request = Request(budget_s=0.1, clients=1, families=("hnsw", "hnsw_bit"), today=None, budget=tight, target=0.8)
+    said = compare_indexes(workshop["ALPHA"], small, given(small), request)
     assert "hnsw" not in said.best
     assert any(one.what.startswith("hnsw m=16") and "allowed 0 MB" in one.why for one in said.skipped)
 
 
 def test_a_target_that_cannot_be_reached_gives_no_recommendation_and_names_the_closest(workshop: Nodes, small: Corpus) -> None:
-    wish = Wish(budget_s=0.1, clients=1, families=("hnsw_bit",), today=None, target=1.0)
-    said = compare_indexes(workshop["ALPHA"], small, given(small), wish)
+    request = Request(budget_s=0.1, clients=1, families=("hnsw_bit",), today=None, target=1.0)
+    said = compare_indexes(workshop["ALPHA"], small, given(small), request)
     if said.recommendation is None:
         assert any(one.what.startswith("recall 1") for one in said.skipped)
     else:
@@ -168,8 +168,8 @@ def test_a_file_is_measured_under_its_own_distance(workshop: Nodes, tmp_path: Pa
 
 def test_dimensions_over_an_index_limit_are_said_and_halfvec_is_taken_instead(workshop: Nodes) -> None:
     wide = corpus("wide", generate(parse("generated:400x2100")), METRICS["cosine"])
-    wish = Wish(budget_s=0.1, clients=1, families=("ivfflat", "ivfflat_halfvec", "hnsw", "hnsw_halfvec"))
-    said = compare_indexes(workshop["ALPHA"], wide, given(wide), wish)
+    request = Request(budget_s=0.1, clients=1, families=("ivfflat", "ivfflat_halfvec", "hnsw", "hnsw_halfvec"))
+    said = compare_indexes(workshop["ALPHA"], wide, given(wide), request)
     assert set(said.best) <= {"hnsw_halfvec", "ivfflat_halfvec"}
     reasons = [one.why for one in said.skipped if one.what.startswith(("hnsw m", "ivfflat lists", "today"))]
     assert len(reasons) >= 3
@@ -183,7 +183,7 @@ WRONG = {
     "more neighbours than rows": (["--corpus", "generated:1000x8", "--k", "5000"], "k = 5000"),
     "an unknown metric": (["--corpus", "generated:1000x8", "--metric", "hamming"], "cosine, l2, ip"),
     "an unknown family": (["--corpus", "generated:1000x8", "--family", "annoy"], "allowed are exact, ivfflat"),
-    "an unknown node": (["--corpus", "generated:1000x8", "--node", "gamma"], "the site has ALPHA, BETA, AIR"),
+    "an unknown node": (["--corpus", "generated:1000x8", "--node", "gamma"], "allowed are ALPHA, BETA, AIR"),
     "the standby": (["--corpus", "generated:1000x8", "--node", "beta"], "BETA is a standby"),
     "no such table": (["--table", "chunkz"], "no chunkz.embedding"),
     "a column that is no vector": (["--column", "chunk_text"], "is of type text"),
@@ -232,9 +232,6 @@ def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on_from_it(worksho
 
 
 def test_today_is_the_index_that_the_table_has(workshop: Nodes) -> None:
-    from aya_lib.vectors.corpus.source import Source
-    from aya_lib.vectors.story import today
-
     made = corpus("chunks.embedding on ALPHA", generate(parse("generated:500x384")), METRICS["cosine"])
-    there = Source(made, Table("chunks", "embedding", "id", 384, METRICS["cosine"]))
+    there = Source(made, Table("chunks", "embedding", "id", 384, METRICS["cosine"]), of_table=True)
     assert today(workshop["ALPHA"], there) in (ivfflat(100), hnsw())

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from aya_lib.errors import UsageError
-from aya_lib.vectors.corpus import generate as generating
-from aya_lib.vectors.corpus.generate import Recipe, generate, parse
+from aya_lib.vectors import generated
+from aya_lib.vectors.generated import Recipe, generate, parse
 
 K = 10
 
@@ -38,7 +38,7 @@ def test_the_same_recipe_gives_the_same_vectors_and_another_seed_others(vectors:
 def test_more_rows_leave_the_first_as_they_were_also_over_several_blocks(
     vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generating, "BLOCK", 999 * 64)
+    monkeypatch.setattr(generated, "BLOCK", 999 * 64)
     more = generate(Recipe(5_000, 64))
     assert np.allclose(more[:4_000], vectors, atol=1e-6)
     assert len(np.unique(more, axis=0)) == 5_000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import io
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -15,21 +13,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_comparison import GRAPH, POINTS, choice, comparison, without
-from matplotlib.text import Text
+from made_comparison import GRAPH, POINTS, comparison, without
 from PIL import Image
 
 from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.picture import Picture
 from aya_lib.runbook import runs
 from aya_lib.runbook.record import Record
-from aya_lib.show import Note, as_text
-from aya_lib.vectors.bench.result import Comparison
-from aya_lib.vectors.index import ivfflat
-from aya_lib.vectors.report import keep
-from aya_lib.vectors.report.between import between, picture
-from aya_lib.vectors.report.keep import Kept, load, save
+from aya_lib.show import as_text
+from aya_lib.vectors import kept as keeping
+from aya_lib.vectors.difference import difference
+from aya_lib.vectors.kept import Kept, load, save
+from aya_lib.vectors.result import Comparison
 
 STEM = "20261124T222449Z"
 FILES = [
@@ -43,7 +38,6 @@ FILES = [
         "points.parquet",
         "predicted.png",
         "recall_qps.png",
-        "scaling.png",
     )
 ]
 
@@ -68,9 +62,8 @@ def test_everything_stands_beside_the_record_and_nothing_else_is_left(kept: Kept
     assert kept.files[0] == FILES[0], "the document first"
     assert all(path.stat().st_size > 500 for path in kept.paths)
     lines = as_text(kept.table()).split("\n")
-    assert lines[0] == f"9 files in {kept.folder}"
+    assert lines[0] == f"8 files in {kept.folder}"
     assert lines[3].split()[0] == FILES[0]
-    assert kept.said[0].startswith("HNSW: 3,541 searches per second")
 
 
 def test_the_document_is_the_comparison_and_can_be_loaded(kept: Kept) -> None:
@@ -116,7 +109,7 @@ def test_where_nothing_was_measured_the_tables_have_columns_and_no_rows(tmp_path
     found = save(without(), tmp_path, STEM)
     assert found.files == (f"{STEM}.vectors.json", f"{STEM}.points.csv", f"{STEM}.points.parquet")
     assert as_text(found.table()).startswith(f"3 files in {tmp_path}\n")
-    assert (tmp_path / f"{STEM}.points.csv").read_text().strip() == ",".join(f'"{name}"' for name in keep.COLUMNS)
+    assert (tmp_path / f"{STEM}.points.csv").read_text().strip() == ",".join(f'"{name}"' for name in keeping.COLUMNS)
     assert pq.read_table(tmp_path / f"{STEM}.points.parquet").num_rows == 0
     assert load(found.paths[0])["measured"] == []
 
@@ -130,8 +123,8 @@ def test_saving_again_leaves_no_plot_of_before(tmp_path: Path) -> None:
 
 
 def test_what_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(AttributeError):
-        save(comparison(scaling=object()), tmp_path, STEM)
+    with pytest.raises(TypeError):
+        save(comparison(server=object()), tmp_path, STEM)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -240,12 +233,12 @@ def changed(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_two_runs_are_compared_in_a_table(before: dict[str, Any]) -> None:
-    found = between(before, changed(before))
+    found = difference(before, changed(before))
     assert as_text(found.table()) == GOLDEN
 
 
 def test_a_difference_as_json_has_ratios_and_both_intervals(before: dict[str, Any]) -> None:
-    found = between(before, changed(before)).json()
+    found = difference(before, changed(before)).json()
     pairs = {pair["what"]: pair for pair in found["pairs"]}
     best = pairs["recommendation"]
     assert best["qps_ratio"] == pytest.approx(1.5)
@@ -261,7 +254,7 @@ def test_a_difference_as_json_has_ratios_and_both_intervals(before: dict[str, An
 def test_other_vectors_another_k_target_or_metric_are_named_and_not_refused(before: dict[str, Any]) -> None:
     after = copy.deepcopy(before) | {"k": 100, "target": 0.9}
     after["corpus"] |= {"fingerprint": "another", "name": "file.hdf5", "rows": 100_000, "metric": "l2"}
-    found = between(before, after)
+    found = difference(before, after)
     assert found.unlike == (
         "Not the same vectors: generated:20000x384, 17,000 rows before, file.hdf5, 100,000 rows after;"
         " recall and speed are not of one thing.",
@@ -273,39 +266,14 @@ def test_other_vectors_another_k_target_or_metric_are_named_and_not_refused(befo
 
 
 def test_equal_runs_are_like_each_other(before: dict[str, Any]) -> None:
-    found = between(before, before)
+    found = difference(before, before)
     assert found.unlike == ()
     assert found.table().tone == "plain"
-    assert {pair.qps for pair in found.pairs} == {1.0}
+    assert {pair.ratio("qps") for pair in found.pairs} == {1.0}
     assert found.headline == "Recommendation: 1.00 times the searches per second of before"
 
 
 def test_without_a_recommendation_todays_index_is_compared(before: dict[str, Any]) -> None:
-    assert between(before | {"recommendation": None}, before).headline.startswith("Today: 1.00 times")
+    assert difference(before | {"recommendation": None}, before).headline.startswith("Today: 1.00 times")
     nothing = document(without())
-    assert between(nothing, nothing).headline == "Nothing to compare: neither a recommendation nor today's index is in both"
-
-
-def test_two_fronts_are_drawn_in_one_picture(before: dict[str, Any]) -> None:
-    after = changed(before)
-    for point in after["measured"]:
-        point["qps"] *= 1.5
-    found = picture(before, after)
-    assert isinstance(found, Picture)
-    assert found.caption.startswith("Recommendation: 1.50 times the searches per second of before. Dashed: before (2026-11-24T")
-    image = np.asarray(Image.open(io.BytesIO(found.png(dpi=40))).convert("RGBA"))
-    assert 0.02 < (image[:, :, 3] > 0).mean() < 0.98
-    written = {one.get_text(): Text.get_window_extent(one) for one in found.figure.axes[0].texts if one.get_text()}
-    assert {"before (dashed)", "after (solid)", "target 0.95", "HNSW"} <= set(written)
-    for (one, a), (other, b) in itertools.combinations(written.items(), 2):
-        assert not a.overlaps(b), f"{one!r} and {other!r}"
-
-
-def test_a_run_that_measured_nothing_gives_no_picture(before: dict[str, Any]) -> None:
-    assert isinstance(picture(before, document(without())), Note)
-
-
-def test_a_run_of_one_family_gives_a_picture_with_one_of_many(before: dict[str, Any]) -> None:
-    own = choice(ivfflat(600), 19)
-    one = without(points=[point for point in POINTS if point.index == ivfflat(600)], best={"ivfflat": own}, recommendation=own)
-    assert isinstance(picture(document(one), before), Picture)
+    assert difference(nothing, nothing).headline == "Nothing to compare: neither a recommendation nor today's index is in both"

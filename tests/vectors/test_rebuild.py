@@ -19,12 +19,14 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.plan.change import Change, apply
 from aya_lib.site import Site
+from aya_lib.vectors.catalog import Live, look
 from aya_lib.vectors.index import Index, hnsw, ivfflat
-from aya_lib.vectors.online import swap, touch
-from aya_lib.vectors.online.live import Live, look
-from aya_lib.vectors.online.proof import live_recall
-from aya_lib.vectors.online.rebuild import checks, plan
-from aya_lib.vectors.online.swap import Proof
+from aya_lib.vectors.rebuild import actions, locks
+from aya_lib.vectors.rebuild.actions import AlreadyDone, Proof
+from aya_lib.vectors.rebuild.judge import checks
+from aya_lib.vectors.rebuild.plan import plan
+from aya_lib.vectors.rebuild.proof import live_recall
+from aya_lib.vectors.rebuild.settings import noted
 
 FRESH_S = 0.5
 PROOF = Proof(lambda node: live_recall(node, 10, 20), 0.9)
@@ -36,9 +38,9 @@ from aya_lib.knowledge import search
 from aya_lib.node.node import open_nodes
 from aya_lib.site import load_site
 from aya_lib.vectors.index import Index
-from aya_lib.vectors.online.live import look
-from aya_lib.vectors.online.rebuild import plan
-from aya_lib.vectors.online.swap import Proof
+from aya_lib.vectors.catalog import look
+from aya_lib.vectors.rebuild.actions import Proof
+from aya_lib.vectors.rebuild.plan import plan
 site, family, options, value, search.FRESH_S = sys.argv[1], sys.argv[2], eval(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 nodes = open_nodes(load_site(site))
 proof = Proof(lambda node: print("proving", flush=True) or time.sleep(60), 0.9)
@@ -130,7 +132,7 @@ def test_searches_go_on_from_family_to_family_in_the_form_that_each_index_takes(
             rebuild(nodes, wish, value)
             there = live(alpha)
             assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", str(wish))]
-            assert (there.value(wish), there.note) == (value, None)
+            assert (there.value(wish), noted(there)) == (value, None)
             with alpha.session(role=role) as connection:
                 connection.execute("SET enable_seqscan = off")
                 rare = Searcher(connection).search("x", given[-1], "vector", 40, Filters(category="rare"))
@@ -189,12 +191,12 @@ def test_killed_in_the_middle_of_a_build_another_run_cleans_up_and_finishes(node
     until_phase(alpha, "building index")
     left = kill(process, alpha)
     assert [one.name for one in left.leftovers] == ["idx_chunks_embedding_new"]
-    assert left.note
+    assert noted(left)
     assert left.value(ivfflat(20)) == 3
     rebuild(nodes, hnsw(8, 40), 200)  # another wish, that is built faster
     there = live(alpha)
     assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", "hnsw m=8 ef_construction=40")]
-    assert (there.value(hnsw(8, 40)), there.note, there.leftovers) == (200, None, ())
+    assert (there.value(hnsw(8, 40)), noted(there), there.leftovers) == (200, None, ())
 
 
 def test_killed_at_the_gate_the_old_index_stays_and_another_run_finishes(nodes: Nodes) -> None:
@@ -212,7 +214,7 @@ def test_killed_at_the_gate_the_old_index_stays_and_another_run_finishes(nodes: 
     said = rebuild(nodes, ivfflat(100), 8)
     there = live(alpha)
     assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", "ivfflat lists=100")]
-    assert (there.value(ivfflat(100)), there.note) == (8, None)
+    assert (there.value(ivfflat(100)), noted(there)) == (8, None)
     assert there.current
     assert there.current.filenode != old.filenode
     assert sum(line.startswith("done") for line in said) == 6
@@ -228,7 +230,7 @@ def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(
     left = kill(process, alpha)
     assert {one.name for one in left.indexes} == {"idx_chunks_embedding", "idx_chunks_embedding_old"}
     steps = plan(alpha, left, wish, 2, proof=PROOF)
-    titles = [step.title for step in steps.changes if not isinstance(step.action, swap.Standing)]
+    titles = [step.title for step in steps.changes if not isinstance(step.action, AlreadyDone)]
     assert titles == [
         "Prove that its recall is at least 0.9",
         "Drop the old index, idx_chunks_embedding_old",
@@ -245,7 +247,7 @@ def test_an_old_index_that_somebody_still_scans_is_not_taken_from_him(nodes: Nod
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 3}')
     before = state(alpha)
-    monkeypatch.setattr(swap, "QUIET_S", 3.0)
+    monkeypatch.setattr(actions, "QUIET_S", 3.0)
     stop = threading.Event()
 
     def search_by_its_own_statement() -> None:
@@ -272,7 +274,7 @@ def test_a_lock_that_does_not_come_free_is_named_and_nothing_is_lost(nodes: Node
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 3}')
     before = state(alpha)
-    monkeypatch.setattr(touch, "LOCK_S", 1.0)
+    monkeypatch.setattr(locks, "LOCK_S", 1.0)
     execute(alpha, "ALTER DATABASE aya_rag SET session_preload_libraries = 'vector'")
     try:
         with alpha.session(deadline_s=60) as reader:
@@ -292,14 +294,14 @@ def test_a_build_that_breaks_off_after_the_swap_counts_as_done(nodes: Nodes, mon
     """A reader's open transaction keeps the old index from being removed: the new one is live all the same."""
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 1}')
-    monkeypatch.setattr(touch, "CLEAN_S", 0.5)
+    monkeypatch.setattr(locks, "CLEAN_S", 0.5)
     with alpha.session(deadline_s=60) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM chunks")
         rebuild(nodes, ivfflat(100), 8, deadline_s=4)
     there = live(alpha)
     assert there.current
-    assert (str(there.current.index()), there.value(ivfflat(100)), there.note) == ("ivfflat lists=100", 8, None)
+    assert (str(there.current.index()), there.value(ivfflat(100)), noted(there)) == ("ivfflat lists=100", 8, None)
     assert [one.name for one in there.leftovers] == ["idx_chunks_embedding_ccold"]
     rebuild(nodes, ivfflat(100), 8)
     assert [one.name for one in live(alpha).indexes] == ["idx_chunks_embedding"]

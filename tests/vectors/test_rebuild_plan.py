@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,11 +14,23 @@ from aya_lib.node.unseen import Unseen
 from aya_lib.plan.actions import Sql
 from aya_lib.plan.change import Action, Change, Plan
 from aya_lib.site import Site
+from aya_lib.vectors.catalog import Build, Idle, Live, LiveIndex, RoleSetting
 from aya_lib.vectors.index import EXACT, Index, hnsw, ivfflat
-from aya_lib.vectors.online.live import Build, Idle, Live, LiveIndex
-from aya_lib.vectors.online.rebuild import checks, plan
-from aya_lib.vectors.online.stored import RoleSetting, Settings, alter
-from aya_lib.vectors.online.swap import Alter, Create, Drop, Finish, Proof, Prove, Reindex, Rename, Settle, Standing
+from aya_lib.vectors.rebuild.actions import (
+    AlreadyDone,
+    Alter,
+    Create,
+    Drop,
+    Finish,
+    Proof,
+    Prove,
+    Reindex,
+    Rename,
+    Settle,
+)
+from aya_lib.vectors.rebuild.judge import checks
+from aya_lib.vectors.rebuild.plan import plan
+from aya_lib.vectors.rebuild.settings import Settings, alter, noted
 
 NAME = "idx_chunks_embedding"
 PROOF = Proof(lambda node: 1.0, 0.9)
@@ -26,12 +38,21 @@ GB = 2**30
 OPERATORS = {"vector": "vector_cosine_ops", "halfvec": "halfvec_cosine_ops", "bit": "bit_hamming_ops"}
 
 
-def index(what: Index, name: str = NAME, filenode: int = 1, **more: Any) -> LiveIndex:
-    """``definition`` stands for what was really built, which no look can see."""
-    found = LiveIndex(
-        name, what.method, OPERATORS[what.kind], dict(what.options), 384, True, True, False, 10**6, 0, filenode, str(what)
-    )
-    return replace(found, **more)
+@dataclass(frozen=True)
+class Known(LiveIndex):
+    """An index of which is known what it was really built as, which no look can see."""
+
+    built_as: str = ""
+
+
+def index(what: Index, name: str = NAME, filenode: int = 1, valid: bool = True) -> Known:
+    options = dict(what.options)
+    return Known(name, what.method, OPERATORS[what.kind], options, 384, valid, False, 10**6, 0, filenode, str(what))
+
+
+def built_as(index: LiveIndex | None) -> str:
+    assert isinstance(index, Known)
+    return index.built_as
 
 
 def live(*indexes: LiveIndex, **more: Any) -> Live:
@@ -75,7 +96,7 @@ def node(lab_site: Site) -> Node:
 
 def after(state: Live, action: Action | None) -> Live:
     """What a look would see when the action is done."""
-    stored = dict(state.stored or {})
+    stored = dict(state.stored)
     here = {one.name: one for one in state.indexes}
     match action:
         case Settle(settings):
@@ -88,7 +109,7 @@ def after(state: Live, action: Action | None) -> Live:
             state = replace(state, stored=stored)
             if options:
                 here[name] = replace(here[name], options=dict(options.options))
-            here[name] = replace(here[name], filenode=here[name].filenode + 100, definition=str(here[name].index()))
+            here[name] = index(here[name].index(), name, here[name].filenode + 100)
         case Create(_, name, wish):
             here[name] = index(wish, name, 50)
         case Rename(_, pairs, settings):
@@ -97,18 +118,17 @@ def after(state: Live, action: Action | None) -> Live:
             state, stored = after_settings(state, settings)
         case Drop(_, name):
             here.pop(name)
-        case Prove(_, wish, rows):
-            stored |= {"built": {"rows": rows, "index": str(wish)}} if rows is not None else {}
-        case Finish(wish, rows):
-            stored |= {"built": {"rows": rows, "index": str(wish)}} if wish else {}
-            stored.pop("rebuilding", None)
+        case Prove(_, _, made) | Finish(made):
+            stored |= {"built": {"rows": made.rows, "index": str(made.index)}} if made else {}
+            if isinstance(action, Finish):
+                stored.pop("rebuilding", None)
         case Sql():
             state = replace(state, settings_table=True)
-    return replace(state, indexes=tuple(here.values()), stored=stored or None)
+    return replace(state, indexes=tuple(here.values()), stored=stored)
 
 
 def after_settings(state: Live, settings: Settings) -> tuple[Live, dict[str, Any]]:
-    stored = {key: value for key, value in (state.stored or {}).items() if key not in settings.drop} | dict(settings.put)
+    stored = {key: value for key, value in (state.stored).items() if key not in settings.drop} | dict(settings.put)
     names = {(one.database, one.role, one.name): one for one in (*state.roles, *settings.roles)}
     return replace(state, roles=tuple(names.values())), stored
 
@@ -126,14 +146,14 @@ def unwound(state: Live, steps: Sequence[Change]) -> Live:
 
 
 def real(changes: Plan) -> list[Change]:
-    return [step for step in changes.changes if not isinstance(step.action, Standing)]
+    return [step for step in changes.changes if not isinstance(step.action, AlreadyDone)]
 
 
 def seen(state: Live) -> tuple[object, ...]:
     """What searches depend on."""
     return (
-        sorted((one.name, str(one.index()), one.definition) for one in state.indexes),
-        dict(state.stored or {}),
+        sorted((one.name, str(one.index()), built_as(one)) for one in state.indexes),
+        dict(state.stored),
         state.roles,
     )
 
@@ -151,10 +171,10 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, st
             assert isinstance(rest.pop(0), Prove)  # proven once more: whether it was is not noted
         assert rest == want, f"after {done} of {len(whole)}"
     assert state.current
-    assert (state.current.index(), state.current.definition, state.note) == (wish, str(wish), None)
+    assert (state.current.index(), built_as(state.current), noted(state)) == (wish, str(wish), None)
     assert state.value(wish) == value
     assert [one.name for one in state.indexes] in ([NAME], ["own_name"])
-    assert (state.stored or {}).get("foreign") == (start.stored or {}).get("foreign")
+    assert (state.stored).get("foreign") == (start.stored).get("foreign")
 
 
 @pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
@@ -183,8 +203,8 @@ def test_another_wish_can_follow_a_rebuild_that_broke_off(
         state = walk(start, whole.changes[:done])
         end = walk(state, plan(node, state, other, knob).changes)
         assert end.current
-        assert (end.current.index(), end.current.definition) == (other, str(other)), f"after {done} of {len(whole)}"
-        assert (end.value(other), end.note, len(end.indexes)) == (knob, None, 1)
+        assert (end.current.index(), built_as(end.current)) == (other, str(other)), f"after {done} of {len(whole)}"
+        assert (end.value(other), noted(end), len(end.indexes)) == (knob, None, 1)
 
 
 def enough(state: Live, need: dict[str, int]) -> bool:
@@ -192,7 +212,7 @@ def enough(state: Live, need: dict[str, int]) -> bool:
     current = state.current
     usable = [one for one in state.indexes if current and one.kind == current.kind]
     views = [replace(state, application_role=role) for role in ("aya_user", "somebody")]
-    return all(view.value(one.index()) >= need[one.definition] for one in usable for view in views)
+    return all(view.value(one.index()) >= need[built_as(one)] for one in usable for view in views)
 
 
 @pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
@@ -201,7 +221,7 @@ def test_searches_have_enough_probes_for_the_index_they_use_at_every_step_there_
     node: Node, start: Live, wish: Index, value: int
 ) -> None:
     least = replace(start, application_role="somebody")
-    need = {str(wish): value} | {one.definition: least.value(one.index()) for one in start.indexes}
+    need = {str(wish): value} | {built_as(one): least.value(one.index()) for one in start.indexes}
     steps = plan(node, start, wish, value, proof=PROOF).changes
     for done in range(len(steps) + 1):
         assert enough(walk(start, steps[:done]), need), f"after {done} of {len(steps)}"
@@ -216,7 +236,7 @@ def test_options_that_were_only_declared_are_not_believed(node: Node, other: Ind
     """ALTER INDEX was done and REINDEX was not: what is brought back, or wished again, is what the index really is."""
     half = walk(CHOSEN, plan(node, CHOSEN, ivfflat(400), 20).changes[:2])
     assert half.current
-    assert (half.current.index(), half.current.definition) == (ivfflat(400), str(ivfflat(100)))
+    assert (half.current.index(), built_as(half.current)) == (ivfflat(400), str(ivfflat(100)))
     assert not any(isinstance(step.action, Reindex) for step in plan(node, half, ivfflat(100), 7).changes)
     steps = plan(node, half, other, knob, proof=PROOF).changes
     until = next(number for number, step in enumerate(steps) if isinstance(step.action, Prove))
@@ -297,7 +317,7 @@ def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: No
         (live(memory_bytes=Unseen("ALPHA", "vm_stat", "no")), ivfflat(2000), 9, "memory", "unknown", "vm_stat"),
         (live(memory_bytes=Unseen("ALPHA", "vm_stat", "no")), ivfflat(20), 9, "memory", "passed", "64 MB"),
         (live(builds=(Build(7, "x", "REINDEX CONCURRENTLY", "initializing"),)), hnsw(), 9, "nobody else", "failed", "PID 7"),
-        (live(idle=(Idle(8, "bob", "psql", 70, 80),)), hnsw(), 9, "left open", "warning", "PID 8 (bob, psql), begun 80 s ago"),
+        (live(idle=(Idle(8, "bob", "psql", 80),)), hnsw(), 9, "left open", "warning", "PID 8 (bob, psql), begun 80 s ago"),
         (Unseen("ALPHA", "SQL", "no answer"), hnsw(), 9, "accepts writes", "unknown", "no answer"),
     ],
 )
@@ -315,9 +335,8 @@ def test_what_stands_against_a_rebuild_is_said_before_it(
 
 def test_a_build_is_given_what_it_needs_and_never_above_half_of_what_is_there(node: Node) -> None:
     def memory(state: Live, wish: Index) -> int:
-        return next(
-            step.action.room.memory for step in plan(node, state, wish, 5).changes if isinstance(step.action, Create | Reindex)
-        )
+        actions = [step.action for step in plan(node, state, wish, 5).changes]
+        return next(action.resources.memory for action in actions if isinstance(action, Create | Reindex))
 
     assert memory(OLD, ivfflat(50)) == 64 << 20
     need = int(ivfflat(2000).build_bytes(OLD.as_table(), OLD.rows) * 1.1)

@@ -16,12 +16,11 @@ from aya_lib import lab as labs
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.run import run
-from aya_lib.vectors import wire
-from aya_lib.vectors.corpus.generate import generate, parse
+from aya_lib.vectors import catalog, wire
+from aya_lib.vectors.catalog import Live, LiveIndex
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import hnsw, ivfflat
-from aya_lib.vectors.online import live
-from aya_lib.vectors.online.live import Live, LiveIndex
-from aya_lib.vectors.online.wished import Options, resolve
+from aya_lib.vectors.request import Request
 
 ROWS = 6000
 
@@ -52,7 +51,7 @@ def fill(node: Node) -> None:
 
 
 def seen(node: Node) -> Live:
-    found = live.look(node)
+    found = catalog.look(node)
     assert isinstance(found, Live), found
     return found
 
@@ -113,24 +112,24 @@ def test_an_index_that_does_not_reach_the_target_is_taken_back(library: Nodes) -
 
 def test_what_is_not_given_stays_as_it_is(library: Nodes) -> None:
     found = seen(library["ALPHA"])
-    assert resolve(Options(ef_search=77), found) == (hnsw(), 77)
-    assert resolve(Options(m=24), found)[0] == hnsw(24)
-    assert resolve(Options(lists=50, probes=5), found) == (ivfflat(50), 5)
-    assert resolve(Options(family="hnsw_halfvec", ef_search=9), found) == (hnsw(kind="halfvec"), 9)
+    assert Request(ef_search=77).resolve(found) == (hnsw(), 77)
+    assert Request(m=24).resolve(found)[0] == hnsw(24)
+    assert Request(lists=50, probes=5).resolve(found) == (ivfflat(50), 5)
+    assert Request(family="hnsw_halfvec", ef_search=9).resolve(found) == (hnsw(kind="halfvec"), 9)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("asked", "said"),
     [
-        (Options(family="annoy"), "allowed are ivfflat"),
-        (Options(family="hnsw", lists=5), "are of ivfflat, not of hnsw"),
-        (Options(lists=5, m=5), "are of hnsw, not of ivfflat"),
-        (Options(family="ivfflat"), "needs --lists"),
+        (Request(family="annoy"), "allowed are ivfflat"),
+        (Request(family="hnsw", lists=5), "are of ivfflat, not of hnsw"),
+        (Request(lists=5, m=5), "are of hnsw, not of ivfflat"),
+        (Request(family="ivfflat"), "needs --lists"),
     ],
 )
-def test_options_that_do_not_go_together_are_one_line(library: Nodes, options: Options, said: str) -> None:
+def test_options_that_do_not_go_together_are_one_line(library: Nodes, asked: Request, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        resolve(options, seen(library["ALPHA"]))
+        asked.resolve(seen(library["ALPHA"]))
 
 
 def test_wrong_use_of_the_commands_is_one_line_and_exit_2(library: Nodes, tmp_path: Path) -> None:

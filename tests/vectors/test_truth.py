@@ -7,7 +7,7 @@ import pytest
 
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.vectors import truth
-from aya_lib.vectors.corpus.corpus import corpus
+from aya_lib.vectors.corpus import corpus
 from aya_lib.vectors.metric import METRICS
 
 DRAW = np.random.default_rng(5)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from aya_lib.vectors import ivf_model, truth
-from aya_lib.vectors.bench.explore import Explorer
-from aya_lib.vectors.bench.result import Point
-from aya_lib.vectors.bench.settle import reaches, rising, smallest
-from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.index import EXACT, ivfflat
+from aya_lib.vectors.corpus import Corpus
+from aya_lib.vectors.explorer import Explorer
+from aya_lib.vectors.index import EXACT, Table, ivfflat
 from aya_lib.vectors.ivf_model import Cost, Timed
+from aya_lib.vectors.metric import METRICS
+from aya_lib.vectors.result import Point
+from aya_lib.vectors.settle import reaches, rising, smallest
 from aya_lib.vectors.truth import Recall, Truth
 
 MODEL = Cost(0.44, 0.88, 100)
@@ -62,8 +63,6 @@ def test_the_fewest_probes_are_the_fewest_and_a_margin_asks_for_more(small: Corp
 
 @pytest.mark.parametrize("name", ["l2", "ip"])
 def test_twins_of_the_other_distances_find_everything_in_the_end(name: str) -> None:
-    from aya_lib.vectors.metric import METRICS
-
     base = np.random.default_rng(2).normal(size=(2000, 8)).astype(np.float32)
     known = truth.exact(base, base[:50], METRICS[name], 5)
     found = ivf_model.twin(base, base[:50], known, 20, METRICS[name])
@@ -72,8 +71,6 @@ def test_twins_of_the_other_distances_find_everything_in_the_end(name: str) -> N
 
 
 def test_more_centroids_than_rows_that_differ_do_not_break_the_k_means() -> None:
-    from aya_lib.vectors.metric import METRICS
-
     base = np.repeat(np.eye(4, dtype=np.float32), 50, axis=0)
     assert ivf_model.centroids(base, 10, METRICS["cosine"]).shape == (10, 4)
 
@@ -187,9 +184,5 @@ def test_a_margin_is_in_standard_errors() -> None:
 
 
 def test_the_estimate_of_a_build_grows_with_lists() -> None:
-    from aya_lib.vectors.bench.pace import build_s
-    from aya_lib.vectors.index import Table
-    from aya_lib.vectors.metric import METRICS
-
     table = Table("t", "v", "id", 768, METRICS["cosine"])
-    assert build_s(ivfflat(2000), table, 100_000) > 2 * build_s(ivfflat(500), table, 100_000)
+    assert ivfflat(2000).build_seconds(table, 100_000) > 2 * ivfflat(500).build_seconds(table, 100_000)

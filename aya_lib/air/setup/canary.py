@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from aya_lib.air import sync_now
 from aya_lib.air.link import laptop
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster import roles
@@ -21,11 +22,12 @@ from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, statement, value
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.show import Shown, Table
+from aya_lib.site import Site
 
 SOURCE = "aya: trial of the synchronisation"
 POLL_S = 0.01
 HELD_S = 0.5  # a daemon that does not stay away would have carried it by then
-PAUSE = "120 seconds"  # ends by itself when the trial is killed
+PAUSE_MIN = 2.0  # ends by itself when the trial is killed
 TEXT = "The harbour master counts the herring boats before the fog comes in. Trial {}."
 QUESTION = "Who counts the fishing vessels in the mist?"
 WAYS = {
@@ -126,7 +128,7 @@ def _try(nodes: Nodes, name: str, limit_s: float) -> Trial:
             ms["pull"] = sides.timed(lambda: sides.count(here, 1) == 1)
             sides.write(here, 2)
             ms["push"] = sides.timed(lambda: sides.count(there, 2, embedded=embeds) == 1)
-            with _offline(sides, name):
+            with _offline(sides, nodes.site):
                 sides.write(there, 3)
                 sides.write(here, 4)
                 ms["offline write is found on the laptop"] = sides.timed(lambda: not embeds or _is_found(nodes, name, here))
@@ -149,18 +151,16 @@ def _cleared(sides: _Sides) -> Iterator[None]:
 
 
 @contextmanager
-def _offline(sides: _Sides, name: str) -> Iterator[None]:
+def _offline(sides: _Sides, site: Site) -> Iterator[None]:
     """The daemon leaves the primary alone, as on a train; it is told to come back at the end, and does so by itself in time."""
-    pause = "UPDATE aya_sync.laptop SET paused_until = clock_timestamp() + %s::interval"
-    sides.here.execute(pause, (PAUSE,))
-    sides.here.execute("NOTIFY aya_queue")
+    sync_now.pause(site, PAUSE_MIN)
     if sides.timed(lambda: value(sides.there, LISTENING) == 0) is None:
-        raise AyaError(f"{name}'s daemon does not leave the primary alone", hint="Is it of this version? See: aya air status")
+        hint = "Is it of this version? See: aya air status"
+        raise AyaError(f"{laptop(site)}'s daemon does not leave the primary alone", hint=hint)
     try:
         yield
     finally:
-        sides.here.execute("UPDATE aya_sync.laptop SET paused_until = NULL")
-        sides.here.execute("NOTIFY aya_queue")
+        sync_now.pause(site, 0)
 
 
 def _is_found(nodes: Nodes, name: str, here: Connection) -> bool:

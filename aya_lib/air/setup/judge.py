@@ -10,11 +10,11 @@ from aya_lib.air import ready
 from aya_lib.air.link import SCHEMA_VERSION
 from aya_lib.air.setup.look import Primary, Schema, Server, Setup
 from aya_lib.air.status import Queue, Status
-from aya_lib.check import Check, Judged, evaluate, passed_if
+from aya_lib.check import Check, Judged, conclude, evaluate, passed_if
 from aya_lib.cluster.judge import services
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing, Unseen
-from aya_lib.operations.autostart.judge import installed_on
+from aya_lib.operations import autostart
 from aya_lib.site import Site
 
 ROOM = 2.0  # times the primary's database: the rows, and the sorting of an index's build
@@ -44,7 +44,7 @@ def preconditions(found: Setup) -> list[Check]:
     if found.directory == "absent":
         hint = "Choose one, and put it into ~/.pgpass here and on the laptop"
         known = passed_if(found.password, "known" if found.password else "not known", hint)
-        checks.append(evaluate(f"{node} password for {site.database.owner}", "known here", found.password, lambda _: known))
+        checks.append(conclude(f"{node} password for {site.database.owner}", "known here", known))
     if embedding:
         checks.append(_port(found, "embedding", "the embedding service", embedding.port))
     return checks
@@ -52,17 +52,17 @@ def preconditions(found: Setup) -> list[Check]:
 
 def done(site: Site, found: Setup) -> list[Check]:
     """After it: closed to others, complete, its services running and starting by themselves."""
-    node = found.node
+    node, sync = found.node, found.service("sync")
     checks = [
         evaluate(f"{node} local access only", "loopback, with a password", found.server, _closed, hint=OPEN),
         evaluate(f"{node} schema", "documents, chunks, write_queue", found.schema, _tables),
         evaluate(f"{node} queue and log", f"version {SCHEMA_VERSION}", found.schema, lambda schema: _version(schema.sync)),
         evaluate("log of the primary", f"version {SCHEMA_VERSION}", found.primary, lambda primary: _version(primary.sync)),
-        evaluate(f"{node} sync daemon", "running", found.process("sync"), _running),
+        evaluate(f"{node} sync daemon", "running", sync.process if sync else found.lost, _running),
     ]
     if found.embedding:
         checks += [services.process(found.embedding), services.healthy(found.embedding)]
-    return checks + list(installed_on(site, found.services) if found.services else [])
+    return [*checks, *autostart.checks(found.autostart)]
 
 
 def online(site: Site, found: Status | Missing) -> list[Check]:
@@ -96,8 +96,8 @@ def _reached(found: Setup) -> Check:
 
 
 def _port(found: Setup, service: str, name: str, port: int) -> Check:
-    process = found.process(service) or Unseen(found.node, f"state of {service}", "it has no such service")
-    return services.port_free(found.node, name, port, found.listener(service), process)
+    there, lost = found.service(service), found.lost or Unseen(found.node, f"state of {service}", "it has no such service")
+    return services.port_free(found.node, name, port, there.listener if there else lost, there.process if there else lost)
 
 
 def _directory(holds: str) -> Judged:

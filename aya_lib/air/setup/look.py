@@ -16,9 +16,9 @@ from aya_lib.cluster.services import Embedding
 from aya_lib.node import shell, sql
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows, value
-from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing, Unseen, seen
-from aya_lib.operations.autostart.look import NodeSeen, look_node
+from aya_lib.operations.autostart.look import Autostart, ServiceSeen, look_node
 from aya_lib.show import Badge, Cell, Shown, Table
 
 T = TypeVar("T")
@@ -80,22 +80,17 @@ class Setup(Shown):
     schema: Schema | Missing
     readiness: Readiness | Missing
     primary: Primary | Missing
-    services: NodeSeen | None
+    autostart: Autostart
     embedding: Embedding | None
 
-    def state(self, service: str) -> str:
-        """In a word."""
-        process = self.process(service)
-        return process.status if isinstance(process, ServiceState) else "unknown"
+    def service(self, name: str) -> ServiceSeen | None:
+        """None: it has none of that name, or no command reaches it."""
+        return self.autostart.seen[self.node].service(name) if self.node in self.autostart.seen else None
 
-    def process(self, service: str) -> ServiceState | Missing | None:
-        known = self.services.service(service) if self.services else None
-        return known.process if known else self.lost
-
-    def listener(self, service: str) -> Listener | Missing | None:
-        """Who holds its port."""
-        known = self.services.service(service) if self.services else None
-        return known.listener if known else self.lost
+    def state(self, name: str) -> str:
+        """Of a service, in a word."""
+        service = self.service(name)
+        return service.process.status if service and isinstance(service.process, ServiceState) else "unknown"
 
     def table(self) -> Table:
         server, schema = self.server, self.schema
@@ -143,7 +138,7 @@ def look(nodes: Nodes) -> Setup:
         schema=there("read the schema", lambda: _schema(node, server)) if isinstance(server, Server) else server,
         readiness=lost or ready.look(node),
         primary=seen(name, "find the primary", lambda: _primary(nodes)),
-        services=None if lost else look_node(node),
+        autostart=Autostart(nodes, {} if lost else {name: look_node(node)}),
         embedding=services.look_embedding(node, lost),
     )
 

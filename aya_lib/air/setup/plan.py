@@ -8,8 +8,7 @@ from aya_lib.air.link import SCHEMA_VERSION
 from aya_lib.air.schema import Prepare
 from aya_lib.air.setup.actions import MakeCluster, Populate
 from aya_lib.air.setup.look import Primary, Schema, Server, Setup
-from aya_lib.operations.autostart import plan as autostart
-from aya_lib.operations.autostart.look import Autostart
+from aya_lib.operations import autostart
 from aya_lib.plan.actions import Service, Sql
 from aya_lib.plan.change import Change, Plan, change
 
@@ -29,7 +28,7 @@ def _steps(found: Setup) -> Iterator[Change]:
     schema = found.schema if isinstance(found.schema, Schema) else Schema(tables=False, sync=None)
     if found.directory == "absent":
         yield change(node, "Make the cluster, for local access only", MakeCluster())
-    units = autostart.plan(found.nodes, Autostart({found.node: found.services})).changes if found.services else ()
+    units = autostart.plan(found.autostart).changes
     yield from (step for step in units if step.action != SYNC)  # the daemon comes last
     starts = [step.action for step in units]
     if server is None and Service("start", "postgresql") not in starts:

@@ -4,58 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from aya_lib.check import Check, Judged, Status, evaluate, passed_if
+from aya_lib.check import Check, Judged, conclude, evaluate, passed_if
 from aya_lib.cluster.judge.overview import judge as judge_site
 from aya_lib.cluster.judge.services import port_free
 from aya_lib.cluster.overview import Overview
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.units import HEADER, units
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.autostart.look import Autostart, Kept, NodeSeen, Private, ServiceSeen
+from aya_lib.operations.autostart.units import HEADER, units
 from aya_lib.site import Site
 
 
-def preconditions(site: Site, seen: Autostart) -> list[Check]:
+def preconditions(found: Autostart) -> list[Check]:
     """Before anything is changed: all was seen, and nothing runs beside its unit."""
-    return [check for node in seen.nodes.values() for check in _gate(site, node)]
+    return [check for node in found.seen.values() for check in _gate(found.nodes.site, node)]
 
 
-def done(site: Site, seen: Autostart, action: str) -> list[Check]:
-    """:func:`installed` or :func:`removed`."""
-    return removed(site, seen) if action == "uninstall" else installed(site, seen)
+def checks(found: Autostart) -> list[Check]:
+    """Every service that should starts by itself, the files are the site's, and nobody else reads the secrets; or, after an
+    uninstall: nothing of ours starts by itself, and nothing of ours is left."""
+    if found.action == "uninstall":
+        return [check for node in found.seen.values() for check in _removed(node)]
+    return [check for node in found.seen.values() for check in installed_on(found.nodes.site, node)]
 
 
-def installed(site: Site, seen: Autostart) -> list[Check]:
-    """Every service that is wished starts by itself; the files are the site's; nobody else reads the secrets."""
-    return [check for node in seen.nodes.values() for check in installed_on(site, node)]
+def returned(before: Autostart, wanted: bool = True, service: str = "") -> Callable[[Site, Autostart], list[Check]]:
+    """A judge: each service that :func:`~aya_lib.operations.autostart.plan.kill` killed runs as a new process and answers as
+    before."""
+    kept = before.kept(wanted, service)
+    return lambda site, now: [_returned(it, now) for it in kept]
 
 
-def removed(site: Site, seen: Autostart) -> list[Check]:
-    """Nothing of ours starts by itself, and nothing of ours is left."""
-    return [check for node in seen.nodes.values() for check in _removed(node)]
-
-
-def returned(kept: Iterable[Kept]) -> Callable[[Site, Autostart], list[Check]]:
-    """A judge: each of these, which was killed, runs as a new process and answers as before."""
-    return lambda site, seen: [_returned(one, seen) for one in kept]
-
-
-def serving(kept: Iterable[Kept], before: Overview) -> Callable[[Site, Overview], list[Check]]:
+def serving(before: Autostart, wanted: bool, site_before: Overview) -> Callable[[Site, Overview], list[Check]]:
     """A judge: what held of the site before something was killed holds again; nothing when nothing was killed."""
-    killed = list(kept)
+    killed = bool(before.kept(wanted))
 
-    def of(site: Site, seen: Overview) -> list[Check]:
-        held = {check.name for check in judge_site(site, before) if check.status in ("passed", "warning")}
-        return [check for check in judge_site(site, seen) if killed and check.name in held]
+    def judge(site: Site, now: Overview) -> list[Check]:
+        held = {check.name for check in judge_site(site, site_before) if check.status in ("passed", "warning")}
+        return [check for check in judge_site(site, now) if killed and check.name in held]
 
-    return of
+    return judge
 
 
 def _gate(site: Site, node: NodeSeen) -> Iterable[Check]:
     wish = site.nodes[node.name]
     ports = {"postgresql": wish.postgresql.port, **({"embedding": wish.embedding.port} if wish.embedding else {})}
-    known, hint = node.account is not None, "Set postgresql.account in site.yaml"
-    yield Check(f"{node.name} account of the services", "passed" if known else "unknown", "known", str(node.account), hint)
+    known = Judged("passed" if node.account else "unknown", str(node.account), "Set postgresql.account in site.yaml")
+    yield conclude(f"{node.name} account of the services", "known", known)
     yield evaluate(f"{node.name} fence", "known", node.fenced, lambda why: Judged("passed", why or "none"))
     for one in node.services:
         yield evaluate(f"{node.name} state of {one.name}", "known", one.process, lambda state: Judged("passed", state.status))
@@ -71,7 +66,7 @@ def installed_on(site: Site, node: NodeSeen) -> Iterable[Check]:
         yield _starts(node, one)
     if node.keeper is not None:
         yield _keeper(node, node.keeper)
-    for unit in units(site, node.name, node.account) if node.account else ():
+    for unit in units(site, node.name, node.account):
 
         def same(files: object, path: str = str(unit.path), text: str = unit.text) -> Judged:
             there = files.get(path) if isinstance(files, dict) else None
@@ -97,10 +92,8 @@ def _starts(node: NodeSeen, one: ServiceSeen) -> Check:
 def _keeper(node: NodeSeen, keeper: ServiceState) -> Check:
     wished = any(one.enabled is True for one in node.services)
     said = f"{keeper.status}{f', PID {keeper.pid}' if keeper.pid else ''}"
-    status: Status = "passed" if (keeper.status == "running") == wished else "failed"
-    return Check(
-        f"{node.name} keeper", status, "running" if wished else "none", said, "" if status == "passed" else "Run autostart"
-    )
+    good = (keeper.status == "running") == wished
+    return conclude(f"{node.name} keeper", "running" if wished else "none", passed_if(good, said, "Run autostart"))
 
 
 def _private(node: NodeSeen, found: Private | Missing | None) -> Check:
@@ -116,8 +109,7 @@ def _removed(node: NodeSeen) -> Iterable[Check]:
     if node.keeper is not None:
         for one in node.services:
             yield evaluate(f"{node.name} {one.name} starts by itself", "no", one.enabled, lambda on: passed_if(not on, _said(on)))
-        status: Status = "passed" if node.keeper.status in ("stopped", "stale") else "failed"
-        yield Check(f"{node.name} keeper", status, "none", node.keeper.status)
+        yield conclude(f"{node.name} keeper", "none", passed_if(node.keeper.status in ("stopped", "stale"), node.keeper.status))
         return
 
     def of(files: object) -> Judged:
@@ -128,19 +120,18 @@ def _removed(node: NodeSeen) -> Iterable[Check]:
     yield evaluate(f"{node.name} environment file", "none", node.environment, lambda file: passed_if(file is None, _path(file)))
 
 
-def _returned(one: Kept, seen: Autostart) -> Check:
-    now = seen.nodes[one.node].service(one.service)
-    name, expected = f"{one.node} {one.service} came back", f"a new process, {one.answer}"
+def _returned(killed: Kept, found: Autostart) -> Check:
+    now = found.seen[killed.node].service(killed.service)
+    name, expected = f"{killed.node} {killed.service} came back", f"a new process, {killed.answer}"
     if now is None:
         return Check(name, "failed", expected, "no such service any more")
 
-    def of(state: ServiceState) -> Judged:
+    def rule(state: ServiceState) -> Judged:
         pid = f"PID {state.pid}" if state.pid else state.status
-        new = state.status == "running" and state.pid != one.pid
-        return passed_if(new and now.answer == one.answer, f"{pid} after PID {one.pid}, {now.answer or 'no answer'}", hint)
+        back = state.status == "running" and state.pid != killed.pid and now.answer == killed.answer
+        return passed_if(back, f"{pid} after PID {killed.pid}, {now.answer or 'no answer'}", "Read its log; run restore")
 
-    hint = "Read its log; run restore"
-    return evaluate(name, expected, now.process, of)
+    return evaluate(name, expected, now.process, rule)
 
 
 def _said(enabled: bool | None) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
-from aya_lib.cluster import replication, server, services
-from aya_lib.cluster import state as standing
+from aya_lib.cluster import replication, roles, server, services, state
+from aya_lib.cluster.overview import badge
 from aya_lib.cluster.replication import Receiver
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Health
-from aya_lib.errors import UsageError
+from aya_lib.errors import ParameterError
 from aya_lib.node import shell
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.process import Processes
 from aya_lib.node.supervisor import Listener, ServiceState
-from aya_lib.node.units import Home, Unit, units
-from aya_lib.node.unseen import Down, Missing, Starting, Unseen, seen
+from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.operations.autostart.units import Home, units
 from aya_lib.show import Badge, Shown, Table
 
 
@@ -61,7 +62,7 @@ class NodeSeen:
     reload: bool | Missing = False
 
     def service(self, name: str) -> ServiceSeen | None:
-        return next((one for one in self.services if one.name == name), None)
+        return next((service for service in self.services if service.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -71,47 +72,51 @@ class Kept:
     node: str
     service: str
     pid: int
+    since: datetime | None
     answer: str
 
 
 @dataclass(frozen=True, repr=False)
 class Autostart(Shown):
-    nodes: Mapping[str, NodeSeen]
+    """What was seen of some of the site's ``nodes``, by name. ``action``: what is asked for, install or uninstall."""
 
-    def kept(self, wanted: bool = True) -> tuple[Kept, ...]:
-        """What can be shown to return: enabled, running, answering. None of them unless ``wanted``."""
+    nodes: Nodes
+    seen: Mapping[str, NodeSeen]
+    action: str = "install"
+
+    def kept(self, wanted: bool = True, service: str = "") -> tuple[Kept, ...]:
+        """What can be shown to return: enabled, running, answering; one ``service`` or all. None of them unless ``wanted``."""
         return tuple(
-            Kept(node.name, one.name, one.process.pid, one.answer)
-            for node in self.nodes.values()
-            for one in node.services
-            if wanted and one.enabled is True and isinstance(one.answer, str)
-            if isinstance(one.process, ServiceState) and one.process.status == "running" and one.process.pid
+            Kept(node.name, it.name, it.process.pid, it.process.since, it.answer)
+            for node in self.seen.values()
+            for it in node.services
+            if wanted and service in ("", it.name) and it.enabled is True and isinstance(it.answer, str)
+            if isinstance(it.process, ServiceState) and it.process.status == "running" and it.process.pid
         )
 
     def table(self) -> Table:
-        rows = tuple((node.name, one.name, *_row(one)) for node in self.nodes.values() for one in node.services)
+        rows = tuple((node.name, it.name, *_row(it)) for node in self.seen.values() for it in node.services)
         columns = ("node", "service", "starts by itself", "process", "answers")
         return Table("What starts by itself", columns, rows)
 
 
-def look(nodes: Nodes, node: str = "") -> Autostart:
-    """All nodes, or one, all at once. :class:`UsageError` when there is no such node."""
+def look(nodes: Nodes, node: str = "", action: str = "install") -> Autostart:
+    """All nodes, or one, all at once. :class:`ParameterError` when there is no such node or action."""
     if node and node not in nodes:
-        raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(nodes)}, and '' for all")
-    chosen = {name: one for name, one in nodes.items() if node in ("", name)}
-    with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-        return Autostart(dict(zip(chosen, pool.map(look_node, chosen.values()), strict=True)))
+        raise ParameterError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(nodes)}, and '' for all")
+    if action not in ("install", "uninstall"):
+        raise ParameterError(f"action: found '{action}', allowed are install and uninstall")
+    return _look(nodes, [node] if node else [*nodes], action)
 
 
-def only(seen: NodeSeen | None, service: str, wanted: bool = True) -> tuple[Kept, ...]:
-    """:meth:`Autostart.kept`, of one service of one node."""
-    found = Autostart({seen.name: seen}).kept(wanted) if seen else ()
-    return tuple(one for one in found if one.service == service)
+def again(found: Autostart) -> Callable[[Nodes], Autostart]:
+    """A look at the same nodes, for waiting."""
+    return lambda nodes: _look(nodes, [*found.seen], found.action)
 
 
-def at(node: str) -> Callable[[Nodes], Autostart]:
-    """:func:`look` at one node, for waiting."""
-    return lambda nodes: look(nodes, node)
+def _look(nodes: Nodes, names: Sequence[str], action: str) -> Autostart:
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        return Autostart(nodes, dict(zip(names, pool.map(look_node, map(nodes.__getitem__, names)), strict=True)), action)
 
 
 def look_node(node: Node) -> NodeSeen:
@@ -122,7 +127,7 @@ def look_node(node: Node) -> NodeSeen:
         node.name,
         known,
         tuple(_service(node, service) for service in keeps.units),
-        _files(node, wished_units(node, known)),
+        _files(node, known),
         look_private(node, known) if known and not isinstance(keeps, Processes) else None,
         seen(node.name, "fence", lambda: _fenced(node)),
         keeps.keep.keeper() if isinstance(keeps, Processes) else None,
@@ -130,16 +135,11 @@ def look_node(node: Node) -> NodeSeen:
     )
 
 
-def wished_units(node: Node, account: str | None) -> tuple[Unit, ...]:
-    """The files that the node's services should have; none while the account is not known."""
-    return units(node.site, node.name, account) if account else ()
-
-
 def wished(node: Node, service: str) -> bool:
     """Whether the service is to start by itself on the node as it is now."""
     if service != "embedding" or node.wish.embedding is None or node.wish.embedding.runs == "always":
         return True
-    return (standing.read(node.site).primary or node.site.primary) == node.name
+    return roles.agreed(node.site) == node.name
 
 
 def look_private(node: Node, account: str) -> Private | Missing | None:
@@ -177,23 +177,24 @@ def _answer(node: Node, name: str) -> str | Missing | None:
         return health.status if isinstance(health, Health) else health
     if name != "postgresql":
         return "runs" if name == "sync" else None
-    found = server.look(node)
-    if not isinstance(found, Cluster) or not found.in_recovery:
-        return found.role if isinstance(found, Cluster) else found
+    cluster = server.look(node)
+    if not isinstance(cluster, Cluster) or not cluster.in_recovery:
+        return cluster.role if isinstance(cluster, Cluster) else cluster
     receiver = replication.look_receiver(node)
     return f"standby, {receiver.status or 'receives nothing'}" if isinstance(receiver, Receiver) else receiver
 
 
-def _files(node: Node, wanted: tuple[Unit, ...]) -> Mapping[str, str | None] | Missing:
-    return seen(node.name, "unit files", lambda: {str(unit.path): shell.read(node.shell, unit.path) for unit in wanted})
+def _files(node: Node, account: str | None) -> Mapping[str, str | None] | Missing:
+    paths = [unit.path for unit in units(node.site, node.name, account)]
+    return seen(node.name, "unit files", lambda: {str(path): shell.read(node.shell, path) for path in paths})
 
 
 def _fenced(node: Node) -> str:
-    mark = standing.read(node.site).fenced.get(node.name)
-    if mark:
-        return f"fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}"
-    text = shell.read(node.shell, node.data_directory / standing.MARK, account=node.account)
-    return "" if text is None else f"{standing.MARK} is in its data directory"
+    fence = state.read(node.site).fenced.get(node.name)
+    if fence:
+        return f"fenced {fence}"
+    there = shell.exists(node.shell, node.data_directory / state.MARK, account=node.account)
+    return f"{state.MARK} is in its data directory" if there else ""
 
 
 def _needs_reload(node: Node) -> bool:
@@ -201,24 +202,20 @@ def _needs_reload(node: Node) -> bool:
     return bool(re.search("=yes$", node.shell.run(words).checked().stdout, re.MULTILINE))
 
 
-def _row(one: ServiceSeen) -> tuple[Badge | str, Badge | str, str]:
-    answer = "" if one.answer is None else one.answer if isinstance(one.answer, str) else _word(one.answer)
-    return _enabled(one), _process(one.process), answer
+def _row(service: ServiceSeen) -> tuple[Badge | str, Badge | str, str]:
+    answer = service.answer if isinstance(service.answer, str) else "" if service.answer is None else badge(service.answer).word
+    return _enabled(service), _process(service.process), answer
 
 
-def _process(state: ServiceState | Missing) -> Badge | str:
-    if not isinstance(state, ServiceState):
+def _process(process: ServiceState | Missing) -> Badge | str:
+    if not isinstance(process, ServiceState):
         return Badge("unknown")
-    return f"{state.status}, PID {state.pid}" if state.pid else state.status
+    return f"{process.status}, PID {process.pid}" if process.pid else process.status
 
 
-def _enabled(one: ServiceSeen) -> Badge | str:
-    if isinstance(one.enabled, Unseen):
+def _enabled(service: ServiceSeen) -> Badge | str:
+    if isinstance(service.enabled, Unseen):
         return Badge("unknown")
-    if one.enabled is True:
+    if service.enabled is True:
         return Badge("passed", "yes")
-    return "no" if one.enabled is False else "not installed"
-
-
-def _word(missing: Missing) -> str:
-    return {Down: "down", Starting: "starting"}.get(type(missing), "unknown")
+    return "no" if service.enabled is False else "not installed"

@@ -2,163 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from aya_lib.errors import ParameterError
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.units import HEADER, Home, Unit, environment, units
-from aya_lib.operations.autostart.look import Autostart, Kept, NodeSeen, Private, ServiceSeen
-from aya_lib.plan.actions import Service
+from aya_lib.operations.autostart.look import Autostart, NodeSeen, Private, ServiceSeen
+from aya_lib.operations.autostart.units import HEADER, Home, Unit, environment, units
+from aya_lib.plan.actions import Kill, Script, Service, WriteFile
 from aya_lib.plan.change import Change, Plan, change
 
 DOWN = ("not loaded", "no such unit", "inactive (dead)")  # a timer that the supervisor does not wait for
 BEFORE = ".before-aya"  # what was there and was not ours
+RELOAD = ("systemctl", "daemon-reload")
+# $1 the unit file, $2 what is appended to the name of one that was there before us; systemd's drop-in for it goes too.
+REMOVE = 'set -e; rm -f -- "$1" "$1.d/aya-disabled.conf"; rmdir "$1.d" 2>/dev/null || true; [ ! -e "$1$2" ] || mv "$1$2" "$1"'
+DELETE = 'rm -f -- "$1"; rmdir "${1%/*}" 2>/dev/null || true'
+SECRETS = 'mkdir -p "${1%/*}" && umask 077 && { [ -e "$1" ] || cat > "$1"; } && chmod 0600 "$1" && chown "$2" "$1"'
 
 
-@dataclass(frozen=True)
-class Write:
-    """Write a unit file, whole or not at all, and have systemd read it."""
-
-    path: str
-    text: str
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"install -m 0644 <as generated> {self.path}{_then_reload(node)}")
-
-    def run(self, node: Node) -> None:
-        script = 'cat > "$1.new" && chmod 0644 "$1.new" && mv "$1.new" "$1"'
-        _root(node, ["sh", "-c", script, "sh", self.path], stdin=self.text)
-        _reload(node)
+def write(node: Node, path: str, text: str) -> WriteFile:
+    """Write a unit file and have systemd read it."""
+    return WriteFile(path, text, root=True, then=RELOAD if _systemd(node) else ())
 
 
-@dataclass(frozen=True)
-class PutAside:
+def put_aside(path: str) -> Script:
     """Keep a unit file that somebody else wrote."""
-
-    path: str
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"cp -p {self.path} {self.path}{BEFORE}")
-
-    def run(self, node: Node) -> None:
-        _root(node, ["cp", "-p", "--", self.path, self.path + BEFORE])
+    return Script(("cp", "-p", "--", path, path + BEFORE), root=True, shown=f"cp -p {path} {path}{BEFORE}")
 
 
-@dataclass(frozen=True)
-class Remove:
-    """Remove our unit file, and systemd's drop-in for it; what was there before us comes back."""
-
-    path: str
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"rm -f {self.path}{_then_reload(node)}")
-
-    def run(self, node: Node) -> None:
-        script = 'rm -f -- "$1" "$1.d/aya-disabled.conf"; rmdir "$1.d" 2>/dev/null; [ ! -e "$1$2" ] || mv "$1$2" "$1"'
-        _root(node, ["sh", "-c", script, "sh", self.path, BEFORE])
-        _reload(node)
+def remove(node: Node, path: str) -> Script:
+    """Remove our unit file; what was there before us comes back."""
+    then = f"; {' '.join(RELOAD)}" if _systemd(node) else ""
+    return Script(REMOVE + then, (path, BEFORE), root=True, shown=f"rm -f {path}{then}")
 
 
-@dataclass(frozen=True)
-class Secrets:
+def secrets(path: str, text: str, account: str) -> Script:
     """The environment file: made with names only when it is not there, and readable for its account alone."""
-
-    path: str
-    text: str
-    account: str
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"install -m 0600 -o {self.account} <names, no values> {self.path}")
-
-    def run(self, node: Node) -> None:
-        script = 'mkdir -p "${1%/*}" && umask 077 && { [ -e "$1" ] || cat > "$1"; } && chmod 0600 "$1" && chown "$2" "$1"'
-        _root(node, ["sh", "-c", script, "sh", self.path, self.account], stdin=self.text)
+    return Script(SECRETS, (path, account), text, root=True, shown=f"install -m 0600 -o {account} <names, no values> {path}")
 
 
-@dataclass(frozen=True)
-class Delete:
-    path: str
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"rm -f {self.path}")
-
-    def run(self, node: Node) -> None:
-        _root(node, ["sh", "-c", 'rm -f -- "$1"; rmdir "${1%/*}" 2>/dev/null || true', "sh", self.path])
+def delete(path: str) -> Script:
+    return Script(DELETE, (path,), root=True, shown=f"rm -f {path}")
 
 
-@dataclass(frozen=True)
-class Reload:
+def reload() -> Script:
     """Have systemd read the unit files."""
-
-    def command(self, node: Node) -> str:
-        return _typed(node, "systemctl daemon-reload")
-
-    def run(self, node: Node) -> None:
-        _reload(node)
+    return Script(RELOAD, root=True)
 
 
-@dataclass(frozen=True)
-class Kill:
-    """SIGKILL, only to the process that was seen."""
-
-    service: str
-    pid: int
-
-    def command(self, node: Node) -> str:
-        return _typed(node, f"kill -KILL {self.pid}")
-
-    def run(self, node: Node) -> None:
-        if node.supervisor.state(self.service).pid == self.pid:
-            _root(node, ["kill", "-KILL", str(self.pid)])
+def plan(found: Autostart) -> Plan:
+    """What is missing until everything that should starts by itself, or until nothing of ours does."""
+    steps_of = _install if found.action == "install" else _uninstall
+    steps = [step for name, seen in found.seen.items() for step in steps_of(found.nodes[name], seen)]
+    return Plan(f"What autostart {found.action}s", tuple(steps))
 
 
-def plan(nodes: Nodes, seen: Autostart, action: str = "install") -> Plan:
-    """What is missing until everything that is wished starts by itself, or until nothing of ours does."""
-    if action not in ("install", "uninstall"):
-        raise ParameterError(f"action: found '{action}', allowed are install and uninstall")
-    of = _install if action == "install" else _uninstall
-    steps = [step for name, found in seen.nodes.items() for step in of(nodes[name], found)]
-    return Plan(f"What autostart {action}s", tuple(steps))
+def kill(found: Autostart, wanted: bool = True, service: str = "") -> Plan:
+    """Kill what is enabled and runs, to see it return: one ``service``, or all; nothing unless ``wanted``."""
+    steps = [
+        change(
+            found.nodes[it.node],
+            f"Kill {it.service}, PID {it.pid}",
+            Kill(it.service, it.pid, it.since, children=False, root=True),
+            interrupts=True,
+        )
+        for it in found.kept(wanted, service)
+    ]
+    return Plan("Killed to see them return", tuple(steps), unwind=False)
 
 
-def kill(nodes: Nodes, kept: Iterable[Kept]) -> Plan:
-    """Kill each of them, to see it return."""
-    return Plan(
-        "Killed to see them return",
-        tuple(
-            change(nodes[one.node], f"Kill {one.service}, PID {one.pid}", Kill(one.service, one.pid), interrupts=True)
-            for one in kept
-        ),
-        unwind=False,
-    )
-
-
-def leave(nodes: Nodes, before: Autostart, after: Autostart, *, keep: bool) -> Plan:
+def leave(before: Autostart, after: Autostart, *, keep: bool) -> Plan:
     """On a lab, and unless ``keep``: switch off again what this run switched on. Elsewhere autostart is there to stay."""
     steps = [
-        change(nodes[name], f"Switch the keep-alive of {one.name} off again", Service("disable", one.name))
-        for name, found in after.nodes.items()
-        for one in found.services
-        if not keep and found.keeper is not None and one.enabled is True and not _was_on(before, name, one.name)
+        change(after.nodes[name], f"Switch the keep-alive of {it.name} off again", Service("disable", it.name))
+        for name, seen in after.seen.items()
+        for it in seen.services
+        if not keep and seen.keeper is not None and it.enabled is True and _was_off(before, name, it.name)
     ]
     return Plan("What is left as it was found", tuple(steps), unwind=False)
 
 
-def leave_one(nodes: Nodes, before: NodeSeen | None, after: Autostart, *, keep: bool) -> Plan:
-    """:func:`leave`, of one node."""
-    return leave(nodes, Autostart({before.name: before} if before else {}), after, keep=keep or before is None)
-
-
-def _was_on(before: Autostart, node: str, service: str) -> bool:
-    found = before.nodes[node].service(service)
-    return found is not None and found.enabled is True
+def _was_off(before: Autostart, node: str, service: str) -> bool:
+    """Seen before, and not enabled then."""
+    if node not in before.seen:
+        return False
+    was = before.seen[node].service(service)
+    return was is None or was.enabled is not True
 
 
 def _install(node: Node, seen: NodeSeen) -> Iterator[Change]:
-    generated = units(node.site, node.name, seen.account) if seen.account else ()
+    generated = units(node.site, node.name, seen.account)
     files = seen.files if isinstance(seen.files, dict) else {}
     differing = [unit for unit in generated if str(unit.path) in files and files[str(unit.path)] != unit.text]
     if generated and not (isinstance(seen.environment, Private) and seen.environment.only_of(str(seen.account))):
@@ -172,7 +106,7 @@ def _install(node: Node, seen: NodeSeen) -> Iterator[Change]:
             yield change(node, title, Service("stop", unit.service), undo=undo, interrupts=True)
         yield from _write(node, unit, files[str(unit.path)])
     if seen.reload is True and not differing:
-        yield change(node, "Have systemd read its files", Reload(), undo=Reload())
+        yield change(node, "Have systemd read its files", reload(), undo=reload())
     for one in seen.services:
         yield from _enable(node, seen, one, one.name in stopped)
 
@@ -181,17 +115,18 @@ def _environment(node: Node, seen: NodeSeen) -> Change:
     path, account = str(Home(node.site, node.name, str(seen.account)).environment), str(seen.account)
     there = isinstance(seen.environment, Private)
     title = "Let nobody else read the environment file" if there else "Make the environment file, names only"
-    action = Secrets(path, environment(node.site, node.name), account)
-    return change(node, title, action, undo=action if there else Delete(path))  # a file that was open stays closed
+    action = secrets(path, environment(node.site, node.name), account)
+    return change(node, title, action, undo=action if there else delete(path))  # a file that was open stays closed
 
 
 def _write(node: Node, unit: Unit, there: str | None) -> Iterator[Change]:
     path = str(unit.path)
     foreign = there is not None and HEADER not in there
     if foreign:
-        yield change(node, f"Keep the {unit.path.name} that was there", PutAside(path), undo=Delete(path + BEFORE))
-    undo = Remove(path) if foreign or there is None else Write(path, there)
-    yield change(node, f"{'Install' if there is None else 'Replace'} {unit.path.name}", Write(path, unit.text), undo=undo)
+        yield change(node, f"Keep the {unit.path.name} that was there", put_aside(path), undo=delete(path + BEFORE))
+    undo = remove(node, path) if foreign or there is None else write(node, path, there)
+    title = f"{'Install' if there is None else 'Replace'} {unit.path.name}"
+    yield change(node, title, write(node, path, unit.text), undo=undo)
 
 
 def _enable(node: Node, seen: NodeSeen, one: ServiceSeen, was_stopped: bool) -> Iterator[Change]:
@@ -228,38 +163,24 @@ def _uninstall(node: Node, seen: NodeSeen) -> Iterator[Change]:
         return
     texts = {path: text for path, text in seen.files.items() if text} if isinstance(seen.files, dict) else {}
     ours = [path for path, text in texts.items() if HEADER in text]
-    services = {unit.service for unit in units(node.site, node.name, str(seen.account)) if str(unit.path) in ours}
+    services = {unit.service for unit in units(node.site, node.name, seen.account) if str(unit.path) in ours}
     for one in seen.services:
         if one.name not in services:
             continue
-        if one.enabled is True and node.wish.supervisor == "systemd":
+        if one.enabled is True and _systemd(node):
             undo = Service("enable", one.name)
             yield change(node, f"Let {one.name} no longer start by itself", Service("disable", one.name), undo=undo)
         if _loaded(one):
             undo = Service("start", one.name)
             yield change(node, f"Stop {one.name}", Service("stop", one.name), undo=undo, interrupts=True)
     for path in ours:
-        yield change(node, f"Remove {Path(path).name}", Remove(path), undo=Write(path, texts[path]))
+        yield change(node, f"Remove {Path(path).name}", remove(node, path), undo=write(node, path, texts[path]))
     if seen.reload is True and not ours:
-        yield change(node, "Have systemd read its files", Reload(), undo=Reload())
+        yield change(node, "Have systemd read its files", reload(), undo=reload())
     if isinstance(seen.environment, Private):
         path = seen.environment.path
-        yield change(node, "Remove the environment file with its secrets", Delete(path), destroys=True)
+        yield change(node, "Remove the environment file with its secrets", delete(path), destroys=True)
 
 
-def _then_reload(node: Node) -> str:
-    return "; systemctl daemon-reload" if node.wish.supervisor == "systemd" else ""
-
-
-def _reload(node: Node) -> None:
-    if node.wish.supervisor == "systemd":
-        _root(node, ["systemctl", "daemon-reload"])
-
-
-def _typed(node: Node, line: str) -> str:
-    return f"sudo -n {line}" if node.wish.sudo else line
-
-
-def _root(node: Node, words: list[str], stdin: str | None = None) -> None:
-    command = [*(["sudo", "-n"] if node.wish.sudo else []), *words]
-    node.shell.run(command, stdin=stdin, timeout_s=node.site.deadlines.command_s).checked()
+def _systemd(node: Node) -> bool:
+    return node.wish.supervisor == "systemd"

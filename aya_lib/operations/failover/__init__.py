@@ -1,0 +1,9 @@
+"""Make the standby the primary: what the runbooks failover and switchback call, in the order in which they do."""
+
+from aya_lib.cluster.overview import look as look_at_site
+from aya_lib.operations.failover.judge import loss, preconditions, serves
+from aya_lib.operations.failover.look import look
+from aya_lib.operations.failover.plan import close, plan
+from aya_lib.operations.failover.request import request
+
+__all__ = ["close", "look", "look_at_site", "loss", "plan", "preconditions", "request", "serves"]

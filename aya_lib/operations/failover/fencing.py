@@ -1,20 +1,25 @@
-"""Ways to keep the old primary from acknowledging a write once another node is the primary, and which of them holds."""
+"""Methods to keep the old primary from acknowledging a write once another node is the primary, and which of them holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from aya_lib.check import Check
 from aya_lib.cluster.overview import NodeSeen
-from aya_lib.operations.failover import look as facts
-from aya_lib.operations.failover.look import Promise
+from aya_lib.cluster.server import Cluster
+from aya_lib.cluster.state import MARK
+from aya_lib.node.node import Node
+from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Starting
 from aya_lib.show import Badge, Shown, Table, Tone
 
-Way = Literal["stopped", "confirmed", "synchronous", "none"]
+Condition = Literal["primary", "standby", "down", "starting", "frozen", "deaf", "unreachable"]
+Method = Literal["stopped", "confirmed", "synchronous", "none"]
 Asked = Literal["auto", "stopped", "confirmed", "synchronous", "none"]
 
-WAYS: dict[Way, tuple[str, str]] = {
+METHODS: dict[Method, tuple[str, str]] = {
     "stopped": (
         "A shell on it: its server is stopped (killed, where it is frozen), it no longer starts at boot, and a mark lies in its "
         "data directory",
@@ -35,49 +40,87 @@ WAYS: dict[Way, tuple[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Promise:
+    """Whether a commit waited for the standby. None: nobody can say. ``how`` it is known."""
+
+    synchronous: bool | None
+    how: str
+
+    @property
+    def word(self) -> str:
+        return {True: "synchronous", False: "asynchronous", None: "not known"}[self.synchronous]
+
+
 @dataclass(frozen=True, repr=False)
 class Fencing(Shown):
-    """The ways beside each other; ``held`` is the one that holds in this run, None when none does."""
+    """The methods beside each other; ``held`` is the one that holds in this run, None when none does."""
 
     old: str
-    held: Way | None
+    held: Method | None
     why: str
 
     def table(self) -> Table:
         rows = tuple(
-            (Badge("passed", "holds") if way == self.held else Badge("planned", "no"), way, how, what)
-            for way, (how, what) in WAYS.items()
+            (Badge("passed", "holds") if method == self.held else Badge("planned", "no"), method, how, guarantees)
+            for method, (how, guarantees) in METHODS.items()
         )
         tone: Tone = "failed" if self.held is None else "warning" if self.held == "none" else "passed"
-        return Table(f"How {self.old} is fenced", ("", "way", "how", "what it guarantees"), rows, (self.why,), tone)
+        return Table(f"How {self.old} is fenced", ("", "method", "how", "what it guarantees"), rows, (self.why,), tone)
+
+
+def condition(node: NodeSeen) -> Condition:
+    """How a node is, from all sides. *unreachable* is the weakest: neither its server nor a shell on it answered."""
+    if isinstance(node.cluster, Cluster):
+        return "standby" if node.cluster.in_recovery else "primary"
+    if isinstance(node.cluster, Starting):
+        return "starting"
+    if not isinstance(node.process, ServiceState):
+        return "unreachable"
+    if node.process.status == "frozen":
+        return "frozen"
+    return "deaf" if node.process.status == "running" else "down"
+
+
+def reached(node: NodeSeen) -> bool:
+    """Whether commands can be run on the node."""
+    return isinstance(node.process, ServiceState)
+
+
+def mark_path(node: Node) -> Path:
+    """The file that says that a data directory is fenced; every runbook and the guard of the node's unit read it."""
+    return node.data_directory / MARK
 
 
 def choose(asked: Asked, node: NodeSeen, promise: Promise, confirmed_by: str) -> Fencing:
-    """The strongest way that there is, or the one that was asked for if it can hold."""
-    able: dict[Way, tuple[bool, str]] = {
-        "stopped": (facts.reached(node), f"a shell on {node.name} {'answers' if facts.reached(node) else 'does not answer'}"),
-        "confirmed": (bool(confirmed_by.strip()), f"confirmed by {confirmed_by.strip() or 'nobody'}"),
+    """The strongest method that there is, or the one that was asked for if it can hold."""
+    person = confirmed_by.strip()
+    able: dict[Method, tuple[bool, str]] = {
+        "stopped": (reached(node), f"a shell on {node.name} {'answers' if reached(node) else 'does not answer'}"),
+        "confirmed": (bool(person), f"confirmed by {person or 'nobody'}"),
         "synchronous": (promise.synchronous is True, promise.how),
         "none": (asked == "none", "asked for"),
     }
-    for way in ("stopped", "confirmed", "synchronous", "none") if asked == "auto" else (asked,):
-        good, why = able[way]
+    for method in ("stopped", "confirmed", "synchronous", "none") if asked == "auto" else (asked,):
+        good, why = able[method]
         if good:
-            return Fencing(node.name, way, why)
-    tried = "; ".join(why for way, (_, why) in able.items() if asked in ("auto", way) and way != "none")
+            return Fencing(node.name, method, why)
+    tried = "; ".join(why for method, (_, why) in able.items() if asked in ("auto", method) and method != "none")
     return Fencing(node.name, None, tried)
 
 
-def holds(found: Fencing) -> Check:
-    """Some way keeps the old primary from acknowledging writes. ``none`` is a warning that names the danger."""
-    name, expected = f"{found.old} is fenced", "stopped, confirmed off, or unable to acknowledge"
-    if found.held is None:
+def holds(fencing: Fencing) -> Check:
+    """Something keeps the old primary from acknowledging writes. ``none`` is a warning that names the danger."""
+    name, expected = f"{fencing.old} is fenced", "stopped, confirmed off, or unable to acknowledge"
+    if fencing.held is None:
         hint = (
-            f"{found.old} may be alive and taking writes. Get a shell on it; or switch it off and say who did "
+            f"{fencing.old} may be alive and taking writes. Get a shell on it; or switch it off and say who did "
             "(confirmed_by=NAME); or, if you accept that it may acknowledge writes that will be lost, fence=none"
         )
-        return Check(name, "failed", expected, f"nothing holds it: {found.why}", hint)
-    if found.held == "none":
-        hint = f"{found.old}, if it lives, goes on acknowledging writes: split brain. Keep clients off it; rejoin saves such rows"
+        return Check(name, "failed", expected, f"nothing holds it: {fencing.why}", hint)
+    if fencing.held == "none":
+        hint = (
+            f"{fencing.old}, if it lives, goes on acknowledging writes: split brain. Keep clients off it; rejoin saves such rows"
+        )
         return Check(name, "warning", expected, "not fenced, as was asked for", hint)
-    return Check(name, "passed", expected, f"{found.held}: {found.why}")
+    return Check(name, "passed", expected, f"{fencing.held}: {fencing.why}")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from aya_lib.cluster import state
+from aya_lib.cluster import overview
 from aya_lib.cluster.lsn import number
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
+from aya_lib.cluster.replication import Sender, commits_wait
 from aya_lib.cluster.server import Cluster, Files
-from aya_lib.errors import SqlFailed
+from aya_lib.cluster.state import State
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
-from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.unseen import Missing, Starting, Unseen, seen
-from aya_lib.show import Shown, Table, Tone
+from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.operations.failover import fencing
+from aya_lib.operations.failover.fencing import Fencing, Promise
+from aya_lib.operations.failover.request import Request
+from aya_lib.show import Shown, Table
 
-Condition = Literal["primary", "standby", "down", "starting", "frozen", "deaf", "unreachable"]
 WALDUMP_S = 60
 
 
@@ -27,9 +30,7 @@ class Promotable:
     """A standby before its promotion. ``told_lsn``: the primary's position as its walreceiver last heard it, ``told_age_s``
     seconds ago; both None once the walreceiver has ended."""
 
-    node: str
     received_lsn: str
-    replayed_lsn: str
     last_commit_at: datetime | None
     told_lsn: str | None
     told_age_s: float | None
@@ -39,8 +40,8 @@ class Promotable:
     has_slot: bool
 
 
-@dataclass(frozen=True, repr=False)
-class Behind(Shown):
+@dataclass(frozen=True)
+class Behind:
     """What the old primary wrote and the standby has not received.
 
     ``bytes`` and ``transactions`` (committed) are None where they cannot be known. ``source``: its server, its WAL files, what
@@ -55,19 +56,6 @@ class Behind(Shown):
     since: datetime | None
     primary_lsn: str | None = None
 
-    def table(self) -> Table:
-        tone: Tone = "warning" if self.bytes is None else "plain"
-        return Table(
-            "What the standby has not received",
-            ("", ""),
-            (
-                ("old primary at", self.primary_lsn or "not known"),
-                ("behind", str(self)),
-            ),
-            (),
-            tone,
-        )
-
     def __str__(self) -> str:
         if self.source == "past":
             return "the promotion is past: the failover log has what was known before it"
@@ -81,112 +69,132 @@ class Behind(Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Promise(Shown):
-    """Whether a commit waited for the standby. None: nobody can say. ``how`` it is known."""
+class Stakes(Shown):
+    """What the standby has not received, and whether a commit waited for it: to be shown before anything is lost."""
 
-    synchronous: bool | None
-    how: str
+    behind: Behind | Missing
+    promise: Promise
 
     def table(self) -> Table:
-        word = {True: "synchronous", False: "asynchronous", None: "not known"}[self.synchronous]
-        return Table("What a commit waited for", ("", ""), (("replication was", word), ("known because", self.how)))
+        known = self.behind if isinstance(self.behind, Behind) else None
+        rows = (
+            ("old primary at", (known and known.primary_lsn) or "not known"),
+            ("behind", str(self.behind)),
+            ("replication was", self.promise.word),
+            ("known because", self.promise.how),
+        )
+        title = "What the standby has not received, and what a commit waited for"
+        return Table(title, ("", ""), rows, tone="warning" if known is None or known.bytes is None else "plain")
 
 
-def condition(node: NodeSeen) -> Condition:
-    """How a node is, from all sides. *unreachable* is the weakest: neither its server nor a shell on it answered."""
-    if isinstance(node.cluster, Cluster):
-        return "standby" if node.cluster.in_recovery else "primary"
-    if isinstance(node.cluster, Starting):
-        return "starting"
-    if not isinstance(node.process, ServiceState):
-        return "unreachable"
-    if node.process.status == "frozen":
-        return "frozen"
-    return "deaf" if node.process.status == "running" else "down"
+@dataclass(frozen=True, repr=False)
+class Found(SiteSeen):
+    """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more)."""
+
+    request: Request
+    promotable: Promotable | Missing | None
+    behind: Behind | Missing
+    promise: Promise
+
+    @property
+    def old(self) -> NodeSeen:
+        return self.overview.nodes[self.request.old]
+
+    @property
+    def new(self) -> NodeSeen:
+        return self.overview.nodes[self.request.new]
+
+    @property
+    def began(self) -> Mapping[str, Any]:
+        """What an earlier run wrote down about the failover that it began; empty when none is under way."""
+        return self.overview.state.under_way or {}
+
+    @property
+    def stakes(self) -> Stakes:
+        return Stakes(self.behind, self.promise)
+
+    @property
+    def fencing(self) -> Fencing:
+        """What keeps the old primary from acknowledging writes."""
+        return fencing.choose(self.request.fence, self.old, self.promise, self.request.confirmed_by)
 
 
-def reached(node: NodeSeen) -> bool:
-    """Whether commands can be run on the node."""
-    return isinstance(node.process, ServiceState)
+def look(nodes: Nodes, request: Request) -> Found:
+    """The whole site, then what the promotion of ``request.new`` rests on."""
+    site_seen = overview.look(nodes)
+    promotable = look_promotable(nodes[request.new])
+    behind = look_behind(nodes[request.old], site_seen, promotable)
+    promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state)
+    return Found(nodes, site_seen, request, promotable, behind, promise)
 
 
-def look_promotable(nodes: Nodes, name: str) -> Promotable | Missing | None:
+def look_promotable(node: Node) -> Promotable | Missing | None:
     """Ask the standby; None when it is no standby (any more)."""
-    node = nodes[name]
 
     def ask() -> Promotable | None:
         with node.session() as connection:
-            found = rows(connection, __package__, "promotable", Promotable, node=name, slot=node.site.replication.slot)
-            return found[0] if found else None
+            standby = rows(connection, __package__, "promotable", Promotable, slot=node.site.replication.slot)
+            return standby[0] if standby else None
 
-    return seen(name, "SQL on the standby", ask)
+    return seen(node.name, "SQL on the standby", ask)
 
 
-def look_behind(nodes: Nodes, overview: Overview, old: str, found: Promotable | Missing | None) -> Behind | Missing:
+def look_behind(old: Node, site_seen: Overview, standby: Promotable | Missing | None) -> Behind | Missing:
     """How far the standby is behind, by the best source there is."""
-    node = overview.nodes[old]
-    if found is None and overview.writable():
+    if standby is None and site_seen.writable():
         return Behind("past", None, None, None, None)
-    if not isinstance(found, Promotable):
-        return found or Unseen(old, "what the standby lacks", "there is no standby to compare with")
-    if isinstance(node.cluster, Cluster) and not node.cluster.in_recovery:
-        behind = max(0, number(node.cluster.lsn) - number(found.received_lsn))
-        return Behind("server", behind, None, 0.0, found.last_commit_at, node.cluster.lsn)
-    if isinstance(node.files, Files) and node.files.timeline:
-        told = seen(old, "pg_waldump", lambda: _by_files(nodes[old], node.files, found))  # type: ignore[arg-type]
-        if isinstance(told, Behind):
-            return told
-    if found.told_lsn:
-        behind = max(0, number(found.told_lsn) - number(found.received_lsn))
-        return Behind("walreceiver", behind, None, found.told_age_s, found.last_commit_at, found.told_lsn)
-    return Behind("nothing", None, None, None, found.last_commit_at)
+    if not isinstance(standby, Promotable):
+        return standby or Unseen(old.name, "what the standby lacks", "there is no standby to compare with")
+    server, files = site_seen.nodes[old.name].cluster, site_seen.nodes[old.name].files
+    if isinstance(server, Cluster) and not server.in_recovery:
+        behind = max(0, number(server.lsn) - number(standby.received_lsn))
+        return Behind("server", behind, None, 0.0, standby.last_commit_at, server.lsn)
+    if isinstance(files, Files) and files.timeline:
+        timeline = files.timeline
+        by_files = seen(old.name, "pg_waldump", lambda: _by_files(old, timeline, standby))
+        if isinstance(by_files, Behind):
+            return by_files
+    if standby.told_lsn:
+        behind = max(0, number(standby.told_lsn) - number(standby.received_lsn))
+        return Behind("walreceiver", behind, None, standby.told_age_s, standby.last_commit_at, standby.told_lsn)
+    return Behind("nothing", None, None, None, standby.last_commit_at)
 
 
-def look_promise(nodes: Nodes, overview: Overview, old: str) -> Promise:
+def look_promise(old: Node, node: NodeSeen, known: State) -> Promise:
     """Was replication synchronous? The old primary's server says, else its files, else what was last applied and verified."""
-    node, statement = nodes[old], "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit')"
-    if overview.nodes[old].writable:
-
-        def ask() -> Promise:
-            with node.session(database="postgres") as connection:
-                row = connection.execute(statement).fetchone()
-            if row is None:
-                raise SqlFailed(old, "no answer to synchronous_standby_names")
-            waits = bool(row[0]) and row[1] in ("on", "remote_write", "remote_apply")
-            return Promise(waits, f"{old} says synchronous_standby_names = '{row[0]}', synchronous_commit = {row[1]}")
-
-        told = seen(old, "synchronous_standby_names", ask)
-        if isinstance(told, Promise):
-            return told
-    if reached(overview.nodes[old]) and isinstance(overview.nodes[old].files, Files):
-        told = seen(old, "postgres -C synchronous_standby_names", lambda: _promised_by_files(node))
-        if isinstance(told, Promise):
-            return told
-    known = state.read(node.site)
+    if isinstance(node.sender, Sender) and node.sender.settings:
+        return _promise(f"{old.name} says", node.sender.settings.names, node.sender.settings.commit)
+    if fencing.reached(node) and isinstance(node.files, Files):
+        by_files = seen(old.name, "postgres -C synchronous_standby_names", lambda: _promised_by_files(old))
+        if isinstance(by_files, Promise):
+            return by_files
     if known.mode is None:
         return Promise(None, "no runbook has ever applied a mode here, and the old primary cannot be asked")
     return Promise(known.mode == "synchronous", f"{known.mode} since {known.mode_since}, as last applied and verified")
 
 
 def _promised_by_files(node: Node) -> Promise:
-    names, commit = (_configured(node, name) for name in ("synchronous_standby_names", "synchronous_commit"))
-    waits = bool(names) and commit in ("on", "remote_write", "remote_apply")
-    return Promise(waits, f"{node.name}'s files say synchronous_standby_names = '{names}', synchronous_commit = {commit}")
+    names, commit = (
+        node.postgresql("postgres", "-D", str(node.data_directory), "-C", name).checked().stdout.strip()
+        for name in ("synchronous_standby_names", "synchronous_commit")
+    )
+    return _promise(f"{node.name}'s files say", names, commit)
 
 
-def _configured(node: Node, name: str) -> str:
-    return node.postgresql("postgres", "-D", str(node.data_directory), "-C", name).checked().stdout.strip()
+def _promise(who_says: str, names: str, commit: str) -> Promise:
+    settings = f"synchronous_standby_names = '{names}', synchronous_commit = {commit}"
+    return Promise(commits_wait(names, commit), f"{who_says} {settings}")
 
 
-def _by_files(node: Node, files: Files, found: Promotable) -> Behind:
+def _by_files(node: Node, timeline: int, standby: Promotable) -> Behind:
     """WAL that its files hold past what the standby received: pg_waldump's statistics, which end where valid records end."""
-    words = ("-p", str(node.data_directory / "pg_wal"), "-t", str(files.timeline), "-s", found.received_lsn, "--stats=record")
+    words = ("-p", str(node.data_directory / "pg_wal"), "-t", str(timeline), "-s", standby.received_lsn, "--stats=record")
     output = node.postgresql("pg_waldump", *words, timeout_s=WALDUMP_S)
     end, commits = parse_stats(output.stdout)
     if end is None and "find a valid record" not in output.stderr:
         output.checked()
-    behind = max(0, number(end) - number(found.received_lsn)) if end else 0
-    return Behind("files", behind, commits if end else 0, None, found.last_commit_at, end or found.received_lsn)
+    behind = max(0, number(end) - number(standby.received_lsn)) if end else 0
+    return Behind("files", behind, commits if end else 0, None, standby.last_commit_at, end or standby.received_lsn)
 
 
 def parse_stats(text: str) -> tuple[str | None, int]:

@@ -2,178 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from aya_lib.cluster import service_file, state
-from aya_lib.cluster.lsn import number
+from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender
-from aya_lib.cluster.server import Cluster, Files, look_files
+from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Embedding
 from aya_lib.cluster.state import Fence
-from aya_lib.errors import ChangeFailed
-from aya_lib.node import wait
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.operations.failover import fence
-from aya_lib.operations.failover import look as facts
-from aya_lib.operations.failover.judge import Found, Wish
-from aya_lib.operations.failover.look import Promotable
-from aya_lib.plan.actions import Nothing, Service, Sql
+from aya_lib.operations.failover.actions import CatchUp, Close, Promote
+from aya_lib.operations.failover.fencing import condition, mark_path, reached
+from aya_lib.operations.failover.look import Found, Promotable
+from aya_lib.plan.actions import CreateSlot, Kill, Nothing, Service, SetState, Setting, WriteFile, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
-POLL_S = 0.02
+DISABLE, ENABLE = Service("disable", "postgresql"), Service("enable", "postgresql")
 
 
-@dataclass(frozen=True)
-class Promote:
-    """pg_promote without its own waiting, which says no where it is only slow: what counts is what the node is, until the
-    deadline."""
-
-    deadline_s: float
-
-    def command(self, node: Node) -> str:
-        return f"SELECT pg_promote(false), then wait until it accepts writes, at most {self.deadline_s:g} s"
-
-    def run(self, node: Node) -> None:
-        with node.session(database="postgres", write=True, deadline_s=self.deadline_s + 5) as connection:
-            recovering = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-            if recovering and recovering[0]:
-                connection.execute("SELECT pg_promote(false)")
-            wait.until(
-                lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone(),
-                lambda row: row is not None and row[0] is False,
-                node=node.name,
-                what="it accepts writes",
-                deadline_s=self.deadline_s,
-                poll_s=POLL_S,
-            )
-
-
-@dataclass(frozen=True)
-class HasAll:
-    """The standby has received all that the old primary wrote before it stopped in an orderly way."""
-
-    old: Node
-
-    def command(self, node: Node) -> str:
-        return f"wait until {node.name} has {self.old.name}'s last checkpoint"
-
-    def run(self, node: Node) -> None:
-        files = look_files(self.old)
-        if not isinstance(files, Files):
-            raise ChangeFailed(f"{self.old.name}'s last position cannot be seen: {files}")
-        if not files.clean:
-            raise ChangeFailed(f"{self.old.name} did not stop in an orderly way: {files.state}")
-        with node.session(database="postgres") as connection:
-            wait.until(
-                lambda: str((connection.execute("SELECT pg_last_wal_receive_lsn()").fetchone() or ("0/0",))[0]),
-                lambda lsn: number(lsn) > number(files.lsn),
-                node=node.name,
-                what=f"it has received {files.lsn}",
-                deadline_s=node.site.deadlines.command_s,
-                poll_s=POLL_S,
-            )
-
-
-def plan(nodes: Nodes, wish: Wish, found: Found, deadline_s: float = 30) -> Plan:
+def plan(found: Found, deadline_s: float = 30) -> Plan:
     """The changes that are missing. Before the promotion everything can be undone; from it on there is no way back by itself."""
-    if wish.take_back:
-        return take_back(nodes, wish, found)
-    old, new = nodes[wish.old], nodes[wish.new]
-    title = f"{'Give up' if wish.emergency else 'Hand over'} {wish.old}, make {wish.new} the primary"
-    if found.overview.nodes[wish.new].writable:
-        return Plan(f"What is left of the failover to {wish.new}", tuple(_after(old, new, wish, found)), unwind=False)
-    prepare = list(_prepare(old, new, wish, found))
-    shut = list(_fence(old, wish, found))
-    steps = [_begin(new, wish, found), *([*shut, *prepare] if wish.emergency else [*prepare, *shut])]
-    if not wish.emergency:
-        steps.append(change(new, f"Be sure that {wish.new} has everything", HasAll(old), undo=Nothing()))
-    steps.append(change(new, f"Promote {wish.new}", Promote(deadline_s), interrupts=True, destroys=wish.emergency))
-    return Plan(title, (*steps, *_after(old, new, wish, found)))
+    if found.request.take_back:
+        return take_back(found)
+    if found.new.writable:
+        return finish(found)
+    return give_up(found, deadline_s) if found.request.emergency else hand_over(found, deadline_s)
 
 
-def _begin(new: Node, wish: Wish, found: Found) -> Change:
-    entry = {
-        "kind": "emergency" if wish.emergency else "planned",
-        "old": wish.old,
-        "new": wish.new,
-        "by": wish.by,
-        "began": state.stamp(),
-        "fenced": found.fencing.held,
-        "loss": str(found.behind),
-        "synchronous": found.promise.synchronous,
-        "how": found.promise.how,
-        **_before(new, wish, found),
-    }
-    undo = fence.Stand({"under_way": None})
-    return change(new, "Write down that the failover begins", fence.Stand({"under_way": entry}), undo=undo)
+def hand_over(found: Found, deadline_s: float) -> Plan:
+    """A healthy primary is stopped in an orderly way, and the standby promoted once it has all of its WAL."""
+    old, new = _nodes(found)
+    steps = (
+        _begin(found),
+        *_prepare(found),
+        *_fence(found),
+        change(new, f"Be sure that {new.name} has everything", CatchUp(old), undo=Nothing()),
+        change(new, f"Promote {new.name}", Promote(deadline_s), interrupts=True),
+        *_settle(found),
+    )
+    return Plan(f"Hand over {old.name}, make {new.name} the primary", steps)
 
 
-def _before(new: Node, wish: Wish, found: Found) -> dict[str, Any]:
-    """What is changed on the way to the promotion, as it was: for a run that finishes, or takes back, what another began."""
-    has, known = found.promotable, found.overview.state.under_way or {}
-    if {"summarizes", "settings", "slot"} <= set(known):
-        return {key: known[key] for key in ("summarizes", "settings", "slot", "autostart")}
-    if not isinstance(has, Promotable):
-        return {"summarizes": False, "settings": {}, "slot": True, "autostart": False}
-    names = {"synchronous_standby_names": has.synchronous_names, "restore_command": has.restore_command}
-    settings = {name: value for name, value in names.items() if value} | ({"summarize_wal": "on"} if has.summarizes else {})
-    seen = found.overview.nodes[wish.old]
-    autostart = seen.autostart is True
-    return {"summarizes": has.summarizes, "settings": settings, "slot": has.has_slot, "autostart": autostart}
+def give_up(found: Found, deadline_s: float) -> Plan:
+    """A lost primary is fenced first, then the standby is freed of what could hold up its promotion, and promoted."""
+    old, new = _nodes(found)
+    steps = (
+        _begin(found),
+        *_fence(found),
+        *_prepare(found),
+        *_unhinder(found),
+        change(new, f"Promote {new.name}", Promote(deadline_s), interrupts=True, destroys=True),
+        *_settle(found),
+    )
+    return Plan(f"Give up {old.name}, make {new.name} the primary", steps)
 
 
-def take_back(nodes: Nodes, wish: Wish, found: Found) -> Plan:
-    """Undo a failover that was broken off before the promotion: the old primary is started again."""
-    old, new = nodes[wish.old], nodes[wish.new]
-    began, seen, has = found.overview.state.under_way or {}, found.overview.nodes[wish.old], found.promotable
+def finish(found: Found) -> Plan:
+    """The new primary is there: only what is missing. An old one that was fenced by word and can be reached now is stopped."""
+    old, new = _nodes(found)
+    title, known = f"What is left of the failover to {new.name}", found.overview.state
+    mark = known.fenced.get(old.name)
+    if not known.under_way and known.primary == _agreed(new):
+        return Plan(title, tuple(_stop_returned(found, mark)), unwind=False)
     steps = []
-    if isinstance(has, Promotable):
-        now = {"synchronous_standby_names": has.synchronous_names, "restore_command": has.restore_command}
-        now |= {"summarize_wal": "on" if has.summarizes else "off"}
+    if isinstance(found.new.sender, Sender) and found.new.sender.slot(new.site.replication.slot) is None:
+        steps.append(_slot(new, old))
+    if condition(found.old) in ("down", "unreachable") and not found.overview.fenced(old.name):
+        mark = _mark(found)
+        steps.append(change(old, f"Remember that {old.name} is fenced", SetState(fence=mark)))
+    return Plan(title, (*steps, *_stop_returned(found, mark), *_settle(found)), unwind=False)
+
+
+def take_back(found: Found) -> Plan:
+    """Undo a failover that was broken off before the promotion: the old primary is started again."""
+    (old, new), began, standby = _nodes(found), found.began, found.promotable
+    steps = []
+    if isinstance(standby, Promotable):
+        now = {**_settings(standby), "summarize_wal": "on" if standby.summarizes else "off"}
         for name, value in began.get("settings", {}).items():
             if now.get(name) != value:
-                steps.append(change(new, f"Put {name} back", fence.Setting(name, value)))
-        if has.has_slot and not began.get("slot", True):
-            drop = Sql("SELECT pg_drop_replication_slot(%s)", (new.site.replication.slot,))
-            steps.append(change(new, "Drop the slot that the failover created", drop))
-    if isinstance(seen.files, Files) and seen.files.fenced is not None:
-        steps.append(change(old, f"Take the fence's mark from {wish.old}", fence.Unmark()))
-    if wish.old in found.overview.state.fenced:
-        steps.append(change(old, f"Forget that {wish.old} is fenced", fence.Forget(wish.old)))
-    if began.get("autostart") and seen.autostart is not True:
-        steps.append(change(old, f"Let {wish.old} start by itself again", fence.Autostart(on=True)))
-    if facts.condition(seen) == "down":
+                steps.append(change(new, f"Put {name} back", Setting(name, value)))
+        if standby.has_slot and not began.get("slot", True):
+            steps.append(change(new, "Drop the slot that the failover created", drop_slot(new.site.replication.slot)))
+    if isinstance(found.old.files, Files) and found.old.files.fenced is not None:
+        steps.append(change(old, f"Take the fence's mark from {old.name}", remove_file(mark_path(old))))
+    if old.name in found.overview.state.fenced:
+        steps.append(change(old, f"Forget that {old.name} is fenced", SetState(lift=old.name)))
+    if began.get("autostart") and found.old.autostart is not True:
+        steps.append(change(old, f"Let {old.name} start by itself again", ENABLE))
+    if condition(found.old) == "down":
         steps.append(change(old, "Start PostgreSQL", Service("start", "postgresql")))
-    steps.append(change(new, "Write down that nothing is under way", fence.Stand({"under_way": None})))
-    return Plan(f"Take back the failover to {wish.new}", tuple(steps), unwind=False)
+    steps.append(change(new, "Write down that nothing is under way", SetState({"under_way": None})))
+    return Plan(f"Take back the failover to {new.name}", tuple(steps), unwind=False)
 
 
-def _prepare(old: Node, new: Node, wish: Wish, found: Found) -> Iterator[Change]:
-    """What must be so on the standby before it is promoted, and can be undone."""
-    has = found.promotable
-    if not isinstance(has, Promotable):
-        return
-    slot = new.site.replication.slot
-    if not has.has_slot:
-        create = Sql("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
-        yield change(
-            new, f"Create the slot {slot} for {wish.old}", create, undo=Sql("SELECT pg_drop_replication_slot(%s)", (slot,))
-        )
-    if has.synchronous_names:
-        title = "Let commits not wait for a standby that is not there"
-        undo = fence.Setting("synchronous_standby_names", has.synchronous_names)
-        yield change(new, title, fence.Setting("synchronous_standby_names", ""), undo=undo)
-    if wish.emergency and has.summarizes:
-        title = "Turn the WAL summarizer off: it can hold up a promotion"
-        undo = fence.Setting("summarize_wal", "on")
-        yield change(new, title, fence.Setting("summarize_wal", "off"), undo=undo)
-    if wish.emergency and asks(old, has.restore_command):
-        title = f"Take back restore_command, which asks {wish.old}"
-        undo = fence.Setting("restore_command", has.restore_command)
-        yield change(new, title, fence.Setting("restore_command", ""), undo=undo)
+def close(found: Found, after: Overview, record: Mapping[str, Any]) -> Plan:
+    """The entry in the failover log of what is under way, with each step's seconds from the run's record; nothing when nothing
+    is. ``after``: the site once the new primary serves."""
+    title, began = "Close the failover log", after.state.under_way
+    if not began:
+        return Plan(title)
+    new = found.nodes[str(began["new"])]
+    server = after.nodes[new.name].cluster
+    where: dict[str, Any] = {}
+    if isinstance(server, Cluster):
+        left = [vars(switch) for switch in server.history[-1:]]
+        where = {"timeline": server.timeline, "lsn": server.lsn, "left": left}
+    reason = str(record.get("parameters", {}).get("reason", ""))
+    entry = Close({**began, "reason": reason, **where, "steps": durations(record)})
+    return Plan(title, (change(new, "Write the failover log", entry),), unwind=False)
+
+
+def durations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each change of a run record with its seconds."""
+    started: dict[str, datetime] = {}
+    steps = []
+    for step in record.get("steps", []):
+        if step["kind"] != "change":
+            continue
+        at = datetime.fromisoformat(step["at"])
+        if step["state"] == "started":
+            started[step["title"]] = at
+        elif step["title"] in started:
+            seconds = round((at - started[step["title"]]).total_seconds(), 3)
+            steps.append({"step": step["title"], "node": step["node"], "state": step["state"], "seconds": seconds})
+    return steps
 
 
 def asks(old: Node, command: str) -> bool:
@@ -182,85 +140,151 @@ def asks(old: Node, command: str) -> bool:
     return any(name.lower() in command.lower() for name in names)
 
 
-def _fence(old: Node, wish: Wish, found: Found) -> Iterator[Change]:
+def _nodes(found: Found) -> tuple[Node, Node]:
+    return found.nodes[found.request.old], found.nodes[found.request.new]
+
+
+def _begin(found: Found) -> Change:
+    """What is known now, and what is changed on the way as it was: for a run that finishes, or takes back, what another began."""
+    request, promise = found.request, found.promise
+    entry = {
+        "kind": "emergency" if request.emergency else "planned",
+        "old": request.old,
+        "new": request.new,
+        "by": request.by,
+        "began": state.stamp(found.overview.at),
+        "fenced": found.fencing.held,
+        "loss": str(found.behind),
+        "synchronous": promise.synchronous,
+        "how": promise.how,
+        **_before(found),
+    }
+    undo = SetState({"under_way": None})
+    new = found.nodes[request.new]
+    return change(new, "Write down that the failover begins", SetState({"under_way": entry}), undo=undo)
+
+
+def _before(found: Found) -> dict[str, Any]:
+    standby, began = found.promotable, found.began
+    if {"summarizes", "settings", "slot"} <= set(began):
+        return {key: began[key] for key in ("summarizes", "settings", "slot", "autostart")}
+    if not isinstance(standby, Promotable):
+        return {"summarizes": False, "settings": {}, "slot": True, "autostart": False}
+    settings = {name: value for name, value in _settings(standby).items() if value}
+    settings |= {"summarize_wal": "on"} if standby.summarizes else {}
+    autostart = found.old.autostart is True
+    return {"summarizes": standby.summarizes, "settings": settings, "slot": standby.has_slot, "autostart": autostart}
+
+
+def _settings(standby: Promotable) -> dict[str, str]:
+    return {"synchronous_standby_names": standby.synchronous_names, "restore_command": standby.restore_command}
+
+
+def _prepare(found: Found) -> Iterator[Change]:
+    """What must be so on the standby before it is promoted, and can be undone."""
+    (old, new), standby = _nodes(found), found.promotable
+    if not isinstance(standby, Promotable):
+        return
+    if not standby.has_slot:
+        yield _slot(new, old)
+    if standby.synchronous_names:
+        title = "Let commits not wait for a standby that is not there"
+        undo = Setting("synchronous_standby_names", standby.synchronous_names)
+        yield change(new, title, Setting("synchronous_standby_names", ""), undo=undo)
+
+
+def _unhinder(found: Found) -> Iterator[Change]:
+    """What could hold up the promotion while the old primary does not answer."""
+    (old, new), standby = _nodes(found), found.promotable
+    if not isinstance(standby, Promotable):
+        return
+    if standby.summarizes:
+        title = "Turn the WAL summarizer off: it can hold up a promotion"
+        yield change(new, title, Setting("summarize_wal", "off"), undo=Setting("summarize_wal", "on"))
+    if asks(old, standby.restore_command):
+        undo = Setting("restore_command", standby.restore_command)
+        title = f"Take back restore_command, which asks {old.name}"
+        yield change(new, title, Setting("restore_command", ""), undo=undo)
+
+
+def _slot(new: Node, old: Node) -> Change:
+    slot = new.site.replication.slot
+    return change(new, f"Create the slot {slot} for {old.name}", CreateSlot(slot), undo=drop_slot(slot))
+
+
+def _fence(found: Found) -> Iterator[Change]:
     """Stop the old primary where it can be reached, and mark it in any case."""
-    seen, mark = found.overview.nodes[wish.old], _mark(wish, found)
-    here = facts.reached(seen)
-    if here and isinstance(seen.process, ServiceState):
-        if seen.autostart is True:
-            title = f"Keep {wish.old} from starting by itself"
-            yield change(old, title, fence.Autostart(on=False), undo=fence.Autostart(on=True))
-        how = facts.condition(seen)
+    old, how, mark = found.nodes[found.request.old], condition(found.old), _mark(found)
+    if reached(found.old):
+        if found.old.autostart is True:
+            yield change(old, f"Keep {old.name} from starting by itself", DISABLE, undo=ENABLE)
+        stop = Service("stop", "postgresql")
         if how in ("frozen", "deaf", "starting"):
-            yield change(old, f"Kill PostgreSQL ({how})", fence.Kill(seen.process.pid or 0), interrupts=True)
+            yield _kill(found, f"Kill PostgreSQL ({how})")
         elif how == "primary":
             undo = Service("start", "postgresql")
-            yield change(old, "Stop PostgreSQL in an orderly way", Service("stop", "postgresql"), undo=undo, interrupts=True)
-        elif how == "down" and seen.autostart is True:
-            title = f"Stop PostgreSQL, should {wish.old} have started it again since the look"
-            yield change(old, title, Service("stop", "postgresql"), undo=Nothing(), interrupts=True)
-        if isinstance(seen.files, Files):
-            yield change(old, f"Mark {wish.old} as fenced", fence.Mark(mark), undo=fence.Unmark())
-    yield change(old, f"Remember that {wish.old} is fenced", fence.Remember(mark), undo=fence.Forget(wish.old))
+            yield change(old, "Stop PostgreSQL in an orderly way", stop, undo=undo, interrupts=True)
+        elif how == "down" and found.old.autostart is True:
+            title = f"Stop PostgreSQL, should {old.name} have started it again since the look"
+            yield change(old, title, stop, undo=Nothing(), interrupts=True)
+        if isinstance(found.old.files, Files):
+            undo_mark = remove_file(mark_path(old))
+            yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark), undo=undo_mark)
+    yield change(old, f"Remember that {old.name} is fenced", SetState(fence=mark), undo=SetState(lift=old.name))
 
 
-def _came_back(old: Node, wish: Wish, found: Found) -> Iterator[Change]:
+def _stop_returned(found: Found, mark: Fence | None) -> Iterator[Change]:
     """A node that was fenced by word, because it could not be reached, and now can be: it is stopped and marked."""
-    seen, mark = found.overview.nodes[wish.old], found.overview.state.fenced.get(wish.old)
-    if mark is None or not facts.reached(seen) or not isinstance(seen.process, ServiceState):
+    old = found.nodes[found.request.old]
+    if mark is None or not reached(found.old):
         return
-    if seen.autostart is True:
-        yield change(old, f"Keep {wish.old} from starting by itself", fence.Autostart(on=False))
-    if facts.condition(seen) in ("primary", "frozen", "deaf", "starting"):
-        yield change(old, f"Kill PostgreSQL on {wish.old}, which came back", fence.Kill(seen.process.pid or 0), interrupts=True)
-    if isinstance(seen.files, Files) and seen.files.fenced is None:
-        yield change(old, f"Mark {wish.old} as fenced", fence.Mark(mark))
+    if found.old.autostart is True:
+        yield change(old, f"Keep {old.name} from starting by itself", DISABLE)
+    if condition(found.old) in ("primary", "frozen", "deaf", "starting"):
+        yield _kill(found, f"Kill PostgreSQL on {old.name}, which came back")
+    if isinstance(found.old.files, Files) and found.old.files.fenced is None:
+        yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark))
 
 
-def _mark(wish: Wish, found: Found) -> Fence:
-    seen = found.overview.nodes[wish.old]
-    known = seen.cluster if isinstance(seen.cluster, Cluster) else seen.files
-    where = (known.timeline, known.lsn) if isinstance(known, Cluster | Files) else (None, None)
-    way = found.fencing.held or "none"
-    return Fence(wish.old, state.stamp(), wish.by, way, f"{wish.new} was made the primary", *where)
+def _kill(found: Found, title: str) -> Change:
+    process = found.old.process
+    pid, since = (process.pid or 0, process.since) if isinstance(process, ServiceState) else (0, None)
+    return change(found.nodes[found.request.old], title, Kill("postgresql", pid, since), interrupts=True)
 
 
-def _after(old: Node, new: Node, wish: Wish, found: Found) -> Iterator[Change]:
-    """What follows a promotion. With the new primary there already: only what is missing."""
-    seen, known = found.overview.nodes[wish.new], found.overview.state
-    past = seen.writable
-    if past and not known.under_way and known.primary == _primary(new):
-        yield from _came_back(old, wish, found)
-        return
-    if past:
-        if isinstance(seen.sender, Sender) and seen.sender.slot(new.site.replication.slot) is None:
-            slot = new.site.replication.slot
-            create = Sql("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
-            yield change(new, f"Create the slot {slot} for {wish.old}", create)
-        behind = found.overview.nodes[wish.old]
-        yield from _came_back(old, wish, found)
-        if facts.condition(behind) in ("down", "unreachable") and not found.overview.fenced(wish.old):
-            yield change(old, f"Remember that {wish.old} is fenced", fence.Remember(_mark(wish, found)))
-    has, began = found.promotable, known.under_way or {}
-    if began.get("summarizes") or (wish.emergency and isinstance(has, Promotable) and has.summarizes):
-        yield change(new, "Turn the WAL summarizer on again", fence.Setting("summarize_wal", "on"))
-    if known.primary != _primary(new):
-        changes = {"primary": _primary(new), **_degraded(wish, found)}
-        yield change(new, f"Remember that {wish.new} is the primary", fence.Stand(changes))
-    yield change(new, "Point clients that know one host to the new primary", service_file.Write(wish.new))
-    service = seen.embedding
+def _write_mark(node: Node, mark: Fence) -> WriteFile:
+    return WriteFile(mark_path(node), json.dumps(asdict(mark), ensure_ascii=False) + "\n")
+
+
+def _mark(found: Found) -> Fence:
+    server = found.old.cluster if isinstance(found.old.cluster, Cluster) else found.old.files
+    where = (server.timeline, server.lsn) if isinstance(server, Cluster | Files) else (None, None)
+    since, why = state.stamp(found.overview.at), f"{found.request.new} was made the primary"
+    return Fence(found.request.old, since, found.request.by, found.fencing.held or "none", why, *where)
+
+
+def _settle(found: Found) -> Iterator[Change]:
+    """What follows the promotion: the summarizer as it was, who is the primary, clients, and the embedding service."""
+    new, standby, service = found.nodes[found.request.new], found.promotable, found.new.embedding
+    turned_off = found.request.emergency and isinstance(standby, Promotable) and standby.summarizes
+    if found.began.get("summarizes") or turned_off:
+        yield change(new, "Turn the WAL summarizer on again", Setting("summarize_wal", "on"))
+    if found.overview.state.primary != _agreed(new):
+        changes = {"primary": _agreed(new), **_degraded(found)}
+        yield change(new, f"Remember that {new.name} is the primary", SetState(changes))
+    yield change(new, "Point clients that know one host to the new primary", service_file.Write(new.name))
     if isinstance(service, Embedding) and isinstance(service.process, ServiceState) and service.process.status != "running":
         yield change(new, "Start the embedding service", Service("start", "embedding"))
 
 
-def _primary(new: Node) -> str | None:
+def _agreed(new: Node) -> str | None:
     """What the state says when this node is the primary: nothing where the site wishes it so."""
     return None if new.name == new.site.primary else new.name
 
 
-def _degraded(wish: Wish, found: Found) -> dict[str, str]:
+def _degraded(found: Found) -> dict[str, str]:
     """Until the old node returns, nothing waits for a standby: that is a degraded promise, and is written down."""
-    began = found.overview.state.under_way or {}
-    if not (found.promise.synchronous or began.get("synchronous")):
+    if not (found.promise.synchronous or found.began.get("synchronous")):
         return {}
-    return {"mode": "degraded", "mode_since": state.stamp(), "mode_by": f"{state.BY_FAILOVER}, {wish.by}"}
+    since = state.stamp(found.overview.at)
+    return {"mode": "degraded", "mode_since": since, "mode_by": f"{state.BY_FAILOVER}, {found.request.by}"}

@@ -22,9 +22,9 @@ def rule(seen: Guarded) -> Ruling:
     """Refused: fenced, passed over by a failover, or beside a primary. A peer that cannot be asked refuses nothing."""
     if isinstance(seen.state, Unseen):
         return _no(seen, f"who is fenced cannot be told: {seen.state.reason}")
-    mark = seen.state.fenced.get(seen.node)
-    if mark:
-        return _no(seen, f"it was fenced {mark.since} by {mark.by or 'nobody named'} ({mark.way}): {mark.why}. Run rejoin")
+    fence = seen.state.fenced.get(seen.node)
+    if fence:
+        return _no(seen, f"it was fenced {fence}. Run rejoin")
     if not isinstance(seen.files, Files):
         return _no(seen, f"its data directory cannot be read: {seen.files}")
     if seen.files.fenced is not None:

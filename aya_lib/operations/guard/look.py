@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.cluster import server
-from aya_lib.cluster import state as standing
+from aya_lib.cluster import server, state
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.state import State
 from aya_lib.errors import SiteError
@@ -27,14 +26,14 @@ class Guarded:
 def look(nodes: Nodes, name: str) -> Guarded:
     """The node's data directory without ssh, the site's state, and, before a start as a primary, the other node by SQL."""
     here = on_the_spot(nodes[name])
-    files, known = server.look_files(here), _standing(here)
+    files, known = server.look_files(here), _state(here)
     peer = next((other for other in here.site.pair if other != name), None) if name in here.site.pair else None
     ask = peer is not None and isinstance(files, Files) and not files.standby_signal and files.fenced is None
     return Guarded(name, files, known, peer, server.look(nodes[str(peer)]) if ask else None)
 
 
-def _standing(node: Node) -> State | Unseen:
+def _state(node: Node) -> State | Unseen:
     try:
-        return standing.read(node.site)
+        return state.read(node.site)
     except SiteError as error:
-        return Unseen(node.name, str(standing.path(node.site)), str(error))
+        return Unseen(node.name, str(state.path(node.site)), str(error))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from aya_lib.check import Check, Judged, evaluate
-from aya_lib.node.unseen import Missing
-from aya_lib.operations.host_key.look import HostKey
-from aya_lib.site import Site
+from aya_lib.operations.host_key.look import HostKey, Offered
 
 READ = "Read it on the node itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, and put it into site.yaml: ssh.fingerprint"
 
 
-def preconditions(site: Site, name: str, found: HostKey | Missing | None) -> list[Check]:
+WRONG = "Another machine answers there, or it was set up anew. Compare on the node itself before you change the site"
+
+
+def preconditions(found: Offered) -> list[Check]:
     """Before the key is accepted; nothing for a node that is this machine."""
-    wish = site.nodes[name].ssh
-    if found is None or wish is None:
+    name, wish = found.node, found.nodes[found.node].wish.ssh
+    if found.key is None or wish is None:
         return []
 
     def right(key: HostKey) -> Judged:
@@ -28,9 +29,6 @@ def preconditions(site: Site, name: str, found: HostKey | Missing | None) -> lis
 
     wished = wish.fingerprint or "the site's ssh.fingerprint (it names none)"
     return [
-        evaluate(f"{name} host key", wished, found, right),
-        evaluate(f"{name} in known_hosts", "no other key", found, alone),
+        evaluate(f"{name} host key", wished, found.key, right),
+        evaluate(f"{name} in known_hosts", "no other key", found.key, alone),
     ]
-
-
-WRONG = "Another machine answers there, or it was set up anew. Compare on the node itself before you change the site"

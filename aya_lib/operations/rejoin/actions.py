@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,16 +21,17 @@ from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 from aya_lib.operations.rejoin import scratch, staging
 from aya_lib.operations.rejoin.staging import Journal
+from aya_lib.plan.actions import Script, Sql
 
-# Settings of postgresql.auto.conf that a node in another role must not bring along.
-DROPPED = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standby_names|recovery_target\w*)\s*=", re.IGNORECASE)
-CHECKPOINT_S = 600  # a checkpoint writes out what is dirty of shared_buffers
+REMOVE_S = SYNC_S = 600.0  # to delete a data directory; to write out what the disk has not yet
 READS = (
     "pg_catalog.pg_ls_dir(text, boolean, boolean)",
     "pg_catalog.pg_stat_file(text, boolean)",
     "pg_catalog.pg_read_binary_file(text)",
     "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)",
 )
+# Settings of postgresql.auto.conf that a node in another role must not bring along.
+DROPPED = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standby_names|recovery_target\w*)\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,41 +48,6 @@ class Follow:
 
 
 @dataclass(frozen=True)
-class CreateSlot:
-    """A physical slot that holds WAL at once: from the last checkpoint on, so one is made first. After a promotion the last one
-    can lie so far back that the slot would be lost at the next."""
-
-    name: str
-
-    def command(self, node: Node) -> str:
-        return f"CHECKPOINT; SELECT pg_create_physical_replication_slot('{self.name}', true)"
-
-    def run(self, node: Node) -> None:
-        with node.session(database="postgres", write=True, deadline_s=CHECKPOINT_S) as connection:
-            connection.execute("SET statement_timeout = 0")
-            connection.execute("CHECKPOINT")
-            if not connection.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", (self.name,)).fetchone():
-                connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (self.name,))
-
-
-@dataclass(frozen=True)
-class LetRead:
-    """Let the replication role read the primary's files as pg_rewind does. A base backup lets it read as much."""
-
-    role: str
-
-    def command(self, node: Node) -> str:
-        return f"GRANT EXECUTE ON FUNCTION pg_ls_dir, pg_stat_file, pg_read_binary_file TO {self.role}"
-
-    def run(self, node: Node) -> None:
-        with node.session(database="postgres", write=True) as connection:
-            connection.execute("SET synchronous_commit = local")
-            for function in READS:
-                grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}")
-                connection.execute(grant.format(sql.SQL(function), sql.Identifier(self.role)))
-
-
-@dataclass(frozen=True)
 class Clone:
     """A base backup into a folder beside the data directory, with the node's own settings; whole or not there."""
 
@@ -93,7 +60,7 @@ class Clone:
     def run(self, node: Node) -> None:
         target = staging.incoming(node)
         _begin(node)
-        _sh(node, f"rm -rf {_q(target)}", self.timeout_s)
+        _sh(node, 'rm -rf "$1"', target, timeout_s=self.timeout_s)
         _keep_settings(node)
         node.postgresql("pg_basebackup", *self._arguments(node), timeout_s=self.timeout_s).checked()
         _settle(node, target, self.follow)
@@ -102,22 +69,6 @@ class Clone:
     def _arguments(self, node: Node) -> list[str]:
         own = ["-D", str(staging.incoming(node)), "-d", self.follow.source, "-w"]
         return [*own, "-X", "stream", "-c", "fast", "-S", self.follow.slot]
-
-
-@dataclass(frozen=True)
-class Swap:
-    """Put the clone in the place of the old data directory, which is kept under the name ``before``."""
-
-    before: str
-
-    def command(self, node: Node) -> str:
-        here = node.data_directory
-        return f"mv {here} {here.with_name(self.before)}; mv {staging.incoming(node)} {here}"
-
-    def run(self, node: Node) -> None:
-        here, new = _q(node.data_directory), _q(staging.incoming(node))
-        old = _q(node.data_directory.with_name(self.before))
-        _sh(node, f"if [ -e {new} ]; then if [ -e {here} ]; then mv {here} {old} || exit 1; fi; mv {new} {here}; fi")
 
 
 @dataclass(frozen=True)
@@ -151,29 +102,30 @@ class Rewind:
         return ["-D", str(node.data_directory), source, *(["--restore-target-wal"] if self.archive else [])]
 
 
-@dataclass(frozen=True)
-class Finish:
+def swap(node: Node, before: str) -> Script:
+    """Put the clone in the place of the old data directory, which is kept under the name ``before``."""
+    here, new = node.data_directory, staging.incoming(node)
+    old = here.with_name(before)
+    script = 'if [ -e "$1" ]; then if [ -e "$2" ]; then mv "$2" "$3" || exit 1; fi; mv "$1" "$2"; fi'
+    return Script(script, (str(new), str(here), str(old)), shown=f"mv {here} {old}; mv {new} {here}")
+
+
+def finish(node: Node) -> Script:
     """Take away the journal and the kept settings: the node is a standby."""
-
-    def command(self, node: Node) -> str:
-        return f"rm -r {staging.journal(node)} {staging.own_settings(node)}"
-
-    def run(self, node: Node) -> None:
-        _sh(node, f"rm -rf {_q(staging.own_settings(node))} && rm -f {_q(staging.journal(node))}")
+    journal, settings = staging.journal(node), staging.own_settings(node)
+    return Script('rm -rf "$1" && rm -f "$2"', (str(settings), str(journal)), shown=f"rm -r {journal} {settings}")
 
 
-@dataclass(frozen=True)
-class Remove:
+def remove(node: Node, names: Sequence[str]) -> Script:
     """Delete old data directories, by their names beside the data directory."""
+    paths = [str(node.data_directory.with_name(name)) for name in names]
+    return Script(("rm", "-rf", "--", *paths), timeout_s=REMOVE_S, shown=f"rm -r {' '.join(paths)}")
 
-    names: tuple[str, ...]
-    timeout_s: float = 600
 
-    def command(self, node: Node) -> str:
-        return f"rm -r {' '.join(str(node.data_directory.with_name(name)) for name in self.names)}"
-
-    def run(self, node: Node) -> None:
-        _sh(node, f"rm -rf {' '.join(_q(node.data_directory.with_name(name)) for name in self.names)}", self.timeout_s)
+def let_read(role: str) -> Sql:
+    """Let the replication role read the primary's files as pg_rewind does. A base backup lets it read as much."""
+    grant = sql.SQL("SET synchronous_commit = local; GRANT EXECUTE ON FUNCTION {} TO {}")
+    return Sql(grant.format(sql.SQL(", ").join(map(sql.SQL, READS)), sql.Identifier(role)).as_string(None))
 
 
 def automatic(text: str, follow: Follow) -> str:
@@ -186,16 +138,15 @@ def automatic(text: str, follow: Follow) -> str:
 
 def _begin(node: Node) -> None:
     """Forget an earlier copy. After a pg_rewind that did not end its journal stays, and the settings: they are nowhere else."""
-    found = staging.parse_journal(read(node.shell, staging.journal(node), account=node.account))
-    if found is None or found.done or found.node != node.name:
-        _sh(node, f"rm -f {_q(staging.journal(node))} && rm -rf {_q(staging.own_settings(node))}")
+    journal = staging.parse_journal(read(node.shell, staging.journal(node), account=node.account))
+    if journal is None or journal.done or journal.node != node.name:
+        _sh(node, 'rm -f "$1" && rm -rf "$2"', staging.journal(node), staging.own_settings(node))
 
 
 def _keep_settings(node: Node) -> None:
     """Copy the node's own configuration files beside it, once: pg_rewind overwrites them with the primary's."""
-    kept, here = _q(staging.own_settings(node)), _q(node.data_directory)
-    script = f"rm -rf {kept}.new; mkdir -m 0700 {kept}.new && cp -p {here}/*.conf {kept}.new/ && mv {kept}.new {kept}"
-    _sh(node, f"[ -d {kept} ] || {{ {script}; }}")
+    script = 'rm -rf "$1.new"; mkdir -m 0700 "$1.new" && cp -p "$2"/*.conf "$1.new/" && mv "$1.new" "$1"'
+    _sh(node, f'[ -d "$1" ] || {{ {script}; }}', staging.own_settings(node), node.data_directory)
 
 
 def _settle(node: Node, directory: Path, follow: Follow) -> None:
@@ -203,28 +154,21 @@ def _settle(node: Node, directory: Path, follow: Follow) -> None:
 
     Slots that the node had as a primary go: left on a standby, which nobody reads from, they would hold its WAL for ever.
     """
-    kept, target = _q(staging.own_settings(node)), _q(directory)
-    own = node.shell.run(["cat", f"{staging.own_settings(node)}/postgresql.auto.conf"], account=node.account).checked().stdout
-    settings = f"{target}/postgresql.auto.conf"
+    kept = staging.own_settings(node)
+    own = node.shell.run(["cat", f"{kept}/postgresql.auto.conf"], account=node.account).checked().stdout
     script = (
-        f"umask 077; touch {target}/standby.signal && rm -f {target}/recovery.signal {target}/{MARK} && "
-        f"rm -rf {target}/pg_replslot/* && "
-        f"cp -p {kept}/*.conf {target}/ && cat > {settings}.new && mv {settings}.new {settings}"
+        f'umask 077; touch "$1/standby.signal" && rm -f "$1/recovery.signal" "$1/{MARK}" && rm -rf "$1"/pg_replslot/* && '
+        'cp -p "$2"/*.conf "$1/" && cd "$1" && cat > postgresql.auto.conf.new && mv postgresql.auto.conf.new postgresql.auto.conf'
     )
-    node.shell.run(["sh", "-c", script], stdin=automatic(own, follow), account=node.account, timeout_s=600).checked()
+    _sh(node, script, directory, kept, stdin=automatic(own, follow), timeout_s=SYNC_S)
 
 
 def _write_journal(node: Node, journal: Journal) -> None:
     """On the disk before pg_rewind begins; and only after everything that it says is done."""
-    path = _q(staging.journal(node))
     before, after = ("sync && ", "") if journal.done else ("", " && sync")
-    script = f"cat > {path}.new && {before}mv {path}.new {path}{after}"
-    node.shell.run(["sh", "-c", script], stdin=json.dumps(asdict(journal)) + "\n", account=node.account, timeout_s=600).checked()
+    script = f'cat > "$1.new" && {before}mv "$1.new" "$1"{after}'
+    _sh(node, script, staging.journal(node), stdin=json.dumps(asdict(journal)) + "\n", timeout_s=SYNC_S)
 
 
-def _sh(node: Node, script: str, timeout_s: float = 60) -> None:
-    node.shell.run(["sh", "-c", script], account=node.account, timeout_s=timeout_s).checked()
-
-
-def _q(path: Path) -> str:
-    return shlex.quote(str(path))
+def _sh(node: Node, script: str, *paths: Path, stdin: str | None = None, timeout_s: float = 60) -> None:
+    Script(script, tuple(map(str, paths)), stdin, timeout_s=timeout_s).run(node)

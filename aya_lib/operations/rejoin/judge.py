@@ -13,7 +13,7 @@ from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import Choice, choose, ready
-from aya_lib.operations.rejoin.staging import Beside
+from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.operations.verify import judge as verification
 from aya_lib.site import Site
@@ -21,11 +21,11 @@ from aya_lib.site import Site
 SPARE = 1.1  # free disk that a clone needs, in sizes of what it copies
 
 
-def preconditions(site: Site, seen: Rejoin, method: str = "auto") -> list[Check]:
+def preconditions(seen: Rejoin, method: str = "auto") -> list[Check]:
     """Everything that must hold before the first change."""
-    if seen.node.name not in site.pair:
-        return [member(site, seen)]
-    checks = [member(site, seen), server.primary(seen.primary), not_the_primary(seen)]
+    if seen.node.name not in seen.site.pair:
+        return [member(seen)]
+    checks = [member(seen), server.primary(seen.primary), not_the_primary(seen)]
     if seen.streams or not seen.primary.writable or seen.node.name == seen.primary.name:
         return checks
     checks += [may_be_stopped(seen), same_system(seen)]
@@ -57,11 +57,12 @@ def equal(seen: Rejoin) -> Check:
     return verification.equal(seen.compared or Down(seen.node.name, f"it does not stream from {seen.primary.name}"))
 
 
-def member(site: Site, seen: Rejoin) -> Check:
+def member(seen: Rejoin) -> Check:
     """The node is one of the two that replicate."""
-    name, expected = f"{seen.node.name} is of the pair", f"one of {' and '.join(site.pair)}"
-    good = seen.node.name in site.pair
-    hint = f"Only {' and '.join(site.pair)} replicate. A laptop has a database of its own"
+    pair = seen.site.pair
+    name, expected = f"{seen.node.name} is of the pair", f"one of {' and '.join(pair)}"
+    good = seen.node.name in pair
+    hint = f"Only {' and '.join(pair)} replicate. A laptop has a database of its own"
     return Check(name, "passed" if good else "failed", expected, seen.node.name, "" if good else hint)
 
 
@@ -80,7 +81,7 @@ def may_be_stopped(seen: Rejoin) -> Check:
     hint = f"Fence it first: run failover, which stops {node.name} or makes sure that nobody writes to it; or stop it yourself"
 
     def of(state: ServiceState) -> Judged:
-        scratch = isinstance(seen.beside, Beside) and seen.beside.scratch
+        scratch = isinstance(seen.staging, Staging) and seen.staging.scratch
         if state.status not in ("running", "frozen") and not isinstance(node.cluster, Cluster):
             return Judged("passed", state.status)
         if node.writable:
@@ -99,7 +100,7 @@ def same_system(seen: Rejoin) -> Check:
         name = f"{seen.node.name} and {seen.primary.name} are one system"
         return Check(name, "passed", "the same system identifier", f"{seen.journal.system_identifier}, by an earlier run")
     check = server.same_system(seen.primary, seen.node)
-    if isinstance(seen.beside, Beside) and not seen.beside.data:
+    if isinstance(seen.staging, Staging) and not seen.staging.data:
         check = Check(check.name, "failed", check.expected, f"{seen.node.name} has no data directory")
     hint = (
         f"{seen.node.name} was never a member. To make it one, move its data directory away if it is of no use, and make a "
@@ -112,7 +113,7 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     """What a copy needs, and that what would be lost can be told."""
     if not (seen.incoming or seen.half_rewound):
         yield _history(seen, details)
-        yield _told(seen, details)
+        yield _known(seen, details)
     yield from _possible(seen, choice)
     if not seen.incoming:
         yield _disk(seen, details, choice)
@@ -133,29 +134,29 @@ def _history(seen: Rejoin, details: Details) -> Check:
     return evaluate(name, expected, details.fork or "the same", of, hint="Look at its data directory")
 
 
-def _told(seen: Rejoin, details: Details) -> Check:
+def _known(seen: Rejoin, details: Details) -> Check:
     def of(past: object) -> Judged:
         if not isinstance(past, Past) or not (past.bytes or past.gone):
             return Judged("passed", "nothing")
-        told = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
+        observed = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
         kept = "Rows of that time can only be found by comparing: keep the old directory, and do not use remove_old"
-        return Judged("warning", f"{told}; {past.gone}", kept) if past.gone else Judged("passed", told)
+        return Judged("warning", f"{observed}; {past.gone}", kept) if past.gone else Judged("passed", observed)
 
     hint = "Without that nothing may be thrown away: read the WAL by hand, or mend what keeps pg_waldump from it"
     return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
 
 
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
-    beside, details = seen.beside, seen.details
+    details = seen.details
     where = f"the folder of {seen.node.name}'s data directory"
 
-    def of(found: Beside) -> Judged:
-        if found.link:
+    def of(staging: Staging) -> Judged:
+        if staging.link:
             return passed_if(False, "the data directory is a symbolic link", "Name the directory itself in site.yaml")
         hint = "Let the account that owns the cluster write there, or use method = rewind"
-        return passed_if(found.may_write, "may be written to" if found.may_write else "may not be written to", hint)
+        return passed_if(staging.may_write, "may be written to" if staging.may_write else "may not be written to", hint)
 
-    yield evaluate(where, "a copy can be put in its place", beside, of)
+    yield evaluate(where, "a copy can be put in its place", seen.staging, of)
     tablespaces = details.source.tablespaces if details and isinstance(details.source, Source) else 0
     cannot = choice.cannot if choice.method == "rewind" else ""
     if choice.method == "clone" and tablespaces and not seen.incoming:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
@@ -10,22 +9,20 @@ from psycopg.conninfo import make_conninfo
 from aya_lib.cluster import contents, overview
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.machine import parse_df
-from aya_lib.cluster.overview import NodeSeen, Overview
+from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.replication import Receiver
-from aya_lib.cluster.server import Cluster, Files, Switch
-from aya_lib.errors import CommandFailed, UsageError
+from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
+from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
-from aya_lib.operations.rejoin import staging as beside
 from aya_lib.operations.rejoin import waldump
-from aya_lib.operations.rejoin.salvaged import Saved, look_saved
-from aya_lib.operations.rejoin.staging import Beside, Journal
+from aya_lib.operations.rejoin.salvaged import Newest, Salvaged, look_salvage
+from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
 SMALL_MB, LARGE_MB = 4, 32  # what is moved to measure a link: the small one, and the large one where that took no time
 QUICK_S = 0.5
-COUNT_S = 600  # du over a data directory
 
 
 @dataclass(frozen=True)
@@ -62,27 +59,27 @@ class Details:
     archive: bool | Missing
     source: Source | Missing
     link: float | Missing
-    size: int | Missing
     free: int | Missing
 
 
-@dataclass(frozen=True)
-class Rejoin:
-    """``compared``: contents, when it streams. ``details``: None when it is a standby already.
+@dataclass(frozen=True, repr=False)
+class Rejoin(SiteSeen):
+    """``name``: the node's. ``compared``: contents, if it streams. ``details``: None for a standby. ``salvage``: saved before."""
 
-    ``autostart``: whether the supervisor starts it by itself; None: it has no unit there.
-    """
-
-    overview: Overview
-    node: NodeSeen
-    primary: NodeSeen
-    slot: str
-    beside: Beside | Missing
-    autostart: bool | Missing | None
-    primary_autostart: bool | Missing | None
+    name: str
+    staging: Staging | Missing
     compared: Compared | Missing | None
-    saved: tuple[Saved, ...] | Missing
+    salvage: tuple[Salvaged, ...] | Missing
     details: Details | None
+
+    @property
+    def node(self) -> NodeSeen:
+        return self.overview.nodes[self.name]
+
+    @property
+    def newest(self) -> Newest:
+        """What was saved last of the node, to be shown."""
+        return Newest(self.salvage)
 
     @property
     def streams(self) -> bool:
@@ -103,21 +100,21 @@ class Rejoin:
     @property
     def half_rewound(self) -> bool:
         """pg_rewind began and did not end: the data directory is of no use, and holds nothing that is not saved."""
-        found = self.beside.journal if isinstance(self.beside, Beside) else None
-        return found is not None and found.node == self.node.name and found.method == "rewind" and not found.done
-
-    @property
-    def _has_incoming(self) -> bool:
-        return isinstance(self.beside, Beside) and self.beside.incoming
+        journal = self.staging.journal if isinstance(self.staging, Staging) else None
+        return journal is not None and journal.node == self.node.name and journal.method == "rewind" and not journal.done
 
     @property
     def journal(self) -> Journal | None:
         """The journal of an earlier run, while it speaks of this node, this system and the primary's timeline of now."""
-        found, leader = self.beside.journal if isinstance(self.beside, Beside) else None, self.primary.cluster
-        if found is None or not isinstance(leader, Cluster):
+        journal, leader = self.staging.journal if isinstance(self.staging, Staging) else None, self.primary.cluster
+        if journal is None or not isinstance(leader, Cluster):
             return None
-        told, now = (found.node, found.system_identifier, found.timeline), (self.node.name, leader.system_identifier)
-        return found if told == (*now, leader.timeline) else None
+        speaks_of = (journal.node, journal.system_identifier, journal.timeline)
+        return journal if speaks_of == (self.node.name, leader.system_identifier, leader.timeline) else None
+
+    @property
+    def _has_incoming(self) -> bool:
+        return isinstance(self.staging, Staging) and self.staging.incoming
 
 
 def look(nodes: Nodes, node: str = "") -> Rejoin:
@@ -126,20 +123,17 @@ def look(nodes: Nodes, node: str = "") -> Rejoin:
     Raises :class:`UsageError` for a node that the site does not have. A node that streams is compared with the primary and
     not looked into any further.
     """
-    glance = overview.look(nodes)
-    site = nodes.site
-    primary, standby = glance.pair(site)
+    site_seen = overview.look(nodes)
+    primary, standby = site_seen.pair(nodes.site)
     name = node or standby.name
     if name not in nodes:
-        raise UsageError(f"unknown node '{name}'", hint=f"Nodes of {site.name} are {', '.join(nodes)}")
-    here, target = nodes[name], glance.nodes[name]
-    around = seen(name, f"look beside {here.data_directory}", lambda: beside.look(here))
-    compared = None
-    if name != primary.name and _receives(target, primary):
-        compared = contents.look(nodes, primary.name, name)
-    itself, leads = _autostart(here), _autostart(nodes[primary.name])
-    saved = seen(name, "look for what was saved", lambda: look_saved(here))
-    found = Rejoin(glance, target, primary, site.replication.slot, around, itself, leads, compared, saved, None)
+        raise UsageError(f"unknown node '{name}'", hint=f"Nodes of {nodes.site.name} are {', '.join(nodes)}")
+    here, target = nodes[name], site_seen.nodes[name]
+    staging = seen(name, f"look beside {here.data_directory}", lambda: look_staging(here))
+    follows = name != primary.name and _receives(target, primary)
+    compared = contents.look(nodes, primary.name, name) if follows else None
+    salvage = seen(name, "look for what was saved", lambda: look_salvage(here))
+    found = Rejoin(nodes, site_seen, name, staging, compared, salvage, None)
     if found.streams or name == primary.name:
         return found
     return replace(found, details=_details(here, nodes[primary.name], target, primary))
@@ -158,21 +152,10 @@ def source_conninfo(node: Node, primary: Node) -> str:
     )
 
 
-def parse_control(node: str, text: str) -> Control:
-    """What pg_controldata printed; :class:`CommandFailed` when a line is not there."""
-    values = dict(re.findall(r"^([^:\n]+):\s*(.*)$", text, re.MULTILINE))
-    try:
-        return Control(
-            values["Data page checksum version"] != "0",
-            values["wal_log_hints setting"] == "on",
-            int(values["Bytes per WAL segment"]),
-        )
-    except KeyError as error:
-        raise CommandFailed(node, ["pg_controldata"], 0, f"no line {error} in its output") from None
-
-
-def look_control(node: Node) -> Control:
-    return parse_control(node.name, node.postgresql("pg_controldata", "-D", str(node.data_directory)).checked().stdout)
+def control_of(data: ControlData) -> Control:
+    """The lines that a copy depends on."""
+    checksums, log_hints = data["Data page checksum version"] != "0", data["wal_log_hints setting"] == "on"
+    return Control(checksums, log_hints, int(data["Bytes per WAL segment"]))
 
 
 def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> tuple[Switch | None, Past | None]:
@@ -187,25 +170,18 @@ def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> 
     return None, waldump.look(node, older, segment_bytes) if older else None
 
 
-def _autostart(node: Node) -> bool | Missing | None:
-    return seen(node.name, "whether it starts by itself", lambda: node.supervisor.enabled("postgresql"))
-
-
 def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> Details:
     files, cluster = target.files, primary.cluster
-    control = seen(here.name, "pg_controldata", lambda: look_control(here))
+    control = seen(here.name, "pg_controldata", lambda: control_of(look_control(here)))
     fork: Switch | Missing | None = None
     past: Past | Missing | None = None
     checkpoint: bool | Missing = False
     if isinstance(files, Files) and isinstance(cluster, Cluster) and isinstance(control, Control):
-        size, one, other = control.segment_bytes, files, cluster
-        found = seen(here.name, "pg_waldump of its WAL", lambda: look_past(here, one, other, size))
-        fork, past = found if isinstance(found, tuple) else (found, found)
+        left = seen(here.name, "pg_waldump of its WAL", lambda: look_past(here, files, cluster, control.segment_bytes))
+        fork, past = left if isinstance(left, tuple) else (left, left)
         if isinstance(fork, Switch) and fork != NOWHERE:
-            where = fork
-            checkpoint = seen(
-                here.name, "look for the last common checkpoint", lambda: waldump.look_checkpoint(here, where, size)
-            )
+            tried = "look for the last common checkpoint"
+            checkpoint = seen(here.name, tried, lambda: waldump.look_checkpoint(here, fork, control.segment_bytes))
     return Details(
         control,
         fork,
@@ -214,7 +190,6 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         seen(here.name, "restore_command", lambda: _archive(here)),
         seen(leader.name, "how much it holds", lambda: _source(leader)),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
-        seen(here.name, "du", lambda: _size(here)),
         seen(here.name, "df", lambda: _free(here)),
     )
 
@@ -224,8 +199,8 @@ def _receives(standby: NodeSeen, primary: NodeSeen) -> bool:
     here, there, receiver = standby.cluster, primary.cluster, standby.receiver
     if not isinstance(here, Cluster) or not isinstance(there, Cluster) or not isinstance(receiver, Receiver):
         return False
-    one = (here.system_identifier, here.timeline) == (there.system_identifier, there.timeline)
-    return one and here.in_recovery and not there.in_recovery and receiver.status == "streaming"
+    same = (here.system_identifier, here.timeline) == (there.system_identifier, there.timeline)
+    return same and here.in_recovery and not there.in_recovery and receiver.status == "streaming"
 
 
 def _archive(node: Node) -> bool:
@@ -252,11 +227,6 @@ def _link(node: Node, primary: Node) -> float:
     if took >= QUICK_S:
         return SMALL_MB * 2**20 / took
     return LARGE_MB * 2**20 / seconds(LARGE_MB)
-
-
-def _size(node: Node) -> int:
-    output = node.shell.run(["du", "-sk", str(node.data_directory)], account=node.account, timeout_s=COUNT_S).checked()
-    return int(output.stdout.split()[0]) * 1024
 
 
 def _free(node: Node) -> int:

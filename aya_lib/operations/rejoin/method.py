@@ -1,4 +1,4 @@
-"""The ways in which a node can come back as a standby, what each costs, and which one is taken."""
+"""The methods by which a node can come back as a standby, what each costs, and which one is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORTH_S = 60.0  # a clone keeps the old directory and is simpler: a rewind must 
 
 @dataclass(frozen=True, repr=False)
 class Choice(Shown):
-    """The way back, and why. ``cannot``: what speaks against pg_rewind; empty when it can work. Seconds: None if not known."""
+    """The method, and why. ``cannot``: what speaks against pg_rewind; empty when it can work. Seconds: None if not known."""
 
     method: str
     why: str
@@ -35,7 +35,7 @@ class Choice(Shown):
             ("clone", seconds(self.clone_s), "a base backup into a new directory; the old one is kept"),
             ("rewind", seconds(self.rewind_s), self.cannot or "pg_rewind changes the old directory in place"),
         )
-        return Table(f"By {self.method}: {self.why}", ("way", "estimated", ""), rows)
+        return Table(f"By {self.method}: {self.why}", ("method", "estimated", ""), rows)
 
 
 def choose(seen: Rejoin, method: str = "auto") -> Choice:
@@ -43,8 +43,8 @@ def choose(seen: Rejoin, method: str = "auto") -> Choice:
     clone_s, rewind_s = estimates(seen.details)
     cannot = cannot_rewind(seen)
 
-    def by(way: str, why: str) -> Choice:
-        return Choice(way, why, cannot, clone_s, rewind_s)
+    def by(taken: str, why: str) -> Choice:
+        return Choice(taken, why, cannot, clone_s, rewind_s)
 
     if method in ("clone", "rewind"):
         return by(method, "as asked for")
@@ -65,13 +65,13 @@ def ready(seen: Rejoin, method: str = "auto") -> bool:
 
 def lost(seen: Rejoin) -> bool:
     """The primary no longer has the WAL that the standby needs."""
-    found = slot_of(seen)
-    return found is not None and found.wal_status == "lost"
+    slot = slot_of(seen)
+    return slot is not None and slot.wal_status == "lost"
 
 
 def slot_of(seen: Rejoin) -> Slot | None:
     """The slot on the primary through which the node receives, if it is there."""
-    return seen.primary.sender.slot(seen.slot) if isinstance(seen.primary.sender, Sender) else None
+    return seen.primary.sender.slot(seen.site.replication.slot) if isinstance(seen.primary.sender, Sender) else None
 
 
 def cannot_rewind(seen: Rejoin) -> str:

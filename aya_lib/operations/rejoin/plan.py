@@ -3,59 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from aya_lib.cluster import state as standing
 from aya_lib.cluster.replication import Slot
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ParameterError
-from aya_lib.node.node import Node, Nodes
+from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Missing
-from aya_lib.operations.failover import fence
-from aya_lib.operations.rejoin import scratch
-from aya_lib.operations.rejoin.actions import Clone, CreateSlot, Finish, Follow, LetRead, Remove, Rewind, Swap
+from aya_lib.operations.failover.fencing import mark_path
+from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let_read, remove, swap
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
 from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
-from aya_lib.operations.rejoin.staging import Beside
+from aya_lib.operations.rejoin.scratch import Stop
+from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import Past
-from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
 METHODS = ("auto", "clone", "rewind")
 COPY_S = 86_400.0  # a copy whose duration cannot be told may take a day; otherwise ten times the estimate, and ten minutes
 
 
-@dataclass(frozen=True)
-class Log:
-    """An entry in the failover log: who brought which node back, by which way, and what was saved."""
-
-    by: str
-    node: str
-    primary: str
-    method: str
-    timeline: int
-    saved: str
-    rows: int
-
-    def command(self, node: Node) -> str:
-        return f"{standing.log_path(node.site).name}: {self.node} came back"
-
-    def run(self, node: Node) -> None:
-        told = {"saved": self.saved, "rows_saved": self.rows}
-        names = {"node": self.node, "primary": self.primary, "method": self.method, "timeline": self.timeline}
-        standing.log(node.site, {"what": "rejoin", "by": self.by, **names, **told})
-
-
-def plan(nodes: Nodes, seen: Rejoin, method: str = "auto", *, remove_old: bool = False, by: str = "") -> Plan:
+def plan(seen: Rejoin, method: str = "auto", *, remove_old: bool = False, by: str = "") -> Plan:
     """The changes that are missing, in order: stop, save, copy, start; and once it streams and is verified, tidy up.
 
     Raises :class:`ParameterError` for an unknown method. After a failure what was done stays: the next plan goes on from there.
     """
     if method not in METHODS:
         raise ParameterError(f"method: found '{method}', allowed are {', '.join(METHODS)}")
-    node, primary = nodes[seen.node.name], nodes[seen.primary.name]
+    node, primary = seen.nodes[seen.node.name], seen.nodes[seen.primary.name]
     steps: Iterator[Change] = iter(())
     if seen.node.name == seen.primary.name or isinstance(seen.compared, Missing):
         pass  # nothing to bring back; or it streams and could not be compared just now: that is no reason to make it anew
@@ -68,9 +45,9 @@ def plan(nodes: Nodes, seen: Rejoin, method: str = "auto", *, remove_old: bool =
     return Plan(f"How {seen.node.name} comes back as a standby of {seen.primary.name}", tuple(steps), unwind=False)
 
 
-def rest(nodes: Nodes, seen: Rejoin, *, remove_old: bool = False, by: str = "") -> Plan:
+def rest(seen: Rejoin, *, remove_old: bool = False, by: str = "") -> Plan:
     """What follows once it streams and is verified, and nothing before."""
-    steps = _tidy(nodes[seen.node.name], seen, remove_old, by) if seen.streams else iter(())
+    steps = _tidy(seen.nodes[seen.node.name], seen, remove_old, by) if seen.streams else iter(())
     return Plan(f"What is left of the rejoin of {seen.node.name}", tuple(steps), unwind=False)
 
 
@@ -94,33 +71,35 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
         yield from _copy(node, primary, details, choice, follow)
     if seen.incoming or choice.method == "clone":
         title = f"Put the clone in the place of {node.name}'s data directory, and keep the old one"
-        yield change(node, title, Swap(f"{node.data_directory.name}.before-{seen.overview.at:%Y%m%dT%H%M%SZ}"))
+        yield change(node, title, swap(node, f"{node.data_directory.name}.before-{seen.overview.at:%Y%m%dT%H%M%SZ}"))
     yield from _start(node, seen, anew=True)
 
 
 def _stop(node: Node, seen: Rejoin) -> Iterator[Change]:
     state = seen.node.process
-    if isinstance(seen.beside, Beside) and seen.beside.scratch:
-        yield change(node, "End the server without network that an earlier run left", scratch.Stop())
+    if isinstance(seen.staging, Staging) and seen.staging.scratch:
+        yield change(node, "End the server without network that an earlier run left", Stop())
     elif isinstance(state, ServiceState) and state.status in ("running", "frozen"):
-        if seen.autostart is True:
-            yield change(node, f"Keep {node.name} from starting by itself", fence.Autostart(on=False))
+        if seen.node.autostart is True:
+            yield change(node, f"Keep {node.name} from starting by itself", Service("disable", "postgresql"))
         if state.status == "frozen" and state.pid:
-            yield change(
-                node, "Kill PostgreSQL (frozen: thawed, it could acknowledge writes)", fence.Kill(state.pid), interrupts=True
+            kill, title = (
+                Kill("postgresql", state.pid, state.since),
+                "Kill PostgreSQL (frozen: thawed, it could acknowledge writes)",
             )
+            yield change(node, title, kill, interrupts=True)
         else:
             yield change(node, "Stop PostgreSQL in an orderly way", Service("stop", "postgresql"), interrupts=True)
 
 
 def _slot(primary: Node, seen: Rejoin, choice: Choice) -> Iterator[Change]:
     """There, and with room: a clone needs no WAL from before it begins, so a slot that is nearly lost is made anew for it."""
-    name, found = primary.site.replication.slot, slot_of(seen)
-    if found is not None and (lost(seen) or (choice.method == "clone" and not seen.incoming and _tight(primary, found))):
-        yield change(primary, f"Drop the slot {name} ({_room(found)})", Sql("SELECT pg_drop_replication_slot(%s)", (name,)))
-        found = None
-    if found is None:
-        yield change(primary, f"Create the slot {name}", CreateSlot(name))
+    name, slot = primary.site.replication.slot, slot_of(seen)
+    if slot is not None and (lost(seen) or (choice.method == "clone" and not seen.incoming and _tight(primary, slot))):
+        yield change(primary, f"Drop the slot {name} ({_room(slot)})", drop_slot(name))
+        slot = None
+    if slot is None:
+        yield change(primary, f"Create the slot {name}", CreateSlot(name, checkpoint=True))
 
 
 def _tight(primary: Node, slot: Slot) -> bool:
@@ -135,12 +114,12 @@ def _room(slot: Slot) -> str:
 
 def _save(node: Node, seen: Rejoin, details: Details, leader: Cluster) -> Iterator[Change]:
     """Not again what is saved already; and nothing of a directory that pg_rewind has begun to change."""
-    files, past, saved = seen.node.files, details.past, seen.saved
+    files, past, salvage = seen.node.files, details.past, seen.salvage
     if seen.half_rewound or not isinstance(past, Past) or not isinstance(files, Files):
         return
-    if not (past.bytes or past.gone) or (isinstance(saved, tuple) and any(one.covers(files) for one in saved)):
+    if not (past.bytes or past.gone) or (isinstance(salvage, tuple) and any(one.covers(files) for one in salvage)):
         return
-    begun = [one.folder for one in saved if one.report is None] if isinstance(saved, tuple) else []
+    begun = [one.folder for one in salvage if one.report is None] if isinstance(salvage, tuple) else []
     folder = begun[-1].rsplit("/", 1)[-1] if begun else f"{node.name}-{seen.overview.at:%Y%m%dT%H%M%SZ}"
     title = f"Save what {seen.primary.name} never received: {past.bytes:,} bytes of WAL, {past.commits} transactions"
     yield change(node, title, Save(folder, leader))
@@ -153,7 +132,7 @@ def _copy(node: Node, primary: Node, details: Details, choice: Choice, follow: F
         return
     role = node.site.database.replication_role
     if isinstance(details.source, Source) and not details.source.readable:
-        yield change(primary, f"Let {role} read the files that pg_rewind compares", LetRead(role))
+        yield change(primary, f"Let {role} read the files that pg_rewind compares", let_read(role))
     title = f"Rewind {node.name}'s data directory in place ({_estimated(choice)}; {choice.why})"
     yield change(node, title, Rewind(follow, details.archive is True, _limit(choice.rewind_s)), destroys=True)
 
@@ -161,12 +140,14 @@ def _copy(node: Node, primary: Node, details: Details, choice: Choice, follow: F
 def _start(node: Node, seen: Rejoin, *, anew: bool = False) -> Iterator[Change]:
     """As a standby. The fence is lifted just before: it has standby.signal now, and a unit's guard asks for the fence."""
     running = isinstance(seen.node.cluster, Cluster) and not anew
-    if seen.autostart is False and seen.primary_autostart is True:
-        yield change(node, f"Let {node.name} start by itself again, as {seen.primary.name} does", fence.Autostart(on=True))
+    if seen.node.autostart is False and seen.primary.autostart is True:
+        title = f"Let {node.name} start by itself again, as {seen.primary.name} does"
+        yield change(node, title, Service("enable", "postgresql"))
     if isinstance(seen.node.files, Files) and seen.node.files.fenced is not None and not anew:
-        yield change(node, f"Take the fence's mark from {node.name}", fence.Unmark())
+        yield change(node, f"Take the fence's mark from {node.name}", remove_file(mark_path(node)))
     if node.name in seen.overview.state.fenced:
-        yield change(node, f"Lift the fence of {node.name}: it can only be a standby now", fence.Forget(node.name))
+        title = f"Lift the fence of {node.name}: it can only be a standby now"
+        yield change(node, title, SetState(lift=node.name))
     if not running:
         title = f"Start {node.name} as a standby of {seen.primary.name}"
         yield change(node, title, Service("start", "postgresql"), undo=Service("stop", "postgresql"))
@@ -174,21 +155,27 @@ def _start(node: Node, seen: Rejoin, *, anew: bool = False) -> Iterator[Change]:
 
 def _tidy(node: Node, seen: Rejoin, remove_old: bool, by: str) -> Iterator[Change]:
     """It streams and holds the same rows: only now is anything of the old one given up."""
-    around, leader = seen.beside, seen.primary.cluster
+    staging, leader = seen.staging, seen.primary.cluster
     yield from _start(node, seen)
-    known = None if seen.primary.name == node.site.primary else seen.primary.name
-    if seen.overview.state.primary != known:  # promoted without the failover runbook
-        yield change(node, f"Remember that {seen.primary.name} is the primary", fence.Stand({"primary": known}))
-    if not isinstance(around, Beside) or not isinstance(leader, Cluster):
+    agreed = None if seen.primary.name == node.site.primary else seen.primary.name
+    if seen.overview.state.primary != agreed:  # promoted without the failover runbook
+        yield change(node, f"Remember that {seen.primary.name} is the primary", SetState({"primary": agreed}))
+    if not isinstance(staging, Staging) or not isinstance(leader, Cluster):
         return
-    if around.journal is not None:
-        last = seen.saved[-1] if isinstance(seen.saved, tuple) and seen.saved else None
-        rows = last.report.rows if last and last.report else 0
-        entry = Log(by, node.name, seen.primary.name, around.journal.method, leader.timeline, last.folder if last else "", rows)
-        yield change(node, f"Write into the failover log that {node.name} is back", entry)
-        yield change(node, "Take away the journal of the rejoin", Finish())
-    if remove_old and around.kept:
-        yield change(node, f"Delete {len(around.kept)} old data directories", Remove(around.kept), destroys=True)
+    if staging.journal is not None:
+        entry = _entry(seen, staging.journal.method, leader.timeline, by)
+        yield change(node, f"Write into the failover log that {node.name} is back", SetState(entry=entry))
+        yield change(node, "Take away the journal of the rejoin", finish(node))
+    if remove_old and staging.kept:
+        yield change(node, f"Delete {len(staging.kept)} old data directories", remove(node, staging.kept), destroys=True)
+
+
+def _entry(seen: Rejoin, method: str, timeline: int, by: str) -> dict[str, object]:
+    """Who brought which node back, by which method, and what was saved."""
+    last = seen.salvage[-1] if isinstance(seen.salvage, tuple) and seen.salvage else None
+    salvaged = {"saved": last.folder if last else "", "rows_saved": last.report.rows if last and last.report else 0}
+    names = {"node": seen.node.name, "primary": seen.primary.name, "method": method, "timeline": timeline}
+    return {"what": "rejoin", "by": by, **names, **salvaged}
 
 
 def _estimated(choice: Choice) -> str:

@@ -14,12 +14,13 @@ from pathlib import Path
 from psycopg import sql
 
 from aya_lib.cluster import state
-from aya_lib.cluster.server import Cluster, Files, look_files
+from aya_lib.cluster.server import Cluster, Files, look_control, look_files
 from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import statement
-from aya_lib.operations.rejoin import look, salvaged, scratch
-from aya_lib.operations.rejoin.salvaged import REPORT, Report, TableSaved
+from aya_lib.operations.rejoin import salvaged, scratch
+from aya_lib.operations.rejoin.look import control_of, look_past
+from aya_lib.operations.rejoin.salvaged import REPORT, Report, TableSalvaged
 from aya_lib.operations.rejoin.waldump import Past, Touched
 
 EXPORT_S = 3600  # one table that lost transactions touched is read as a whole
@@ -43,7 +44,7 @@ class Save:
         scratch.stop(node)
         folder = _empty(node, salvaged.place(node) / self.folder)
         files = _files(node)
-        fork, past = look.look_past(node, files, self.leader, look.look_control(node).segment_bytes)
+        fork, past = look_past(node, files, self.leader, control_of(look_control(node)).segment_bytes)
         if past is None:
             raise ChangeFailed(f"{node.name}: nothing past the divergence can be read")
         _copy(node, past.segments, folder / "wal")
@@ -82,7 +83,7 @@ def _copy(node: Node, segments: Sequence[str], folder: Path) -> None:
         node.shell.run(["cp", "-p", "--", *files, str(folder)], account=node.account, timeout_s=EXPORT_S).checked()
 
 
-def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSaved, ...], str]:
+def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSalvaged, ...], str]:
     """The rows, and why they could not be told: then they are in the WAL only, and the rejoin goes on."""
     if not past.touched:
         return (), ""
@@ -93,16 +94,16 @@ def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSaved, ...],
         return (), error.message
 
 
-def _export(node: Node, sockets: Path, folder: Path, past: Past) -> list[TableSaved]:
+def _export(node: Node, sockets: Path, folder: Path, past: Past) -> list[TableSalvaged]:
     names = json.loads(_psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
-    found = []
+    tables = []
     for oid in sorted({touched.database for touched in past.touched} & {int(oid) for oid in names}):
-        touched = {one.filenode: one for one in past.touched if one.database == oid}
+        touched = {file.filenode: file for file in past.touched if file.database == oid}
         wanted = "{" + ",".join(map(str, touched)) + "}"
         query = statement(__package__, "touched_tables")
         for table in json.loads(_psql(node, sockets, names[str(oid)], query, "-v", f"filenodes={wanted}")):
-            found.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
-    return found
+            tables.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
+    return tables
 
 
 def _table(
@@ -113,14 +114,14 @@ def _table(
     table: dict[str, object],
     touched: Touched,
     xids: Sequence[int],
-) -> TableSaved:
+) -> TableSalvaged:
     name = f"{table['schema']}.{table['name']}"
     plain = re.sub(r"[^\w.-]", "_", f"{database}.{name}", flags=re.ASCII)
     file = folder / "rows" / (f"{plain}.jsonl" if plain == f"{database}.{name}" else f"{plain}.{table['filenode']}.jsonl")
     query = rows_query(str(table["schema"]), str(table["name"]), [str(key) for key in table["key"]], xids)  # type: ignore[attr-defined]
     _psql(node, sockets, database, query, "-o", str(file))
     output = node.shell.run(["wc", "-l", str(file)], account=node.account).checked()
-    return TableSaved(database, name, int(output.stdout.split()[0]), touched.deleted, f"rows/{file.name}")
+    return TableSalvaged(database, name, int(output.stdout.split()[0]), touched.deleted, f"rows/{file.name}")
 
 
 def rows_query(schema: str, table: str, key: Sequence[str], xids: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ REPORT = "report.json"  # written last: a folder without it was left by a killed
 
 
 @dataclass(frozen=True)
-class TableSaved:
+class TableSalvaged:
     """``rows``: in ``file`` as JSON lines, with table, key and whole row. ``deleted``: how many were deleted."""
 
     database: str
@@ -46,7 +46,7 @@ class Report:
     wal_bytes: int
     segments: tuple[str, ...]
     commits: int
-    tables: tuple[TableSaved, ...] = ()
+    tables: tuple[TableSalvaged, ...] = ()
     untold: str = ""
 
     @property
@@ -55,7 +55,7 @@ class Report:
 
 
 @dataclass(frozen=True, repr=False)
-class Saved(Shown):
+class Salvaged(Shown):
     """One folder. ``report`` None: it was never finished."""
 
     folder: str
@@ -63,28 +63,29 @@ class Saved(Shown):
 
     def covers(self, files: Files) -> bool:
         """Whether it holds all that the data directory has now."""
-        told = self.report
+        report = self.report
         here = (files.system_identifier, files.timeline, files.lsn)
-        return told is not None and (told.system_identifier, told.timeline, told.left) == here
+        return report is not None and (report.system_identifier, report.timeline, report.left) == here
 
     def table(self) -> Table:
-        told = self.report
-        if told is None:
+        report = self.report
+        if report is None:
             return Table(f"{self.folder}: not finished", tone="warning")
-        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in told.tables)
+        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in report.tables)
         notes = [
-            f"{told.node} left the history of {told.primary} at {told.fork} on timeline {told.timeline}, its WAL ends at"
-            f" {told.end}: {told.wal_bytes:,} bytes in {len(told.segments)} segments, {told.commits} committed transactions",
+            f"{report.node} left the history of {report.primary} at {report.fork} on timeline {report.timeline}, its WAL ends at"
+            f" {report.end}: {report.wal_bytes:,} bytes in {len(report.segments)} segments, {report.commits} committed"
+            " transactions",
             f"in {self.folder}",
         ]
-        notes += [f"Not all rows could be told: {told.untold}"] if told.untold else []
-        title = f"Saved of {told.node} at {told.at[:19]} UTC: {told.rows} rows that {told.primary} never received"
+        notes += [f"Not all rows could be told: {report.untold}"] if report.untold else []
+        title = f"Saved of {report.node} at {report.at[:19]} UTC: {report.rows} rows that {report.primary} never received"
         return Table(
             title,
             ("database", "table", "rows", "deleted", "file"),
             rows,
             tuple(notes),
-            "warning" if told.rows or told.untold else "plain",
+            "warning" if report.rows or report.untold else "plain",
         )
 
 
@@ -92,12 +93,12 @@ class Saved(Shown):
 class Newest(Shown):
     """The last thing that was saved of a node, if anything ever was."""
 
-    saved: tuple[Saved, ...] | Missing
+    salvage: tuple[Salvaged, ...] | Missing
 
     def table(self) -> Table:
-        if not isinstance(self.saved, tuple):
-            return Table(f"What was saved could not be seen: {self.saved}", tone="unknown")
-        return self.saved[-1].table() if self.saved else Table("Nothing had to be saved", tone="passed")
+        if not isinstance(self.salvage, tuple):
+            return Table(f"What was saved could not be seen: {self.salvage}", tone="unknown")
+        return self.salvage[-1].table() if self.salvage else Table("Nothing had to be saved", tone="passed")
 
 
 def place(node: Node) -> Path:
@@ -106,21 +107,23 @@ def place(node: Node) -> Path:
     return node.site.root / "saved" if own else node.data_directory.parent / "saved"
 
 
-def look_saved(node: Node) -> tuple[Saved, ...]:
+def look_salvage(node: Node) -> tuple[Salvaged, ...]:
     """The folders that there are of a node. Raises what the shell raises."""
     here = place(node)
     output = node.shell.run(["ls", "-1", "--", str(here)], account=node.account)
     if output.status != 0 and "No such file or directory" in output.stderr:
         return ()
     names = sorted(name for name in output.checked().stdout.split("\n") if name.startswith(f"{node.name}-"))
-    return tuple(Saved(str(here / name), parse(read(node.shell, here / name / REPORT, account=node.account))) for name in names)
+    return tuple(
+        Salvaged(str(here / name), parse(read(node.shell, here / name / REPORT, account=node.account))) for name in names
+    )
 
 
 def parse(text: str | None) -> Report | None:
     """The report as it was written; None for one that is not there or not whole."""
     try:
         content = json.loads(text or "")
-        tables = tuple(TableSaved(**table) for table in content.pop("tables"))
+        tables = tuple(TableSalvaged(**table) for table in content.pop("tables"))
         return Report(**{**content, "segments": tuple(content["segments"])}, tables=tables)
     except (ValueError, TypeError, KeyError):
         return None

@@ -23,7 +23,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Beside:
+class Staging:
     """What stands beside the data directory. ``journal``: what an earlier run wrote about the copy that it made.
 
     ``kept``: old data directories. ``scratch``: a server without network runs on the data directory, left by a killed run.
@@ -52,7 +52,7 @@ def own_settings(node: Node) -> Path:
     return _sibling(node, "rejoin.conf")
 
 
-def look(node: Node) -> Beside:
+def look_staging(node: Node) -> Staging:
     """One look at the folder that the data directory stands in."""
     here = node.data_directory
     names = node.shell.run(["ls", "-1A", "--", str(here.parent)], account=node.account).checked().stdout.split("\n")
@@ -61,7 +61,7 @@ def look(node: Node) -> Beside:
     text = read(node.shell, journal(node), account=node.account) if journal(node).name in names else None
     kept = tuple(sorted(name for name in names if re.fullmatch(re.escape(here.name) + r"\.before-[0-9TZ]+", name)))
     scratch = data and is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
-    return Beside(data, link, incoming(node).name in names, parse_journal(text), kept, _test(node, "-w", here.parent), scratch)
+    return Staging(data, link, incoming(node).name in names, parse_journal(text), kept, _test(node, "-w", here.parent), scratch)
 
 
 def parse_journal(text: str | None) -> Journal | None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-
-import psycopg
 
 from aya_lib.cluster.judge import archive
 from aya_lib.cluster.judge.archive import Bridge
@@ -15,43 +11,13 @@ from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Embedding, Health
-from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing
+from aya_lib.operations.restore.actions import RenewSlot
 from aya_lib.operations.restore.look import Found
-from aya_lib.plan.actions import Service, Sql, Terminate
+from aya_lib.plan.actions import CreateSlot, Service, Sql, Terminate, drop_slot
 from aya_lib.plan.change import Change, Plan, change
-
-DROP = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
-LOST = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND wal_status = 'lost'"
-CREATE = (
-    "SELECT pg_create_physical_replication_slot(%s, true)"
-    " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)"
-)
-
-
-@dataclass(frozen=True)
-class Renew:
-    """Drop a lost slot and create it, holding WAL from now on. Its standby keeps asking for it, so dropping is tried again."""
-
-    slot: str
-
-    def command(self, node: Node) -> str:
-        create = f"SELECT pg_create_physical_replication_slot('{self.slot}', true)"
-        return f"SELECT pg_drop_replication_slot('{self.slot}'); {create}"
-
-    def run(self, node: Node) -> None:
-        with node.session(database="postgres", write=True) as connection:
-
-            def gone() -> bool:
-                with suppress(psycopg.errors.ObjectInUse):
-                    connection.execute(DROP, (self.slot,))
-                return not connection.execute(LOST, (self.slot,)).fetchone()
-
-            what, limit = f"the lost slot {self.slot} can be dropped", node.site.deadlines.command_s
-            wait.until(gone, bool, node=node.name, what=what, deadline_s=limit)
-            connection.execute(CREATE, (self.slot, self.slot))
 
 
 def plan(found: Found) -> Plan:
@@ -104,13 +70,11 @@ def _slot(node: Node, seen: NodeSeen, bridge: Bridge | Missing | None) -> Iterat
     name = node.site.replication.slot
     if not isinstance(seen.sender, Sender):
         return
-    found = seen.sender.slot(name)
-    if found is None:
-        undo = Sql("SELECT pg_drop_replication_slot(%s)", (name,))
-        statement = "SELECT pg_create_physical_replication_slot(%s, true)"
-        yield change(node, f"Create the slot {name}", Sql(statement, (name,)), undo=undo)
-    elif found.wal_status == "lost" and isinstance(bridge, Bridge) and bridge.holds and bridge.reads:
-        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", Renew(name))
+    slot = seen.sender.slot(name)
+    if slot is None:
+        yield change(node, f"Create the slot {name}", CreateSlot(name), undo=drop_slot(name))
+    elif slot.wal_status == "lost" and isinstance(bridge, Bridge) and bridge.holds and bridge.reads:
+        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", RenewSlot(name))
 
 
 def _replay(node: Node, seen: NodeSeen) -> Iterator[Change]:

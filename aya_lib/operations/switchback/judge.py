@@ -6,16 +6,17 @@ from aya_lib.check import Check
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.overview import Overview
-from aya_lib.cluster.state import BY_FAILOVER, State
-from aya_lib.operations.mode import judge
-from aya_lib.operations.rejoin import judge as returning
+from aya_lib.cluster.state import BY_FAILOVER
+from aya_lib.operations import rejoin, replication_mode
 from aya_lib.operations.rejoin.look import Rejoin
+from aya_lib.operations.replication_mode.look import Found
+from aya_lib.operations.replication_mode.request import Request
 from aya_lib.site import Site
 
 
-def may_return(site: Site, seen: Rejoin, *, later: bool = False) -> list[Check]:
-    """The gate of the second half. ``later``: a dry run, in which the roles have not changed yet."""
-    return [] if later else returning.preconditions(site, seen)
+def may_return(seen: Rejoin, *, later: bool = False) -> list[Check]:
+    """The preconditions of the second half. ``later``: a dry run, in which the roles have not changed yet."""
+    return [] if later else rejoin.preconditions(seen)
 
 
 def as_configured(site: Site, seen: Overview) -> list[Check]:
@@ -25,7 +26,8 @@ def as_configured(site: Site, seen: Overview) -> list[Check]:
     return [*(check for check in glance.pair(site, seen) if check.name != wished.name), strict]
 
 
-def mode_wish(site: Site, known: State, by: str) -> judge.Wish:
+def mode_before(seen: Found, by: str) -> Request:
     """The mode that held before a failover degraded it; else the one that was applied last; else as the site wishes."""
+    known = seen.overview.state
     degraded = known.mode == "degraded" and (known.mode_by or "").startswith(BY_FAILOVER)
-    return judge.wish(site, "synchronous" if degraded else known.mode or "", by=by, why="switchback")
+    return replication_mode.request(seen.site, "synchronous" if degraded else known.mode or "", by=by, why="switchback")

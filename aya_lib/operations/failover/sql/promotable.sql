@@ -1,7 +1,5 @@
 -- What matters of a standby that is about to be promoted.
-SELECT %(node)s::text AS node,
-       coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS received_lsn,
-       pg_last_wal_replay_lsn()::text AS replayed_lsn,
+SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS received_lsn,
        pg_last_xact_replay_timestamp() AS last_commit_at,
        w.latest_end_lsn::text AS told_lsn,
        extract(epoch FROM clock_timestamp() - w.latest_end_time)::float8 AS told_age_s,

@@ -1,0 +1,91 @@
+"""Files below the given paths: which are documents, and what could not be looked into."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aya_lib.errors import UsageError
+from aya_lib.knowledge.reading import SUFFIXES
+from aya_lib.show import Shown, Table
+
+SOURCE_CHARACTERS = 100  # of the column documents.source
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that was named, or that lay in a folder and is a document by its suffix."""
+
+    path: Path
+
+    @property
+    def uri(self) -> str:
+        return self.path.as_uri()
+
+    @property
+    def kind(self) -> str:
+        return SUFFIXES.get(self.path.suffix.lower(), "other")
+
+    @property
+    def source(self) -> str:
+        """What fits into documents.source: the end of the path, whole parts where that is possible."""
+        parts = self.path.parts[1:]
+        while len(parts) > 1 and len("/".join(parts)) > SOURCE_CHARACTERS:
+            parts = parts[1:]
+        return "/".join(parts)[-SOURCE_CHARACTERS:]
+
+
+@dataclass(frozen=True, repr=False)
+class Sources(Shown):
+    """The files in the order of their names; the folders among the paths; folders that could not be read, and why."""
+
+    files: tuple[SourceFile, ...]
+    folders: tuple[Path, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+    @property
+    def uris(self) -> list[str]:
+        return [file.uri for file in self.files]
+
+    def table(self) -> Table:
+        counts = Counter(file.kind for file in self.files)
+        sizes: Counter[str] = Counter()
+        for file in self.files:
+            sizes[file.kind] += file.path.stat().st_size
+        lines = tuple((kind, str(count), f"{sizes[kind] / 1000:,.0f}") for kind, count in sorted(counts.items()))
+        notes = tuple(f"cannot be read: {name}: {reason}" for name, reason in self.unreadable)
+        return Table(f"{len(self.files)} files", ("kind", "files", "kB"), lines, notes)
+
+
+def discover(paths: Sequence[str | Path]) -> Sources:
+    """Every document below the paths, each once. Raises :class:`UsageError` for a path that is not there."""
+    if not paths:
+        raise UsageError("no path was given", hint="Name files or folders: aya ingest docs/ manual.pdf")
+    files: set[Path] = set()
+    unreadable: list[tuple[str, str]] = []
+    given = [Path(os.path.abspath(Path(path).expanduser())) for path in paths]
+    for path in given:
+        if path.is_dir():
+            files |= _below(path, unreadable)
+        elif path.exists():
+            files.add(path)
+        else:
+            raise UsageError(f"{path}: no such file or folder", hint="Nothing was changed")
+    folders = tuple(path for path in given if path.is_dir())
+    return Sources(tuple(SourceFile(path) for path in sorted(files)), folders, tuple(unreadable))
+
+
+def _below(folder: Path, unreadable: list[tuple[str, str]]) -> set[Path]:
+    """Documents below a folder; what begins with a dot is left out, links to folders are not followed."""
+
+    def note(error: OSError) -> None:
+        unreadable.append((str(error.filename), error.strerror or str(error)))
+
+    documents: set[Path] = set()
+    for place, folders, names in os.walk(folder, onerror=note):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        documents |= {Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")}
+    return documents

@@ -1,1 +1,0 @@
-"""Rebuilding a live index beside running searches."""

@@ -1,1 +1,0 @@
-"""What a comparison found, as pictures and files, and two of them beside each other."""
