@@ -33,10 +33,9 @@ from docs_support import (
     variables,
 )
 from test_layers import BASE, imports, package
-from tests_support import passed, step
+from tests_support import again, passed, step
 
-import aya_lib.operationsfrom tests_support import again
-
+import aya_lib.operations
 from aya_lib import errors
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site, read_yaml
