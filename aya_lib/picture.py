@@ -45,6 +45,19 @@ class Picture:
         printer.text(self.caption)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Several figures, or notes why there is none, shown one below the other."""
+
+    shown: tuple[object, ...]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        for picture in self.shown:
+            display(picture)  # type: ignore[no-untyped-call]
+
+
 def canvas(width: float, height: float) -> Figure:
     """An empty figure, inches wide and high, without a background."""
     from matplotlib.figure import Figure

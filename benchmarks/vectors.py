@@ -28,19 +28,16 @@ from aya_lib import lab as labs
 from aya_lib.lab.new import new
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.runbook.refresh import model_site
-from aya_lib.vectors import cost
-from aya_lib.vectors.bench.bench import Bench
-from aya_lib.vectors.bench.compare import Wish, compare_indexes, prepare
-from aya_lib.vectors.bench.explore import Explorer
-from aya_lib.vectors.bench.grid import Grid, sweep
-from aya_lib.vectors.bench.pace import Pace
-from aya_lib.vectors.bench.result import Comparison, Point
-from aya_lib.vectors.bench.scratch import place
-from aya_lib.vectors.bench.tuner import Budget, Tuner
-from aya_lib.vectors.corpus.corpus import Corpus
-from aya_lib.vectors.corpus.source import open_source
+from aya_lib.vectors import ivf_model, truth
+from aya_lib.vectors.bench import Bench, Progress
+from aya_lib.vectors.compare import Request, compare_indexes, prepare, sweep
+from aya_lib.vectors.corpus import CHOOSE, VERIFY, Corpus, open_source
+from aya_lib.vectors.explorer import Explorer
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat
+from aya_lib.vectors.result import Comparison, Point
+from aya_lib.vectors.sandbox import open_sandbox
 from aya_lib.vectors.truth import Recall
+from aya_lib.vectors.tuner import Budget, Tuner
 
 RESULTS = Path(__file__).with_suffix(".json")
 LISTS = (50, 100, 200, 316, 500, 1000, 2000)
@@ -71,7 +68,7 @@ def server(scratch: Path) -> Iterator[Node]:
 def tuner(node: Node, corpus: Corpus, given: Table) -> tuple[Comparison, dict[str, Any]]:
     """IVFFlat alone, as a person asks for it who means to stay with that family."""
     started = time.perf_counter()
-    found = compare_indexes(node, corpus, given, Wish(TARGET, K, clients=1, families=("ivfflat",), today=None, fresh=True))
+    found = compare_indexes(node, corpus, given, Request(TARGET, K, clients=1, families=("ivfflat",), today=None, fresh=True))
     spent = time.perf_counter() - started
     best = found.best["ivfflat"]
     return found, {
@@ -90,28 +87,26 @@ def tuner(node: Node, corpus: Corpus, given: Table) -> tuple[Comparison, dict[st
 
 def twin_recall(found: Comparison, index: Index, value: int, corpus: Corpus) -> float:
     """The twin's recall at the very setting that was chosen, on the queries that verified it."""
-    from aya_lib.vectors import truth, twins
-
     known = truth.exact(corpus.base, corpus.verify, corpus.metric, K)
-    curve = twins.twin(corpus.base, corpus.verify, known, index.option("lists"), corpus.metric)
+    curve = ivf_model.twin(corpus.base, corpus.verify, known, index.option("lists"), corpus.metric)
     return round(curve.recall(value).value, 4)
 
 
 def grid(node: Node, corpus: Corpus, choice: Point | None) -> dict[str, Any]:
     """Every point of the grid, timed as long as the tuner times its choice once; then the best of it and the tuner's choice
     once more, in turn, with all queries."""
-    wish = Wish(TARGET, K, clients=1, fresh=True)
+    request = Request(TARGET, K, clients=1, fresh=True)
     started = time.perf_counter()
-    with place(node) as scratch:
-        bench = prepare(scratch, corpus, wish, Pace())
-        sweep(bench, Grid({ivfflat(lists): tuple(p for p in PROBES if p <= lists) for lists in LISTS}, bench.budget_s))
+    with open_sandbox(node) as sandbox:
+        bench = prepare(sandbox, corpus, request, Progress())
+        sweep(bench, {ivfflat(lists): tuple(p for p in PROBES if p <= lists) for lists in LISTS}, bench.budget_s)
         spent = time.perf_counter() - started
         points = list(bench.journal.points.values())
         best = max((point for point in points if point.recall.value >= TARGET), key=lambda point: point.qps)
         bench.journal.close()
     beside = duel(node, corpus, best, choice) if choice else {}
     doubling = {1, 2, 4, 8, 16, 32, 64}
-    few = sum(bench.journal.builds[str(ivfflat(lists))].seconds for lists in LISTS)
+    few = sum(bench.journal.builds[ivfflat(lists)].seconds for lists in LISTS)
     few += sum(point.asked / point.qps for point in points if point.value in doubling)
     return {
         "points": len(points),
@@ -129,9 +124,9 @@ def grid(node: Node, corpus: Corpus, choice: Point | None) -> dict[str, Any]:
 
 def duel(node: Node, corpus: Corpus, best: Point, ours: Point) -> dict[str, Any]:
     """The grid's best and the tuner's choice, each built in a database of its own and searched in turn, with all queries."""
-    wish = Wish(TARGET, K, clients=1, fresh=True)
-    with place(node) as one, place(node) as two:
-        benches = [(prepare(there, corpus, wish, Pace()), point) for there, point in ((one, best), (two, ours))]
+    request = Request(TARGET, K, clients=1, fresh=True)
+    with open_sandbox(node) as one, open_sandbox(node) as two:
+        benches = [(prepare(there, corpus, request, Progress()), point) for there, point in ((one, best), (two, ours))]
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda pair: pair[0].build(pair[1].index), benches))
         rounds: list[list[Point]] = [[], []]
@@ -159,7 +154,7 @@ def stand_in(words: str) -> Point:
 
 
 def families(node: Node, corpus: Corpus, given: Table) -> dict[str, Any]:
-    found = compare_indexes(node, corpus, given, Wish(TARGET, K, clients=2, fresh=True))
+    found = compare_indexes(node, corpus, given, Request(TARGET, K, clients=2, fresh=True))
     said = found.json()
     slim = {
         name: said[name]
@@ -172,8 +167,8 @@ def families(node: Node, corpus: Corpus, given: Table) -> dict[str, Any]:
 def pgbench(node: Node, corpus: Corpus, scratch_folder: Path) -> dict[str, Any]:
     """One client each, the same prepared search, in turn: ours and pgbench's."""
     found = {}
-    with place(node) as scratch:
-        bench = prepare(scratch, corpus, Wish(TARGET, K, clients=1, fresh=True), Pace())
+    with open_sandbox(node) as sandbox:
+        bench = prepare(sandbox, corpus, Request(TARGET, K, clients=1, fresh=True), Progress())
         for index, value in ((ivfflat(1000), 17), (hnsw(), 40)):
             bench.build(index)
             scripts = write_scripts(bench, index, value, scratch_folder)
@@ -183,7 +178,7 @@ def pgbench(node: Node, corpus: Corpus, scratch_folder: Path) -> dict[str, Any]:
                 point = bench.measure(index, value, "verify")
                 assert point
                 ours.append(point.qps)
-                theirs.append(run_pgbench(node, scratch.database, scripts, index, value, number))
+                theirs.append(run_pgbench(node, sandbox.database, scripts, index, value, number))
             found[str(index)] = {
                 "ours_qps": round(float(np.median(ours)), 1),
                 "pgbench_qps": round(float(np.median(theirs)), 1),
@@ -196,7 +191,7 @@ def pgbench(node: Node, corpus: Corpus, scratch_folder: Path) -> dict[str, Any]:
 def write_scripts(bench: Bench, index: Index, value: int, folder: Path) -> list[Path]:
     """A script a query (pgbench takes 128 at most), the vector in it as text."""
     made = []
-    statement = index.search(bench.table, K, value).as_string(bench.place.connection)
+    statement = index.search(bench.table, K, value).as_string(bench.sandbox.connection)
     for number, query in enumerate(bench.queries["verify"][:120]):
         path = folder / f"{index.family}-{number}.sql"
         path.write_text(statement.replace("$1", "'[" + ",".join(map(str, query.tolist())) + "]'") + ";\n")
@@ -237,8 +232,8 @@ def beside_faiss(node: Node, corpus: Corpus) -> dict[str, Any]:
         "hnsw": faiss.IndexHNSWFlat(size, 16, faiss.METRIC_INNER_PRODUCT),
     }
     found: dict[str, Any] = {"faiss": faiss.__version__}
-    with place(node) as scratch:
-        bench = prepare(scratch, corpus, Wish(TARGET, K, clients=1, fresh=True), Pace())
+    with open_sandbox(node) as sandbox:
+        bench = prepare(sandbox, corpus, Request(TARGET, K, clients=1, fresh=True), Progress())
         for family, index in makers.items():
             found[family] = one_family(bench, corpus, family, index, lists, faiss)
         bench.journal.close()
@@ -258,7 +253,7 @@ def one_family(bench: Bench, corpus: Corpus, family: str, index: Any, lists: int
     faiss.omp_set_num_threads(2)
     ours_index = hnsw() if family == "hnsw" else ivfflat(lists, "halfvec" if family.endswith("halfvec") else "vector")
     explorer = Explorer(corpus, bench.truth["choose"], TARGET, 0.0)
-    tuned = Tuner(bench, bench.table, TARGET, 1, Budget(), explorer, cost.prior(corpus.dimension))
+    tuned = Tuner(bench, bench.table, TARGET, 1, Budget(), explorer, ivf_model.prior_cost(corpus.dimension))
     choice = next(tuned.hnsw([ours_index]), None) if family == "hnsw" else tuned.one_ivfflat(ours_index)
     assert choice, family
     return {
@@ -275,16 +270,14 @@ def one_family(bench: Bench, corpus: Corpus, family: str, index: Any, lists: int
 
 def faiss_at(index: Any, family: str, bench: Bench) -> dict[str, Any]:
     """The smallest knob with the target recall, and searches per second there, one query at a time."""
-    from aya_lib.vectors.truth import hits
-
-    queries, truth = bench.queries["verify"], bench.truth["verify"]
+    queries, known = bench.queries["verify"], bench.truth["verify"]
     for knob in [*range(1, 33), *range(34, 400, 4)]:
         if family == "hnsw":
             index.hnsw.efSearch = knob
         else:
             index.nprobe = knob
         _, rows = index.search(queries, K)
-        recall = hits(bench.corpus.base, queries, bench.corpus.metric, truth, rows).mean()
+        recall = truth.hits(bench.corpus.base, queries, bench.corpus.metric, known, rows).mean()
         if recall >= TARGET:
             break
     started = time.perf_counter()
@@ -313,8 +306,6 @@ def main() -> None:
     out = given.out
     wanted = given.parts or parts
     with tempfile.TemporaryDirectory(prefix="aya-bench-") as folder, server(Path(folder)) as node:
-        from aya_lib.vectors.corpus.corpus import CHOOSE, VERIFY
-
         source = open_source(node, f"generated:{given.rows + CHOOSE + VERIFY}x{given.dimension}")
         corpus, table = source.corpus, source.given
         keep(out, "corpus", {"name": corpus.name, "rows": corpus.rows, "dimension": corpus.dimension, "target": TARGET, "k": K})

@@ -227,10 +227,12 @@ def messages() -> list[str]:
 
 
 def says(text: str, patterns: Sequence[str]) -> bool:
-    """Whether the project may say ``text``, in which ``...`` stands for anything; the whole message or a part of it."""
-    part = re.escape(text)
-    made = text.replace("...", "x")
-    return any(part in pattern or (len(re.findall(r"\w", pattern)) > 8 and re.search(pattern, made)) for pattern in patterns)
+    """Whether the project may say ``text``: a part of a message, with ``...`` or a number for a value; or a message of which at
+    least half of the letters are its own, and the rest values."""
+    parts = ".*".join(re.escape(re.escape(part)) for part in re.split(r" *\.\.\. *| *\d+ *", text))
+    letters = len(re.findall(r"\w", text))
+    whole = [pattern for pattern in patterns if ".+" in pattern and 2 * len(re.findall(r"\w", pattern)) >= letters]
+    return any(re.search(parts, pattern) for pattern in patterns) or any(re.fullmatch(pattern, text) for pattern in whole)
 
 
 @dataclass

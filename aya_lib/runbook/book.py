@@ -6,7 +6,6 @@ Each verb shows what it did (in a notebook as HTML, elsewhere as text) and write
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from aya_lib import __version__, settings
+from aya_lib import settings
 from aya_lib.check import Check, Checks, Status, worst
 from aya_lib.cluster.canary import writes
 from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
@@ -25,7 +24,7 @@ from aya_lib.plan.change import Change, Plan
 from aya_lib.plan.change import apply as walk
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
-from aya_lib.runbook.record import Record
+from aya_lib.runbook.record import Record, heading
 from aya_lib.runbook.screen import Screen
 from aya_lib.show import Note, Shown, Table
 from aya_lib.site import Site, made_site
@@ -65,25 +64,24 @@ class Runbook(Shown):
             self._note("look", Note(f"Not done in a dry run: {would}", "planned"), title=would, facts=planned)
             return planned  # type: ignore[return-value]
         started = time.monotonic()
-        found = fact(self.nodes, *args, **kwargs)
-        title = _title(fact)
-        unseen = Note(f"Could not be seen: {found}", "unknown") if isinstance(found, Unseen) else None
-        shown = found if isinstance(found, Shown) else unseen
-        self._note("look", shown, title=title, facts=found, seconds=_since(started))
-        return found
+        facts = fact(self.nodes, *args, **kwargs)
+        unseen = Note(f"Could not be seen: {facts}", "unknown") if isinstance(facts, Unseen) else None
+        shown = facts if isinstance(facts, Shown) else unseen
+        self._note("look", shown, title=_title(fact), facts=facts, seconds=_since(started))
+        return facts
 
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
         """Record and show checks. The verdict rests on the last one of each name."""
-        self._judge(title, self._as_planned(_flat(checks)), "check")
+        self._judge(title, self._as_planned(_flat(checks)))
 
     def require(self, *checks: Check | Iterable[Check], title: str = "Before anything is changed") -> None:
         """The gate: as :meth:`check`, and :class:`RequirementFailed` unless every required one passed."""
-        found = _flat(checks)
-        self._judge(title, found, "check")
-        stop = [check for check in found if check.required and check.status in ("failed", "unknown")]
+        asked = _flat(checks)
+        self._judge(title, asked)
+        stop = [check for check in asked if check.required and check.status in ("failed", "unknown")]
         if stop:
             names = "; ".join(f"{check.name}: {check.observed}" for check in stop)
-            line = f"Nothing was changed, because {len(stop)} of {len(found)} requirements do not hold: {names}"
+            line = f"Nothing was changed, because {len(stop)} of {len(asked)} requirements do not hold: {names}"
             status: Status = "failed" if any(check.status == "failed" for check in stop) else "unknown"
             self._end(status, line)
             raise RequirementFailed(line, hint=next((check.hint for check in stop if check.hint), ""))
@@ -105,8 +103,8 @@ class Runbook(Shown):
         """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""
         started, screen = time.monotonic(), Screen(None)
         while True:
-            found = look(self.nodes)
-            checks = judge(self.site, found)
+            facts = look(self.nodes)
+            checks = judge(self.site, facts)
             good = worst(checks) not in ("failed", "unknown")
             if good or self.dry_run or _since(started) >= deadline_s:
                 break
@@ -114,8 +112,8 @@ class Runbook(Shown):
             time.sleep(0.2)
         self.record.add("wait", title=title, seconds=_since(started), deadline_s=deadline_s, held=good)
         screen.clear()
-        self._judge(title, self._as_planned(checks), "check")
-        return found
+        self._judge(title, self._as_planned(checks))
+        return facts
 
     def verdict(self) -> None:
         """The table of everything that did not pass, and the last line. :class:`VerdictFailed` unless all passed."""
@@ -128,7 +126,7 @@ class Runbook(Shown):
         line = f"{self.name} on {self.site.name}: {passed} of {len(required)} checks passed"
         others = [check for check in checks if check.status != "passed"]
         line += "".join(f", {n} {word}" for word in ("failed", "unknown", "planned") if (n := _count(required, word)))
-        line += "".join(f", {n} with a warning" for word in ("warning",) if (n := _count(checks, word)))
+        line += f", {n} with a warning" if (n := _count(checks, "warning")) else ""
         self._show(Checks(line, tuple(others)) if others else Note(line, "passed"))
         self._end(status, line)
         if status in ("failed", "unknown"):
@@ -138,43 +136,29 @@ class Runbook(Shown):
     def table(self) -> Table:
         """The site as wished, for the first screen."""
         rows = tuple(
-            (
-                name,
-                wish.role,
-                f"{wish.host}:{wish.postgresql.port}",
-                wish.supervisor,
-                str(wish.postgresql.data_directory),
-            )
+            (name, wish.role, f"{wish.host}:{server.port}", wish.supervisor, str(server.data_directory))
             for name, wish in self.site.nodes.items()
+            for server in [wish.postgresql]
         )
-        mode = (
-            "dry run: nothing will be changed" if self.dry_run else ("production" if self.site.production else "not production")
-        )
+        production = "production" if self.site.production else "not production"
+        mode = "dry run: nothing will be changed" if self.dry_run else production
         columns = ("node", "wished role", "PostgreSQL", "supervisor", "data directory")
         return Table(f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain")
 
     def _begin(self) -> Record:
         given = os.environ.get("AYA_RECORD")
         path = Path(given) if given else _default_path(self.site.name, self.name)
-        content = {
-            "runbook": self.name,
-            "site": self.site.name,
-            "parameters": self.parameters,
-            "dry_run": self.dry_run,
-            "approved_by": self.approved_by,
-            "versions": {"aya": __version__, "python": platform.python_version()},
-            "pid": os.getpid(),
-        }
+        content = heading(self.name, self.site.name, self.parameters)
         if not path.exists():
             return Record.begin(path, **content)
         record = Record.load(path)
         record.set(**content)
         return record
 
-    def _judge(self, title: str, checks: list[Check], kind: str) -> None:
+    def _judge(self, title: str, checks: list[Check]) -> None:
         for check in checks:
             self.checks[check.name] = check
-            self.record.add(kind, **_plain(check))
+            self.record.add("check", **_plain(check))
         self._show(Checks(title, tuple(checks)))
 
     def _as_planned(self, checks: list[Check]) -> list[Check]:
@@ -210,7 +194,7 @@ class Runbook(Shown):
 
 
 def _flat(checks: Iterable[Check | Iterable[Check]]) -> list[Check]:
-    return [one for item in checks for one in ([item] if isinstance(item, Check) else item)]
+    return [check for item in checks for check in ([item] if isinstance(item, Check) else item)]
 
 
 def _count(checks: Iterable[Check], status: str) -> int:

@@ -35,8 +35,8 @@ def site_lock(site: str, owner: str) -> Iterator[None]:
 
 def _held(site: str, text: str) -> str:
     try:
-        said = json.loads(text)
+        holder = json.loads(text)
     except ValueError:
-        said = {}
-    who = f"{said.get('runbook', 'another run')}, PID {said.get('pid', 'unknown')}, since {said.get('since', 'unknown')}"
+        holder = {}
+    who = f"{holder.get('runbook', 'another run')}, PID {holder.get('pid', 'unknown')}, since {holder.get('since', 'unknown')}"
     return f"site {site} is being changed by {who}. Wait until it has ended"

@@ -97,14 +97,14 @@ def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str
 
 def parse(declaration: Declaration, assignments: Iterable[str]) -> dict[str, Any]:
     """``name=value`` words of a command line, each value turned into its parameter's type."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for word in assignments:
         name, equals, text = word.partition("=")
         if not equals:
             raise ParameterError(f"-p {word}: no '=' in it", hint="Write -p name=value")
         parameter = declaration.parameter(name.strip())
-        found[parameter.name] = _checked(parameter, _from_text(parameter, text))
-    return found
+        values[parameter.name] = _checked(parameter, _from_text(parameter, text))
+    return values
 
 
 def given(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:
@@ -120,14 +120,14 @@ def require(declaration: Declaration, name: str, option: str) -> None:
 
 def injected(inputs: Sequence[str]) -> set[str]:
     """Names that papermill set in this kernel: assigned in an executed cell that begins with ``# Parameters``."""
-    found: set[str] = set()
+    names: set[str] = set()
     for source in inputs:
         if not source.startswith("# Parameters"):
             continue
         for node in ast.parse(source).body:
             if isinstance(node, ast.Assign):
-                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return found
+                names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
@@ -136,7 +136,7 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    found = []
+    parameters = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.module == "typing":
             continue  # of the words that the types are written with
@@ -148,8 +148,8 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
             raise UsageError(f"{notebook}: parameter '{node.target.id}': its default is not a literal") from None
         written = ast.unparse(node.annotation)
         kind = eval(compile(ast.Expression(node.annotation), str(notebook), "eval"), {"__builtins__": {}}, NAMES)
-        found.append(Parameter(node.target.id, kind, written, default, comments.get(node.end_lineno or 0, "")))
-    return tuple(found)
+        parameters.append(Parameter(node.target.id, kind, written, default, comments.get(node.end_lineno or 0, "")))
+    return tuple(parameters)
 
 
 def _checked(parameter: Parameter, value: object) -> Any:

@@ -28,8 +28,8 @@ def lines(step: Mapping[str, Any], colour: bool = False) -> list[str]:
     """The lines of a step: one, and below a check that did not pass what was expected and what to do."""
     match step["kind"]:
         case "check":
-            said = f"{_mark(step['status'], colour)} {step['name']}: {step['observed']} (expected: {step['expected']})"
-            return [said, *([f"    {step['hint']}"] if step["hint"] and step["status"] != "planned" else [])]
+            line = f"{_mark(step['status'], colour)} {step['name']}: {step['observed']} (expected: {step['expected']})"
+            return [line, *([f"    {step['hint']}"] if step["hint"] and step["status"] != "planned" else [])]
         case "look":
             return [f"  looked: {step['title']}"]
         case "plan":
@@ -50,12 +50,12 @@ def ending(result: RunResult, out: TextIO) -> None:
     """The verdict, and as the last line the path of the executed notebook."""
     record = result.record
     outcome = str(record["outcome"])
-    said = (record.get("verdict") or {}).get("line") or ""
+    line = (record.get("verdict") or {}).get("line") or ""
     error = str(record.get("error") or "")
-    if not said or outcome in ("interrupted", "died"):
-        said = f"{record['runbook']} on {record['site']} {outcome}: {error}"
+    if not line or outcome in ("interrupted", "died"):
+        line = f"{record['runbook']} on {record['site']} {outcome}: {error}"
     mark = _mark(OUTCOME.get(outcome, "failed"), coloured(out))
-    print(f"{mark} {said} ({record['seconds']:.1f} s)", file=out)
+    print(f"{mark} {line} ({record['seconds']:.1f} s)", file=out)
     print(result.notebook, file=out)
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
-from aya_lib import files
+from aya_lib import __version__, files
 from aya_lib.errors import AyaError
 
 RESERVE_BYTES = 512 * 1024  # kept beside a running record, given up when the disk is full so that its end still fits
@@ -26,6 +28,19 @@ RESERVE_BYTES = 512 * 1024  # kept beside a running record, given up when the di
 def now() -> str:
     """The time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def heading(runbook: str, site: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of its run before anything is done, by this process."""
+    return {
+        "runbook": runbook,
+        "site": site,
+        "parameters": dict(parameters),
+        "dry_run": bool(parameters.get("dry_run", False)),
+        "approved_by": str(parameters.get("approved_by", "")),
+        "versions": {"aya": __version__, "python": platform.python_version()},
+        "pid": os.getpid(),
+    }
 
 
 class Record:
@@ -38,18 +53,8 @@ class Record:
     @classmethod
     def begin(cls, path: Path, **content: Any) -> Record:
         """A new record at ``path``; :class:`AyaError` when it cannot be written there."""
-        record = cls(
-            path,
-            {
-                "schema": 1,
-                **content,
-                "started": now(),
-                "ended": None,
-                "steps": [],
-                "verdict": None,
-                "outcome": "running",
-            },
-        )
+        begun: dict[str, Any] = {"started": now(), "ended": None, "steps": [], "verdict": None, "outcome": "running"}
+        record = cls(path, {"schema": 1, **content, **begun})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             record.reserve.write_bytes(b"\0" * RESERVE_BYTES)
@@ -93,12 +98,10 @@ class Record:
 
     def write(self) -> None:
         try:
-            self._write()
+            # Not by json.dumps, which indents in Python: after fifty steps that was half of a run's time.
+            files.write(self.path, to_json(self.content, indent=1, inf_nan_mode="constants").decode(), private=True)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.reserve.exists():
                 raise
             self.reserve.unlink(missing_ok=True)
-            self._write()
-
-    def _write(self) -> None:
-        files.write(self.path, json.dumps(self.content, indent=1, ensure_ascii=False), private=True)
+            self.write()

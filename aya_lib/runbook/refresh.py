@@ -48,9 +48,9 @@ def main() -> None:
 def ordered(names: Sequence[str] = ()) -> list[str]:
     """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`ROLES` or :data:`LAPTOP`
     brings the others of its group."""
-    found = list(names) or sorted(path.stem for path in settings.notebooks().glob("*.ipynb"))
-    grouped = [name for group in (ROLES, LAPTOP) for name in group if set(found) & set(group)]
-    return [name for name in found if name not in (*ROLES, *LAPTOP)] + grouped
+    chosen = list(names) or sorted(path.stem for path in settings.notebooks().glob("*.ipynb"))
+    grouped = [name for group in (ROLES, LAPTOP) for name in group if set(chosen) & set(group)]
+    return [name for name in chosen if name not in (*ROLES, *LAPTOP)] + grouped
 
 
 def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:
@@ -107,13 +107,13 @@ def _clean(outputs: list[Any]) -> list[Any]:
 
 def _plain(outputs: list[Any], rules: list[tuple[re.Pattern[str], str]]) -> list[str]:
     """The outputs' text, sanitised; a picture counts only as being there."""
-    found = []
+    texts = []
     for output in outputs:
         text = str(output.get("data", {}).get("text/plain", output.get("text", "")))
         for pattern, replacement in rules:
             text = pattern.sub(replacement, text)
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 if __name__ == "__main__":

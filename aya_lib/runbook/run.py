@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aya_lib import __version__, files, settings
+from aya_lib import files, settings
 from aya_lib.runbook import parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
-from aya_lib.runbook.record import Record
+from aya_lib.runbook.record import Record, heading
 from aya_lib.site import made_site
 
 if TYPE_CHECKING:
@@ -65,16 +64,7 @@ def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Reco
     folder = settings.runs() / site / declaration.name
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     taken = next(n for n in range(1, 10_000) if not (folder / f"{_numbered(stamp, n)}.json").exists())
-    return Record.begin(
-        folder / f"{_numbered(stamp, taken)}.json",
-        runbook=declaration.name,
-        site=site,
-        parameters=checked,
-        dry_run=bool(checked.get("dry_run", False)),
-        approved_by=str(checked.get("approved_by", "")),
-        versions={"aya": __version__, "python": platform.python_version()},
-        pid=os.getpid(),
-    )
+    return Record.begin(folder / f"{_numbered(stamp, taken)}.json", **heading(declaration.name, site, checked))
 
 
 def _numbered(stamp: str, number: int) -> str:
@@ -184,19 +174,19 @@ class _Stop:
 def _follow(path: Path, progress: Progress) -> Iterator[None]:
     """Hand each new step of the record to ``progress`` while the notebook runs."""
     ended = threading.Event()
-    told = 0
+    shown = 0
 
-    def tell() -> None:
-        nonlocal told
+    def show() -> None:
+        nonlocal shown
         with contextlib.suppress(Exception):  # the record is being replaced: the next look has it
             steps = Record.load(path).content["steps"]
-            for step in steps[told:]:
+            for step in steps[shown:]:
                 progress(step)
-                told += 1
+                shown += 1
 
     def watch() -> None:
         while not ended.wait(0.1):
-            tell()
+            show()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -205,7 +195,7 @@ def _follow(path: Path, progress: Progress) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        tell()
+        show()
 
 
 __all__ = ["RunResult", "run"]

@@ -47,8 +47,8 @@ class Runs(Shown):
 
 def kept(site: str | None = None, runbook: str | None = None) -> Runs:
     """The runs of a site and a runbook (None: all), newest first. What is not a readable record is left out."""
-    found = [run for path in settings.runs().glob(f"{site or '*'}/{runbook or '*'}/*.json") if (run := _read(path))]
-    return Runs(tuple(sorted(found, key=lambda run: run.started, reverse=True)))
+    runs = [run for path in settings.runs().glob(f"{site or '*'}/{runbook or '*'}/*.json") if (run := _read(path))]
+    return Runs(tuple(sorted(runs, key=lambda run: run.started, reverse=True)))
 
 
 def prune(kept: Runs, age: str) -> Runs:
@@ -68,10 +68,10 @@ def prune(kept: Runs, age: str) -> Runs:
 
 
 def _age(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d+)\s*([dhm])", text.strip())
-    if found is None:
+    words = re.fullmatch(r"(\d+)\s*([dhm])", text.strip())
+    if words is None:
         raise UsageError(f"--prune {text}: allowed is a number and d, h or m", hint="For example --prune 30d")
-    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[found[2]]: int(found[1])})
+    return timedelta(**{{"d": "days", "h": "hours", "m": "minutes"}[words[2]]: int(words[1])})
 
 
 def _read(path: Path) -> Run | None:

@@ -12,7 +12,7 @@ from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster.canary import writing
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing, seen
-from aya_lib.picture import Picture
+from aya_lib.picture import Pictures
 from aya_lib.plan.change import Plan
 from aya_lib.show import Note, Shown, Table
 from aya_lib.vectors import catalog, rebuild
@@ -156,9 +156,11 @@ def _none(names: tuple[str, ...]) -> Judged:
     return passed_if(not names, ", ".join(names) or "none")
 
 
-def plot(found: Comparison | Missing, name: str) -> Picture | Note:
-    """One of the plots (``recall_qps``, ``lists_probes``, ``predicted``, ``builds``, ``latencies``)."""
-    return PLOTS[name](found) if isinstance(found, Comparison) else Note("No plot: nothing was measured.", "quiet")
+def plot(found: Comparison | Missing, *names: str) -> Pictures | Note:
+    """Some of the plots (``recall_qps``, ``lists_probes``, ``predicted``, ``builds``, ``latencies``), one below the other."""
+    if not isinstance(found, Comparison):
+        return Note("No plot: nothing was measured.", "quiet")
+    return Pictures(tuple(PLOTS[name](found) for name in names))
 
 
 def left_out(found: Comparison | Missing) -> LeftOut | Note:

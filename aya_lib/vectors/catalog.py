@@ -12,7 +12,7 @@ from aya_lib.cluster import machine, roles
 from aya_lib.errors import UsageError
 from aya_lib.knowledge.search import DEFAULT_EF_SEARCH, Kind, default_probes
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import rows
+from aya_lib.node.sql import rows, value
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, parts
 from aya_lib.vectors.metric import METRICS, Metric
@@ -253,19 +253,17 @@ def _read(node: Node, name: str, column: str) -> Live:
         if row.problem:
             return Live(node.name, name, column, row.problem)
         count = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column), sql.Identifier(*parts(name)))
-        counted: Any = connection.execute(count).fetchone()
         chosen = "SELECT value FROM aya_settings WHERE key = 'search'"
-        stored: Any = connection.execute(chosen).fetchone() if row.settings_table else None
         return Live(
             node.name,
             name,
             column,
-            **{key: value for key, value in vars(row).items() if key != "oid"},
-            rows=counted[0],
+            **{name: found for name, found in vars(row).items() if name != "oid"},
+            rows=value(connection, count),
             indexes=tuple(rows(connection, __package__, "catalog_indexes", LiveIndex, oid=row.oid, column=column)),
             builds=tuple(rows(connection, __package__, "catalog_builds", Build, oid=row.oid)),
             idle=tuple(rows(connection, __package__, "catalog_idle", Idle, older_s=IDLE_S)),
-            stored=stored[0] if stored else {},
+            stored=(value(connection, chosen) if row.settings_table else None) or {},
             roles=tuple(rows(connection, __package__, "catalog_roles", RoleSetting)),
             application_role=node.site.database.application_role,
             free_bytes=machine.free_bytes(node),

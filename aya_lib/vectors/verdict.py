@@ -11,17 +11,10 @@ from aya_lib.vectors.request import Request
 from aya_lib.vectors.truth import Recall
 
 Word = Literal[
-    "healthy",
-    "stale",
-    "built too early",
-    "wrong lists",
-    "wrong probes",
-    "no index",
-    "invalid",
-    "hnsw",
-    "too few rows",
-    "passed over",
-]
+    "healthy", "stale", "built too early", "wrong lists", "wrong probes", "no index",
+    "invalid", "hnsw", "too few rows", "passed over",
+]  # fmt: skip
+Level = Literal["passed", "warning", "failed"]
 DEARER = 1.5  # times the predicted time that something better would take
 MATTERS_US = 100.0  # microseconds of a search that must be at stake: below, nobody notices
 EARLY = 0.1  # of today's rows
@@ -130,7 +123,7 @@ class Verdict:
 
     word: Word
     why: str
-    status: Literal["passed", "warning", "failed"] = "passed"
+    status: Level = "passed"
     request: Request | None = None
     drop: tuple[str, ...] = ()
 
@@ -181,7 +174,7 @@ def _hnsw(facts: Facts) -> Verdict:
         return Verdict("hnsw", "its recall was not measured", "warning")
     measured = f"recall@{facts.k} {now.recall} at ef_search {now.value}, measured by {now.recall.queries} searches"
     if not facts.low:
-        status: Literal["passed", "warning"] = "warning" if facts.leftovers else "passed"
+        status: Level = "warning" if facts.leftovers else "passed"
         return Verdict("hnsw", f"{measured}: {facts.target:g} is reached", status, drop=facts.leftovers)
     if needed:
         why = f"{measured}; {needed.value} gives {needed.recall.value:.3f}"
@@ -224,7 +217,7 @@ def _probes(facts: Facts) -> Verdict | None:
     return None
 
 
-def _status(facts: Facts) -> Literal["warning", "failed"]:
+def _status(facts: Facts) -> Level:
     return "failed" if facts.low else "warning"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests_support import step
 
 from aya_lib.check import worst
 from aya_lib.knowledge import evaluate, load
@@ -14,7 +16,6 @@ from aya_lib.knowledge.search import MODES
 from aya_lib.node.node import Nodes
 from aya_lib.node.unseen import Unseen
 from aya_lib.picture import Picture
-from aya_lib.runbook.run import run
 
 SENTENCE = "The slot keeps the log until the standby has received all of it."
 TEXT = (
@@ -80,15 +81,15 @@ def test_on_the_manual_chunks_come_back_and_nothing_of_it_stays(library: Nodes) 
 def test_the_ingest_runbook_fails_with_the_reason_when_a_file_is_left_out(library: Nodes, tmp_path: Path) -> None:
     (tmp_path / "good.md").write_text("# Good\n\nA quite unusual sentence about purple walruses and their tusks.")
     (tmp_path / "bad.md").write_bytes(b"\0\0")
-    values = {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)]}
+    values: dict[str, Any] = {"site": library.site.name, "paths": [str(tmp_path)]}
     try:
-        result = run("ingest", values, lambda step: None)
-        failed = [step for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "failed"]
-        assert result.exit_code == 1
-        assert [step["name"] for step in failed] == ["every file is a document with its content"]
+        ingest = step("ingest", **values)
+        failed = [each for each in ingest.record["steps"] if each["kind"] == "check" and each["status"] == "failed"]
+        assert ingest.exit_code == 1
+        assert [each["name"] for each in failed] == ["every file is a document with its content"]
         assert "bad.md: binary content (NUL byte at offset 0), not markdown" in failed[0]["observed"]
         (tmp_path / "bad.md").unlink()
-        assert run("ingest", values, lambda step: None).exit_code == 0
+        assert step("ingest", **values).exit_code == 0
     finally:
         with library["ALPHA"].session(write=True) as connection:
             connection.execute("DELETE FROM documents WHERE starts_with(source_uri, %s)", (tmp_path.as_uri(),))
@@ -96,8 +97,8 @@ def test_the_ingest_runbook_fails_with_the_reason_when_a_file_is_left_out(librar
 
 def test_a_dry_run_of_ingest_writes_nothing(library: Nodes, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# A\n\nSome text that is not loaded.")
-    result = run("ingest", {"site": library["ALPHA"].site.name, "paths": [str(tmp_path)], "dry_run": True}, lambda step: None)
-    assert result.exit_code == 0
+    ingest = step("ingest", site=library.site.name, paths=[str(tmp_path)], dry_run=True)
+    assert (ingest.error, ingest.record["outcome"]) == (None, "planned")
     loaded = load.look_loaded(library, [str(tmp_path)])
     assert isinstance(loaded, Loaded)
     assert (loaded.files, loaded.current) == (1, 0)

@@ -183,7 +183,7 @@ WRONG = {
     "more neighbours than rows": (["--corpus", "generated:1000x8", "--k", "5000"], "k = 5000"),
     "an unknown metric": (["--corpus", "generated:1000x8", "--metric", "hamming"], "cosine, l2, ip"),
     "an unknown family": (["--corpus", "generated:1000x8", "--family", "annoy"], "allowed are exact, ivfflat"),
-    "an unknown node": (["--corpus", "generated:1000x8", "--node", "gamma"], "the site has ALPHA, BETA, AIR"),
+    "an unknown node": (["--corpus", "generated:1000x8", "--node", "gamma"], "allowed are ALPHA, BETA, AIR"),
     "the standby": (["--corpus", "generated:1000x8", "--node", "beta"], "BETA is a standby"),
     "no such table": (["--table", "chunkz"], "no chunkz.embedding"),
     "a column that is no vector": (["--column", "chunk_text"], "is of type text"),

@@ -113,7 +113,7 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     """What a copy needs, and that what would be lost can be told."""
     if not (seen.incoming or seen.half_rewound):
         yield _history(seen, details)
-        yield _told(seen, details)
+        yield _known(seen, details)
     yield from _possible(seen, choice)
     if not seen.incoming:
         yield _disk(seen, details, choice)
@@ -134,13 +134,13 @@ def _history(seen: Rejoin, details: Details) -> Check:
     return evaluate(name, expected, details.fork or "the same", of, hint="Look at its data directory")
 
 
-def _told(seen: Rejoin, details: Details) -> Check:
+def _known(seen: Rejoin, details: Details) -> Check:
     def of(past: object) -> Judged:
         if not isinstance(past, Past) or not (past.bytes or past.gone):
             return Judged("passed", "nothing")
-        told = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
+        observed = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
         kept = "Rows of that time can only be found by comparing: keep the old directory, and do not use remove_old"
-        return Judged("warning", f"{told}; {past.gone}", kept) if past.gone else Judged("passed", told)
+        return Judged("warning", f"{observed}; {past.gone}", kept) if past.gone else Judged("passed", observed)
 
     hint = "Without that nothing may be thrown away: read the WAL by hand, or mend what keeps pg_waldump from it"
     return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)

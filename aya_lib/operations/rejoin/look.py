@@ -199,8 +199,8 @@ def _receives(standby: NodeSeen, primary: NodeSeen) -> bool:
     here, there, receiver = standby.cluster, primary.cluster, standby.receiver
     if not isinstance(here, Cluster) or not isinstance(there, Cluster) or not isinstance(receiver, Receiver):
         return False
-    one = (here.system_identifier, here.timeline) == (there.system_identifier, there.timeline)
-    return one and here.in_recovery and not there.in_recovery and receiver.status == "streaming"
+    same = (here.system_identifier, here.timeline) == (there.system_identifier, there.timeline)
+    return same and here.in_recovery and not there.in_recovery and receiver.status == "streaming"
 
 
 def _archive(node: Node) -> bool:

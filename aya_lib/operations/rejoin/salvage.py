@@ -96,14 +96,14 @@ def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSalvaged, ..
 
 def _export(node: Node, sockets: Path, folder: Path, past: Past) -> list[TableSalvaged]:
     names = json.loads(_psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
-    found = []
+    tables = []
     for oid in sorted({touched.database for touched in past.touched} & {int(oid) for oid in names}):
-        touched = {one.filenode: one for one in past.touched if one.database == oid}
+        touched = {file.filenode: file for file in past.touched if file.database == oid}
         wanted = "{" + ",".join(map(str, touched)) + "}"
         query = statement(__package__, "touched_tables")
         for table in json.loads(_psql(node, sockets, names[str(oid)], query, "-v", f"filenodes={wanted}")):
-            found.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
-    return found
+            tables.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
+    return tables
 
 
 def _table(

@@ -63,28 +63,29 @@ class Salvaged(Shown):
 
     def covers(self, files: Files) -> bool:
         """Whether it holds all that the data directory has now."""
-        told = self.report
+        report = self.report
         here = (files.system_identifier, files.timeline, files.lsn)
-        return told is not None and (told.system_identifier, told.timeline, told.left) == here
+        return report is not None and (report.system_identifier, report.timeline, report.left) == here
 
     def table(self) -> Table:
-        told = self.report
-        if told is None:
+        report = self.report
+        if report is None:
             return Table(f"{self.folder}: not finished", tone="warning")
-        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in told.tables)
+        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in report.tables)
         notes = [
-            f"{told.node} left the history of {told.primary} at {told.fork} on timeline {told.timeline}, its WAL ends at"
-            f" {told.end}: {told.wal_bytes:,} bytes in {len(told.segments)} segments, {told.commits} committed transactions",
+            f"{report.node} left the history of {report.primary} at {report.fork} on timeline {report.timeline}, its WAL ends at"
+            f" {report.end}: {report.wal_bytes:,} bytes in {len(report.segments)} segments, {report.commits} committed"
+            " transactions",
             f"in {self.folder}",
         ]
-        notes += [f"Not all rows could be told: {told.untold}"] if told.untold else []
-        title = f"Saved of {told.node} at {told.at[:19]} UTC: {told.rows} rows that {told.primary} never received"
+        notes += [f"Not all rows could be told: {report.untold}"] if report.untold else []
+        title = f"Saved of {report.node} at {report.at[:19]} UTC: {report.rows} rows that {report.primary} never received"
         return Table(
             title,
             ("database", "table", "rows", "deleted", "file"),
             rows,
             tuple(notes),
-            "warning" if told.rows or told.untold else "plain",
+            "warning" if report.rows or report.untold else "plain",
         )
 
 

@@ -114,7 +114,7 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
     does not say where the WAL ends.
     """
     present, gone = segments(node), []
-    found, end, files = _Sum(), wanted[0].start, []
+    total, end, files = _Sum(), wanted[0].start, []
     for span in wanted:
         first = _first(span, present, segment_bytes)
         if reached and first != span and (first or number(reached) > number(span.start) or number(span.start) % segment_bytes):
@@ -124,20 +124,24 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
         if first is None:
             end = max(end, reached or end, key=number)
             continue
-        stdout, until = _dump(node, first, segment_bytes)
-        _add(found, stdout)
+        stdout, until = _dump(node, first, present, segment_bytes)
+        _add(total, stdout)
         end = max(end, until, key=number)
-        files += [one for one in present if _within(one, first, end, segment_bytes)]
-    touched = _touched(found)
-    xids = tuple(sorted(found.xids))
-    return Past(wanted, end, tuple(sorted(set(files))), len(found.commits), xids, touched, "; ".join(gone))
+        files += [segment for segment in present if _within(segment, first, end, segment_bytes)]
+    touched = _touched(total)
+    xids = tuple(sorted(total.xids))
+    return Past(wanted, end, tuple(sorted(set(files))), len(total.commits), xids, touched, "; ".join(gone))
 
 
 def _first(span: Span, present: list[str], segment_bytes: int) -> Span | None:
     """The span from the first position on that is at hand; None when nothing of it is."""
     if name(span.timeline, number(span.start), segment_bytes) in present:
         return span
-    later = [one for one in present if int(one[:8], 16) == span.timeline and position(one, segment_bytes) > number(span.start)]
+    later = [
+        segment
+        for segment in present
+        if int(segment[:8], 16) == span.timeline and position(segment, segment_bytes) > number(span.start)
+    ]
     if not later or (span.end and position(later[0], segment_bytes) >= number(span.end)):
         return None
     return Span(span.timeline, lsn(position(later[0], segment_bytes)), span.end)
@@ -185,58 +189,69 @@ def lsn(position: int) -> str:
 
 def last_position(stderr: str) -> str | None:
     """Where pg_waldump could read no further: the last position that its message names."""
-    found = re.findall(r"(?:at|LSN|after) ([0-9A-F]+/[0-9A-F]+)", stderr)
-    return found[-1] if found else None
+    match = re.findall(r"(?:at|LSN|after) ([0-9A-F]+/[0-9A-F]+)", stderr)
+    return match[-1] if match else None
 
 
 def missing_segment(stderr: str) -> str | None:
     """The segment that pg_waldump would have gone on with, and that is not there."""
-    found = re.search(r'could not (?:find|open) file "(?:[^"]*/)?([0-9A-F]{24})"', stderr)
-    return found[1] if found else None
+    match = re.search(r'could not (?:find|open) file "(?:[^"]*/)?([0-9A-F]{24})"', stderr)
+    return match[1] if match else None
 
 
 def parse(stdout: str) -> tuple[int, tuple[int, ...], Mapping[tuple[int, str, int, int], int]]:
     """Commits, committed transaction ids, and (xid, operation, database, filenode) -> count; of the summed-up lines."""
-    found = _Sum()
-    _add(found, stdout)
-    return len(found.commits), tuple(sorted(found.xids)), found.changes
+    total = _Sum()
+    _add(total, stdout)
+    return len(total.commits), tuple(sorted(total.xids)), total.changes
 
 
-def _dump(node: Node, span: Span, segment_bytes: int) -> tuple[str, str]:
-    """The summed-up lines of a span, and where its WAL ends."""
-    until = ("-e", span.end) if span.end else ()
+def _dump(node: Node, span: Span, present: list[str], segment_bytes: int) -> tuple[str, str]:
+    """The summed-up lines of a span, and where its WAL ends.
+
+    The files are named: without that pg_waldump learns the size of a segment from the first file that the folder gives, and stops
+    when that is one that the server only made beforehand, all zeros.
+    """
+    first = last = number(span.start) // segment_bytes
+    stop = number(span.end) if span.end else None
+    while (
+        name(span.timeline, (last + 1) * segment_bytes, segment_bytes) in present
+        and (stop or 1 << 64) > (last + 1) * segment_bytes
+    ):
+        last += 1
+    until = lsn(min((last + 1) * segment_bytes, stop or 1 << 64))
     managers = ("-r", "Heap", "-r", "Heap2", "-r", "Transaction")
-    arguments = ("-p", str(_wal(node)), "-t", str(span.timeline), "-s", span.start, *until, *managers)
+    files = (name(span.timeline, place * segment_bytes, segment_bytes) for place in (first, last))
+    arguments = ("-p", str(_wal(node)), "-t", str(span.timeline), "-s", span.start, "-e", until, *managers, *files)
     short = shlex.join(["sed", "-nE", *(word for line in SHORT for word in ("-e", line))])
     script = f"{shlex.join(node.command('pg_waldump', *arguments))} | {short} | sort | uniq -c"
     output = node.shell.run(["sh", "-c", script], account=node.account, timeout_s=READ_S).checked()
-    missing = missing_segment(output.stderr)
-    end = lsn(position(missing, segment_bytes)) if missing else last_position(output.stderr) or span.end
+    told = "\n".join(line for line in output.stderr.splitlines() if "first record is after" not in line)
+    missing = missing_segment(told)
+    end = lsn(position(missing, segment_bytes)) if missing else last_position(told) if told else until
     if end is None:
-        raise CommandFailed(
-            node.name, ["pg_waldump", *arguments], output.status, output.stderr or "it does not say where it ended"
-        )
+        raise CommandFailed(node.name, ["pg_waldump", *arguments], output.status, told)
     return output.stdout, end
 
 
-def _add(found: _Sum, stdout: str) -> None:
+def _add(total: _Sum, stdout: str) -> None:
     for line in stdout.splitlines():
         count, kind, xid, *rest = line.split()
         if kind == "C":
             subs = re.search(r"subxacts: ([0-9 ]+)", line)
             top = int(xid.rstrip(";"))
-            found.commits.add(top)
-            found.xids |= {top, *(int(sub) for sub in (subs[1].split() if subs else ()))}
+            total.commits.add(top)
+            total.xids |= {top, *(int(sub) for sub in (subs[1].split() if subs else ()))}
         else:
             _, database, filenode = rest[0].split("/")
             place = (int(xid), kind, int(database), int(filenode))
-            found.changes[place] = found.changes.get(place, 0) + int(count)
+            total.changes[place] = total.changes.get(place, 0) + int(count)
 
 
-def _touched(found: _Sum) -> tuple[Touched, ...]:
+def _touched(total: _Sum) -> tuple[Touched, ...]:
     sums: dict[tuple[int, int], list[int]] = {}
-    for (xid, kind, database, filenode), count in found.changes.items():
-        if xid in found.xids and database:
+    for (xid, kind, database, filenode), count in total.changes.items():
+        if xid in total.xids and database:
             sums.setdefault((database, filenode), [0, 0])[kind == "DELETE"] += count
     return tuple(Touched(*place, *counts) for place, counts in sorted(sums.items()))
 

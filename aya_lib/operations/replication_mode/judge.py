@@ -96,11 +96,11 @@ def settings_seen(server: Server | Missing, name: str) -> Check:
 def ready(node: str, store: Store | Missing) -> Check:
     """The node can archive: a Python that the cluster's account can run, and a folder that it may write to, or make."""
 
-    def of(found: Store) -> Judged:
-        if found.python is None:
+    def of(seen: Store) -> Judged:
+        if seen.python is None:
             return passed_if(False, "no python3 of version 3.9 or later", "Install one that the cluster's account can run")
         hint = "Give the folder to the account that owns the cluster"
-        return passed_if(found.folder != "closed", f"{found.python}, folder {found.folder}", hint)
+        return passed_if(seen.folder != "closed", f"{seen.python}, folder {seen.folder}", hint)
 
     return evaluate(f"archiving can work on {node}", "Python 3.9, and a folder to write to", store, of)
 
@@ -163,20 +163,20 @@ def acknowledged(request: Request, proof: Commits | Missing) -> Check:
 def agreed(request: Request, seen: Found) -> Check:
     """The site's state says what holds: a failover reads there what was promised."""
     known = seen.overview.state
-    told = f"{known.mode}, since {known.mode_since}, by {known.mode_by}" if known.mode else "nothing: asynchronous"
+    observed = f"{known.mode}, since {known.mode_since}, by {known.mode_by}" if known.mode else "nothing: asynchronous"
     good = (known.mode or "asynchronous") == request.mode
-    judged = passed_if(good, told, "Run this again: it writes down what it has proven")
+    judged = passed_if(good, observed, "Run this again: it writes down what it has proven")
     return evaluate("the state says so", request.mode, seen, lambda _: judged)
 
 
 def exempt(server: Server | Missing, primary: str) -> Check:
     """No role or database has a synchronous_commit of its own under which it never waits."""
 
-    def of(found: Server) -> Judged:
+    def of(seen: Server) -> Judged:
         hint = (
             "Commits there are lost with the primary. If that is not meant: ALTER ROLE or DATABASE ... RESET synchronous_commit"
         )
-        return Judged("warning" if found.exempt else "passed", "; ".join(found.exempt) or "none", hint)
+        return Judged("warning" if seen.exempt else "passed", "; ".join(seen.exempt) or "none", hint)
 
     return evaluate(f"exempt from waiting on {primary}", "no role or database", server, of)
 
@@ -184,12 +184,12 @@ def exempt(server: Server | Missing, primary: str) -> Check:
 def cancelled(seen: Found) -> Check:
     """No wait was broken off, as far as the server's current log goes back."""
 
-    def of(found: Cancelled) -> Judged:
+    def of(waits: Cancelled) -> Judged:
         hint = (
             "Each is a commit that its client was told is done, or lost its connection in; the standby may not have had it "
             "then. Compare with verify_replication once the standby has caught up"
         )
-        return Judged("warning" if found.count else "passed", f"{found.count}; {found.last}" if found.count else "none", hint)
+        return Judged("warning" if waits.count else "passed", f"{waits.count}; {waits.last}" if waits.count else "none", hint)
 
     return evaluate("waits broken off", "none in the current log", seen.cancelled, of)
 
@@ -197,10 +197,10 @@ def cancelled(seen: Found) -> Check:
 def archiving(server: Server | Missing) -> Check:
     """The archiver's last word was no failure."""
 
-    def of(found: Server) -> Judged:
-        told = f"{found.archived} archived, last {found.last_archived_wal or 'none'}; {found.failed} failed"
-        hint = f"Read the server's log for what archive_wal says about {found.last_failed_wal}; WAL piles up meanwhile"
-        return passed_if(not found.failing, told, hint)
+    def of(seen: Server) -> Judged:
+        observed = f"{seen.archived} archived, last {seen.last_archived_wal or 'none'}; {seen.failed} failed"
+        hint = f"Read the server's log for what archive_wal says about {seen.last_failed_wal}; WAL piles up meanwhile"
+        return passed_if(not seen.failing, observed, hint)
 
     return evaluate("WAL is archived", "the last attempt succeeded", server, of)
 
@@ -212,8 +212,8 @@ def _settings(request: Request, seen: Found, node: str) -> list[Check]:
 
         def of(found: Server, name: str = name, value: str = value) -> Judged:
             setting = found.settings[name]
-            told = (setting.value or "''") + (", restart pending" if setting.pending_restart else "")
-            return passed_if(setting.value == value, told, "Run this again: what is missing is planned anew")
+            observed = (setting.value or "''") + (", restart pending" if setting.pending_restart else "")
+            return passed_if(setting.value == value, observed, "Run this again: what is missing is planned anew")
 
         checks.append(evaluate(f"{name} on {node}", value or "''", server, of))
     return checks

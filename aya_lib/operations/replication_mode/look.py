@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
 
@@ -42,8 +42,8 @@ class Setting:
 class Server:
     """One server's settings and what it says beside them. ``exempt``: roles and databases whose commits never wait."""
 
-    settings: Mapping[str, Setting]
-    exempt: tuple[str, ...] = ()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    exempt: Sequence[str] = ()
     archived: int = 0
     failed: int = 0
     last_archived_wal: str | None = None
@@ -103,17 +103,6 @@ class Found(Shown):
         return Table("Replication as it is", ("", *names), tuple(lines))
 
 
-@dataclass(frozen=True)
-class _Row:
-    exempt: list[str]
-    archived: int
-    failed: int
-    last_archived_wal: str | None
-    last_failed_wal: str | None
-    failing: bool
-    log: str | None
-
-
 def look(nodes: Nodes) -> Found:
     """Look at the whole site, then at both servers of the pair as they are."""
     site_seen = overview.look(nodes)
@@ -134,8 +123,8 @@ def look_server(node: Node) -> Server | Missing:
     def ask() -> Server:
         with node.session(database="postgres") as connection:
             settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
-            row = rows(connection, __package__, "mode", _Row)[0]
-        return Server({one.name: one for one in settings}, **{**vars(row), "exempt": tuple(row.exempt)})
+            server = rows(connection, __package__, "mode", Server)[0]
+        return replace(server, settings={setting.name: setting for setting in settings})
 
     return seen(node.name, "SQL on the server's settings", ask)
 
@@ -197,6 +186,6 @@ def _python(node: Node) -> str | None:
 def _value(server: Server | Missing, name: str) -> str:
     if not isinstance(server, Server):
         return "unknown"
-    found = server.settings[name]
-    value = f"{found.value} MB" if name in LIMITS and found.value != "-1" else found.value
-    return (value or "''") + (", restart pending" if found.pending_restart else "")
+    setting = server.settings[name]
+    value = f"{setting.value} MB" if name in LIMITS and setting.value != "-1" else setting.value
+    return (value or "''") + (", restart pending" if setting.pending_restart else "")

@@ -17,7 +17,7 @@ from aya_lib.errors import AyaError, ChangeFailed, DeadlinePassed
 from aya_lib.knowledge import search
 from aya_lib.node import wait
 from aya_lib.node.node import Node
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, value
 from aya_lib.vectors.index import Index
 from aya_lib.vectors.rebuild import hold, locks, settings
 from aya_lib.vectors.rebuild.hold import Progress, Resources
@@ -87,22 +87,18 @@ class Reindex:
     def run(self, node: Node) -> None:
         if self.options:
             Alter(self.place, self.name, self.options).run(node)
-        before = self._filenode(node)
+        before = filenode(node, self.place, self.name)
+        let_know = partial(Settle(self.interim, read=True).run, node) if self.interim else None
         try:
             with shown(self.progress) as progress:
-                let_know = partial(Settle(self.interim, read=True).run, node) if self.interim else None
                 hold.build(node, self._query(), self.place.relation, self.resources, progress, let_know)
         except AyaError:
             swapped = False
             with suppress(AyaError):
-                swapped = self._filenode(node) != before
+                swapped = filenode(node, self.place, self.name) != before
                 locks.sweep(node, self.place)
             if not swapped:  # else the new index is live, and only the old one's removal broke off
                 raise
-
-    def _filenode(self, node: Node) -> object:
-        with node.session() as connection:
-            return self.place.filenode(connection, self.name)
 
     def _query(self) -> str:
         return sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(self.place.index(self.name)).as_string()
@@ -123,9 +119,8 @@ class Create:
 
     def run(self, node: Node) -> None:
         locks.sweep(node, self.place)  # what is there now under the name is whole
-        with node.session() as connection:
-            if self.place.filenode(connection, self.name):
-                return
+        if filenode(node, self.place, self.name):
+            return
         try:
             with shown(self.progress) as progress:
                 hold.build(node, self.command(node), self.place.relation, self.resources, progress)
@@ -188,13 +183,13 @@ class Drop:
 
     def _until_quiet(self, node: Node) -> None:
         query, name = "SELECT pg_stat_get_numscans(to_regclass(%s))", (self.place.index(self.name).as_string(),)
-        last_count: object = None
+        last_count: int | None = None
         risen_at = time.monotonic()
         with node.session(deadline_s=QUIET_S + node.site.deadlines.statement_s) as connection:
 
             def quiet_s() -> float:
                 nonlocal last_count, risen_at
-                count, now = connection.execute(query, name).fetchone(), time.monotonic()
+                count, now = value(connection, query, name), time.monotonic()
                 if count != last_count:
                     last_count, risen_at = count, now
                 return now - risen_at
@@ -234,10 +229,9 @@ class Made:
 
     def record(self, node: Node, recall: float | None = None, k: int = 0) -> Settings:
         """What is recorded of it. Its file node tells later whether it is still this one."""
-        with node.session() as connection:
-            filenode = self.place.filenode(connection, self.name)
+        file = filenode(node, self.place, self.name)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        own: dict[str, Any] = {"index": str(self.index), "filenode": filenode, "rows": self.rows, "at": at}
+        own: dict[str, Any] = {"index": str(self.index), "filenode": file, "rows": self.rows, "at": at}
         proven = {"recall": None if recall is None else round(recall, 4), "k": k, "value": self.value}
         return Settings({"built": own | proven})
 
@@ -289,6 +283,12 @@ class AlreadyDone:
 
     def run(self, node: Node) -> None:
         return
+
+
+def filenode(node: Node, place: Place, name: str) -> int | None:
+    """As :meth:`Place.filenode`, over a session of its own."""
+    with node.session() as connection:
+        return place.filenode(connection, name)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from psycopg import sql
 from aya_lib.errors import ChangeFailed, DeadlinePassed
 from aya_lib.node import wait
 from aya_lib.node.node import Node
-from aya_lib.node.sql import Connection, rows
+from aya_lib.node.sql import Connection, column, rows, statement, value
 from aya_lib.vectors.index import Table, parts
 from aya_lib.vectors.measure import configure
 from aya_lib.vectors.rebuild.hold import BUILD_S, LASTING
@@ -36,11 +36,11 @@ class Place:
     def relation(self) -> sql.Identifier:
         return sql.Identifier(self.schema, parts(self.table.name)[-1])
 
-    def filenode(self, connection: Connection, name: str) -> object:
+    def filenode(self, connection: Connection, name: str) -> int | None:
         """The file of an index, another one whenever it was built anew; None when there is no such index."""
         query = "SELECT pg_relation_filenode(to_regclass(%s))::bigint"
-        row = connection.execute(query, (self.index(name).as_string(),)).fetchone()
-        return row[0] if row else None
+        filenode: int | None = value(connection, query, (self.index(name).as_string(),))
+        return filenode
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ class _Holder:
     pid: int
     application: str
     age_s: float
-
-
-@dataclass(frozen=True)
-class _Name:
-    name: str
 
 
 def patiently(node: Node, place: Place, name: str, act: Callable[[Connection], object]) -> None:
@@ -91,6 +86,6 @@ def drop(node: Node, place: Place, name: str, deadline_s: float = BUILD_S) -> No
 def sweep(node: Node, place: Place) -> None:
     """Drop the invalid indexes that a build which broke off left on the table."""
     with node.session() as connection:
-        invalid = rows(connection, __package__, "invalid", _Name, table=place.relation.as_string())
-    for index in invalid:
-        drop(node, place, index.name, CLEAN_S)
+        invalid = column(connection, statement(__package__, "invalid"), {"table": place.relation.as_string()})
+    for name in invalid:
+        drop(node, place, name, CLEAN_S)

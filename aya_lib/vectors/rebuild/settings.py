@@ -17,7 +17,7 @@ from aya_lib.errors import DeadlinePassed
 from aya_lib.knowledge import search
 from aya_lib.node import wait
 from aya_lib.node.node import Node
-from aya_lib.node.sql import Connection, statement
+from aya_lib.node.sql import Connection, statement, value
 from aya_lib.vectors.catalog import Live, RoleSetting, canonical
 from aya_lib.vectors.index import Index
 
@@ -102,12 +102,11 @@ def alter(role: RoleSetting) -> sql.Composed:
 def until_read(node: Node) -> None:
     """Return when every searcher has read what was written before: here, and on the standbys that stream."""
     with node.session(deadline_s=STANDBY_S + node.site.deadlines.statement_s) as connection:
-        row = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
-        position = {"lsn": row[0] if row else None}
+        position = {"lsn": value(connection, "SELECT pg_current_wal_lsn()::text")}
         with suppress(DeadlinePassed):  # a standby that is so far behind may not hold up the primary
             wait.until(
-                lambda: connection.execute(statement(__package__, "standbys"), position).fetchone(),
-                lambda behind: not behind or behind[0] == 0,
+                lambda: value(connection, statement(__package__, "standbys"), position),
+                lambda behind: behind == 0,
                 node=node.name,
                 what="the standbys have replayed the settings",
                 deadline_s=STANDBY_S,
