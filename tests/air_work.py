@@ -144,7 +144,7 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
     process = FORK.Process(target=child)
     process.start()
-    said = str(ours.recv()) if ours.poll(60) else "nothing"
+    said = str(ours.recv()) if ours.poll(300) else "nothing"
     process.join(30)
     return said
 
@@ -220,7 +220,7 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     count = 0
     while not stop.is_set():
         try:
-            with nodes[name].session(write=True, deadline_s=120) as connection:
+            with nodes[name].session(write=True, deadline_s=600) as connection:
                 while not stop.is_set():
                     count += 1
                     _step(connection, draw, f"{name.lower()}-{seed}-{count}", last, dimension)

@@ -42,6 +42,9 @@ def pair(shared: Nodes) -> Nodes:
     ask(shared, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; DELETE FROM documents WHERE id < 0; COMMIT")
     ask(shared, "AIR", "DELETE FROM write_queue WHERE NOT synced")
     one_round(shared)
+    if same(shared):  # what a test that failed left
+        ask(shared, "AIR", "UPDATE aya_sync.laptop SET snapshot = NULL")
+        one_round(shared)
     ask(shared, "AIR", "TRUNCATE aya_sync.conflicts")
     assert same(shared) == []
     return shared
