@@ -53,7 +53,7 @@ def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
     return ask(nodes, name, text, *values)[0][0]
 
 
-def turned(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
+def one_round(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
     """One whole round, without an encoder: documents that lack chunks are sent when they were given some."""
     with open_ends(nodes, "AIR") as ends:
         return run_round(ends, None, at)
@@ -136,7 +136,7 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
         try:
             for _ in range(10 if step else 1):
-                turned(nodes, at)
+                one_round(nodes, at)
             theirs.send("")
         except AyaError as error:
             theirs.send(f"error: {error}")

@@ -220,6 +220,19 @@ def test_wal_that_the_old_primary_has_lost_itself_is_said_and_not_taken_for_noth
     assert contents(old, "") == contents(new, "")
 
 
+def test_a_segment_that_was_only_made_beforehand_hides_nothing(bare: Site) -> None:
+    old, new = fail_over(bare, ["k"])
+    before = past(rejoin.look(open_nodes(bare)))
+    for ahead in range(8):  # the newest is the first that a folder in memory gives
+        with (old.data_directory / "pg_wal" / f"{before.spans[0].timeline:08X}{0:08X}{240 + ahead:08X}").open("wb") as file:
+            file.truncate(16 << 20)
+    after = past(rejoin.look(open_nodes(bare)))
+    assert (after.commits, after.end, after.segments) == (before.commits, before.end, before.segments)
+    assert before.commits > 0
+    bring_back(bare)
+    assert contents(old, "") == contents(new, "")
+
+
 def test_a_pg_waldump_that_cannot_read_is_not_taken_for_nothing(bare: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     span = (waldump.Span(1, "0/3000000"),)
     monkeypatch.setattr(Node, "command", lambda self, program, *words: ["/nowhere/pg_waldump", *words])

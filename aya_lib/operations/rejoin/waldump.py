@@ -124,7 +124,7 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
         if first is None:
             end = max(end, reached or end, key=number)
             continue
-        stdout, until = _dump(node, first, segment_bytes)
+        stdout, until = _dump(node, first, present, segment_bytes)
         _add(total, stdout)
         end = max(end, until, key=number)
         files += [segment for segment in present if _within(segment, first, end, segment_bytes)]
@@ -206,20 +206,31 @@ def parse(stdout: str) -> tuple[int, tuple[int, ...], Mapping[tuple[int, str, in
     return len(total.commits), tuple(sorted(total.xids)), total.changes
 
 
-def _dump(node: Node, span: Span, segment_bytes: int) -> tuple[str, str]:
-    """The summed-up lines of a span, and where its WAL ends."""
-    until = ("-e", span.end) if span.end else ()
+def _dump(node: Node, span: Span, present: list[str], segment_bytes: int) -> tuple[str, str]:
+    """The summed-up lines of a span, and where its WAL ends.
+
+    The files are named: without that pg_waldump learns the size of a segment from the first file that the folder gives, and stops
+    when that is one that the server only made beforehand, all zeros.
+    """
+    first = last = number(span.start) // segment_bytes
+    stop = number(span.end) if span.end else None
+    while (
+        name(span.timeline, (last + 1) * segment_bytes, segment_bytes) in present
+        and (stop or 1 << 64) > (last + 1) * segment_bytes
+    ):
+        last += 1
+    until = lsn(min((last + 1) * segment_bytes, stop or 1 << 64))
     managers = ("-r", "Heap", "-r", "Heap2", "-r", "Transaction")
-    arguments = ("-p", str(_wal(node)), "-t", str(span.timeline), "-s", span.start, *until, *managers)
+    files = (name(span.timeline, place * segment_bytes, segment_bytes) for place in (first, last))
+    arguments = ("-p", str(_wal(node)), "-t", str(span.timeline), "-s", span.start, "-e", until, *managers, *files)
     short = shlex.join(["sed", "-nE", *(word for line in SHORT for word in ("-e", line))])
     script = f"{shlex.join(node.command('pg_waldump', *arguments))} | {short} | sort | uniq -c"
     output = node.shell.run(["sh", "-c", script], account=node.account, timeout_s=READ_S).checked()
-    missing = missing_segment(output.stderr)
-    end = lsn(position(missing, segment_bytes)) if missing else last_position(output.stderr) or span.end
+    told = "\n".join(line for line in output.stderr.splitlines() if "first record is after" not in line)
+    missing = missing_segment(told)
+    end = lsn(position(missing, segment_bytes)) if missing else last_position(told) if told else until
     if end is None:
-        raise CommandFailed(
-            node.name, ["pg_waldump", *arguments], output.status, output.stderr or "it does not say where it ended"
-        )
+        raise CommandFailed(node.name, ["pg_waldump", *arguments], output.status, told)
     return output.stdout, end
 
 
