@@ -112,8 +112,12 @@ def up(site: Site, *, embedding: bool = False) -> None:
     made = site.root.with_name("template")
     if not made.exists():
         template = make(made.parent, made.name)
-        labs.up(template, embedding=documents.vectors(template, None) is None)  # with documents, also on a new machine
-        labs.down(template)
+        try:
+            labs.up(template, embedding=documents.vectors(template, None) is None)  # with documents, also on a new machine
+            labs.down(template)
+        except BaseException:
+            labs.delete(template)
+            raise
     subprocess.run(["cp", "-a", f"{made}/.", site.root], check=True)
     nodes = open_nodes(site)
     for node in nodes.values():
