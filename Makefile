@@ -22,7 +22,7 @@ demo: install ## Break a lab as the real outage did, restore it, verify it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
 test: install ## Run pytest and nbval over everything, WORKERS=3 at a time
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(if $(JUNIT),--junit-xml=$(JUNIT))
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(if $(JUNIT),--junit-xml=$(JUNIT))
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

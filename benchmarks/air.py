@@ -43,7 +43,7 @@ from aya_lib.vectors import wire
 from aya_lib.vectors.generated import generate, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from air_work import STEPS, ask, killed, one, prepare, same, turned, writers  # as the tests do it, more often
+from air_work import STEPS, ask, killed, one, one_round, prepare, same, writers  # as the tests do it, more often
 
 RESULTS = Path(__file__).with_suffix(".json")
 CHUNKS, DIMENSION, PARTS = 30_000, 768, 10
@@ -112,7 +112,7 @@ def copy(nodes: Nodes) -> dict[str, Any]:
         with nodes["AIR"].session(write=True, deadline_s=60) as air:
             air.execute("VACUUM FULL documents, chunks")
         began = time.perf_counter()
-        turned(nodes)
+        one_round(nodes)
         ours.append(time.perf_counter() - began)
     assert same(nodes) == []
     return {
@@ -146,7 +146,7 @@ def pipe(nodes: Nodes, database: str) -> float:
 def catchup(nodes: Nodes) -> dict[str, Any]:
     """10,000 chunks changed in 100 transactions while neither listens; then each catches up."""
     database = "native"
-    turned(nodes)
+    one_round(nodes)
     beside(nodes, database)
     password = secrets.token_urlsafe(24)
     with nodes["ALPHA"].session(write=True) as alpha:
@@ -171,7 +171,7 @@ def catchup(nodes: Nodes) -> dict[str, Any]:
             settled(air, f"SELECT count(*) = {CHANGED} FROM chunks WHERE metadata ->> 'turn' = '{number}'")
             native.append(time.perf_counter() - began)
             began = time.perf_counter()
-            assert turned(nodes).pulled.rows == CHANGED
+            assert one_round(nodes).pulled.rows == CHANGED
             ours.append(time.perf_counter() - began)
         air.execute("DROP SUBSCRIPTION native")
     ask(nodes, "ALPHA", "DROP PUBLICATION native")
@@ -236,7 +236,7 @@ def visible(nodes: Nodes) -> dict[str, Any]:
 
 def compared(nodes: Nodes) -> dict[str, Any]:
     """What air_sync_check reads: every row's hash on both sides, one sum for a thousand ids over the line."""
-    turned(nodes)
+    one_round(nodes)
     found = [sync_check.look(nodes) for _ in range(RUNS)]
     first = found[0]
     assert isinstance(first, sync_check.Comparison), first
@@ -262,8 +262,8 @@ def kills(nodes: Nodes, count: int) -> dict[str, Any]:
             reached[where or "ended before"] = reached.get(where or "ended before", 0) + 1
         last = end()
     ask(nodes, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    turned(nodes)
-    turned(nodes)
+    one_round(nodes)
+    one_round(nodes)
     wished = sorted(content for marks in last.values() for content in marks.values() if content is not None)
     there = sorted(row[0] for row in ask(nodes, "ALPHA", "SELECT content FROM documents WHERE content LIKE '%|%'"))
     return {

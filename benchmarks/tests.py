@@ -1,41 +1,44 @@
 """Where the time of the tests goes: ``make test JUNIT=tests.xml``, then ``python benchmarks/tests.py tests.xml``.
 
 Prints a table of the twenty slowest tests and the twenty slowest modules, from pytest's own JUnit file; a test's seconds are
-those of its fixtures too. ``--out FILE`` keeps the table, as ``benchmarks/tests.md`` is kept.
+those of its fixtures too. ``--out FILE`` keeps the figures, as ``benchmarks/tests.json`` keeps them: with several workers the
+tests begin with the modules that took longest there, so that no long one is left for the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 SHOWN = 20
 
 
-def table(path: Path) -> str:
-    """The file's suite in a line, and two tables in Markdown."""
+def figures(path: Path) -> dict[str, Any]:
+    """The suite in a line, seconds of the slowest tests and of every module, slowest first."""
     suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
-    cases = list(suite.iter("testcase"))
-    tests, modules = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    for case in cases:
-        module, seconds = case.attrib["classname"].removeprefix("tests."), float(case.attrib["time"])
-        tests[f"{module}::{case.attrib['name']}"].append(seconds)
-        modules[module].append(seconds)
+    tests, modules = Counter[str](), Counter[str]()
+    for case in suite.iter("testcase"):
+        module, milliseconds = case.attrib["classname"].replace(".", "/") + ".py", round(1000 * float(case.attrib["time"]))
+        tests[f"{module}::{case.attrib['name']}"] += milliseconds
+        modules[module] += milliseconds
     ended = ", ".join(f"{suite.attrib[word]} {word}" for word in ("failures", "errors", "skipped"))
-    together = sum(map(sum, tests.values()))
-    took = f"{float(suite.attrib['time']):.0f} s on {os.cpu_count()} cores, {together:.0f} s one by one"
-    line = f"{len(cases)} tests, {ended}: {took}."
-    counted = {f"{module} ({len(seconds)})": seconds for module, seconds in modules.items()}
-    return "\n".join([line, *_rows("test", tests), *_rows("module", counted)])
+    took = f"{float(suite.attrib['time']):.0f} s on {os.cpu_count()} cores, {tests.total() / 1000:.0f} s one by one"
+    return {
+        "suite": f"{suite.attrib['tests']} tests, {ended}: {took}.",
+        "tests": {name: number / 1000 for name, number in tests.most_common(SHOWN)},
+        "modules": {name: number / 1000 for name, number in modules.most_common()},
+    }
 
 
-def _rows(what: str, times: Mapping[str, list[float]]) -> list[str]:
-    slowest = sorted(((sum(seconds), name) for name, seconds in times.items()), reverse=True)[:SHOWN]
-    return ["", f"| {what} | s |", "|---|---:|", *(f"| {name.replace('|', '/')} | {seconds:.1f} |" for seconds, name in slowest)]
+def table(what: str, seconds: Mapping[str, float]) -> str:
+    rows = [f"| {name.replace('|', '/')} | {number:.1f} |" for name, number in [*seconds.items()][:SHOWN]]
+    return "\n".join(["", f"| {what} | s |", "|---|---:|", *rows])
 
 
 if __name__ == "__main__":
@@ -43,7 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("junit", type=Path)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    text = table(chosen.junit)
-    print(text)
+    found = figures(chosen.junit)
+    print(found["suite"], table("test", found["tests"]), table("module", found["modules"]), sep="\n")
     if chosen.out:
-        chosen.out.write_text(f"# The twenty slowest tests and modules\n{text}\n")
+        chosen.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")

@@ -53,7 +53,7 @@ def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
     return ask(nodes, name, text, *values)[0][0]
 
 
-def turned(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
+def one_round(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Round:
     """One whole round, without an encoder: documents that lack chunks are sent when they were given some."""
     with open_ends(nodes, "AIR") as ends:
         return run_round(ends, None, at)
@@ -136,7 +136,7 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
         try:
             for _ in range(10 if step else 1):
-                turned(nodes, at)
+                one_round(nodes, at)
             theirs.send("")
         except AyaError as error:
             theirs.send(f"error: {error}")
@@ -144,7 +144,7 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
     process = FORK.Process(target=child)
     process.start()
-    said = str(ours.recv()) if ours.poll(60) else "nothing"
+    said = str(ours.recv()) if ours.poll(300) else "nothing"
     process.join(30)
     return said
 
@@ -220,7 +220,7 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     count = 0
     while not stop.is_set():
         try:
-            with nodes[name].session(write=True, deadline_s=120) as connection:
+            with nodes[name].session(write=True, deadline_s=600) as connection:
                 while not stop.is_set():
                     count += 1
                     _step(connection, draw, f"{name.lower()}-{seed}-{count}", last, dimension)

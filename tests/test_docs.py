@@ -34,11 +34,10 @@ from docs_support import (
     variables,
 )
 from test_layers import BASE, imports, package
-from tests_support import passed, step
+from tests_support import again, passed, step
 
 import aya_lib.operations
 from aya_lib import errors
-from aya_lib import lab as labs
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site, read_yaml
 
@@ -88,7 +87,7 @@ def terminal(lab: Site, place: Path) -> Iterator[Terminal]:
             (site / "site.yaml").unlink()
             site.rmdir()
         if not done.anew:
-            labs.reset(lab)
+            again(lab, embedding=True)
 
 
 def patient(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 
 from aya_lib import lab as labs
 from aya_lib import settings
@@ -16,7 +17,7 @@ from aya_lib.lab import clusters, documents
 from aya_lib.lab.new import new
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.run import RunResult
-from aya_lib.site import Site, load_site
+from aya_lib.site import Site, load_site, read_yaml
 
 
 def record_cell(status: str) -> str:
@@ -36,11 +37,16 @@ def ended(result: RunResult) -> str:
     return str(first.splitlines()[2])
 
 
-def make(place: Path, name: str) -> Site:
-    """Describe a lab called ``name`` below ``place``; nothing is started."""
-    if (settings.parameters() / name).exists():
-        return load_site(name)
-    return new(name, place / name, like="model")
+def make(place: Path, name: str, *, backend: str | None = None) -> Site:
+    """Describe a lab called ``name`` below ``place``; nothing is started. ``backend``: of its embedding, else the model's."""
+    file = settings.parameters() / name / "site.yaml"
+    if not file.exists():
+        new(name, place / name, like="model")
+    if backend:
+        content = read_yaml(file)
+        content["embedding"]["backend"] = backend
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load_site(name)
 
 
 def scratch_databases(node: Node) -> list[str]:
@@ -106,8 +112,12 @@ def up(site: Site, *, embedding: bool = False) -> None:
     made = site.root.with_name("template")
     if not made.exists():
         template = make(made.parent, made.name)
-        labs.up(template, embedding=documents.vectors(template, None) is None)  # with documents, also on a new machine
-        labs.down(template)
+        try:
+            labs.up(template, embedding=documents.vectors(template, None) is None)  # with documents, also on a new machine
+            labs.down(template)
+        except BaseException:
+            labs.delete(template)
+            raise
     subprocess.run(["cp", "-a", f"{made}/.", site.root], check=True)
     nodes = open_nodes(site)
     for node in nodes.values():
@@ -117,10 +127,10 @@ def up(site: Site, *, embedding: bool = False) -> None:
     labs.up(site, embedding=embedding)
 
 
-def again(site: Site) -> None:
-    """The lab as it was when it was new, without embedding services."""
+def again(site: Site, *, embedding: bool = False) -> None:
+    """The lab as it was when it was new; its services do not come back of themselves."""
     labs.delete(site)
-    up(site)
+    up(site, embedding=embedding)
 
 
 def only(node: Node) -> Nodes:

@@ -14,7 +14,7 @@ from aya_lib.cluster import server
 from aya_lib.cluster.lsn import number
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection, rows
+from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.node.unseen import Missing, Unseen, seen
 
 
@@ -67,23 +67,23 @@ def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, trie
     the standby was read; otherwise it is tried again, ``tries`` times. On another timeline the transactions' numbers mean
     other transactions, so such a standby is compared as it is.
     """
-    one, two = nodes[primary], nodes[standby]
+    leader, follower = nodes[primary], nodes[standby]
     for _ in range(tries):
-        before = look_node(one, rows_each)
+        before = look_node(leader, rows_each)
         if not isinstance(before, Contents):
             return before
-        apart = _never_follows(one, two)
-        there = look_node(two, rows_each) if apart else _look_after(two, before.lsn, rows_each)
+        apart = _never_follows(leader, follower)
+        there = look_node(follower, rows_each) if apart else _look_after(follower, before.lsn, rows_each)
         if not isinstance(there, Contents):
             return there
         if before.tables == there.tables:
             return Compared(before, there)
-        after = look_node(one, rows_each)
+        after = look_node(leader, rows_each)
         if not isinstance(after, Contents):
             return after
         if after.tables == before.tables:
             return Compared(before, there)
-        same = Unseen(primary, "compare", "other timelines") if apart else look_node(one, rows_each, there.snapshot)
+        same = Unseen(primary, "compare", "other timelines") if apart else look_node(leader, rows_each, there.snapshot)
         if isinstance(same, Contents) and same.tables == there.tables:
             return Compared(same, there)
     return Unseen(primary, f"compare contents with {standby}", f"rows changed during each of {tries} tries")
@@ -101,8 +101,8 @@ def look_node(node: Node, rows_each: int, of: str = "") -> Contents | Missing:
 
 def _never_follows(primary: Node, standby: Node) -> bool:
     """Both answer, and are on different timelines: the standby does not get where the primary is by waiting."""
-    one, two = server.look(primary), server.look(standby)
-    return isinstance(one, server.Cluster) and isinstance(two, server.Cluster) and one.timeline != two.timeline
+    here, there = server.look(primary), server.look(standby)
+    return isinstance(here, server.Cluster) and isinstance(there, server.Cluster) and here.timeline != there.timeline
 
 
 def _look_after(node: Node, lsn: str, rows_each: int) -> Contents | Missing:
@@ -124,8 +124,8 @@ def _look_after(node: Node, lsn: str, rows_each: int) -> Contents | Missing:
 
 
 def _replayed(connection: Connection) -> str | None:
-    row = connection.execute("SELECT pg_last_wal_replay_lsn()::text").fetchone()
-    return None if row is None or row[0] is None else str(row[0])
+    lsn = value(connection, "SELECT pg_last_wal_replay_lsn()::text")
+    return None if lsn is None else str(lsn)
 
 
 def _read(name: str, connection: Connection, rows_each: int, of: str = "") -> Contents:
@@ -133,23 +133,21 @@ def _read(name: str, connection: Connection, rows_each: int, of: str = "") -> Co
     connection.execute("SET jit = off")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        found = rows(connection, __package__, "tables", _TableRow)
-        seen_now = str((connection.execute("SELECT pg_current_snapshot()::text").fetchone() or ("",))[0])
+        tables = rows(connection, __package__, "tables", _TableRow)
+        snapshot = str(value(connection, "SELECT pg_current_snapshot()::text"))
         lsn = server.read(name, connection).lsn
-        sums = {f"{t.schema}.{t.name}": _sum(connection, t, rows_each, of) for t in found}
-        return Contents(name, lsn, sums, seen_now)
+        sums = {f"{table.schema}.{table.name}": _sum(connection, table, rows_each, of) for table in tables}
+        return Contents(name, lsn, sums, snapshot)
 
 
 def _sum(connection: Connection, table: _TableRow, rows_each: int, of: str) -> TableSum:
-    """Count all rows; sum the 64-bit hashes of the newest ones' text form (PostgreSQL: hashtextextended)."""
     name = sql.Identifier(table.schema, table.name)
     shown = sql.SQL("WHERE {}").format(_visible_in(of)) if of else sql.SQL("")
     newest = sql.SQL("ORDER BY {} DESC LIMIT {}").format(sql.Identifier(table.key or ""), sql.Literal(rows_each))
-    statement = sql.SQL(
-        "SELECT (SELECT count(*) FROM {name} {shown}), count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text"
-        " FROM (SELECT * FROM {name} {shown} {newest}) AS t"
-    ).format(name=name, shown=shown, newest=newest if table.key else sql.SQL(""))
-    row = connection.execute(statement).fetchone()
+    query = sql.SQL(statement(__package__, "checksum")).format(
+        name=name, shown=shown, newest=newest if table.key else sql.SQL("")
+    )
+    row = connection.execute(query).fetchone()
     assert row is not None
     return TableSum(int(str(row[0])), int(str(row[1])), str(row[2]))
 

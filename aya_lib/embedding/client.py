@@ -23,7 +23,6 @@ class Served:
     """What a service says it runs. ``fingerprint`` names weights, vocabulary and pooling."""
 
     node: str
-    url: str
     model: str
     fingerprint: str
     dimension: int
@@ -46,7 +45,7 @@ class Client:
         status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=limit, tunnel_socket=tunnel_socket)
         if status != 200:
             raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
-        return Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
+        return self._served(said)
 
     def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """Unit vectors, shape (len(texts), dimension). A text longer than the model reads is refused, never cut."""
@@ -56,8 +55,10 @@ class Client:
     def query(self, text: str) -> tuple[Vectors, Served]:
         """The vector of a query, and by which model; a query longer than the model reads is cut."""
         said = self._asked("/embed", {"text": text, "input_type": "query", "truncate": True})
-        served = Served(self.node, self.url, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
-        return np.array(said["embedding"], dtype=np.float32), served
+        return np.array(said["embedding"], dtype=np.float32), self._served(said)
+
+    def _served(self, said: dict[str, Any]) -> Served:
+        return Served(self.node, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
 
     def _part(self, texts: Sequence[str], input_type: InputType) -> Vectors:
         said = self._asked("/embed/batch", {"texts": list(texts), "input_type": input_type})

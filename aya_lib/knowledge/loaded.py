@@ -23,7 +23,6 @@ NEAR = 5  # the document must be among so many results
 
 @dataclass(frozen=True)
 class Counts:
-    documents: int
     chunks: int
     without_vector: int
     without_words: int

@@ -40,11 +40,6 @@ class Report(Shown):
     seconds: float
     encoder_s: float
 
-    @property
-    def files(self) -> int:
-        found = self.tally
-        return found.added + found.changed + found.unchanged + len(found.failed)
-
     def json(self) -> dict[str, Any]:
         counts = {name: value for name, value in vars(self.tally).items() if name != "failed"}
         failed = [vars(one) for one in self.tally.failed]

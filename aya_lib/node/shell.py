@@ -15,6 +15,9 @@ from typing import Any, Protocol
 
 from aya_lib.errors import CommandFailed, DeadlinePassed, MissingProgram
 
+# The one way to write a file on a node, whole or not at all: standard input into $1, with mode $2.
+WRITE = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"'
+
 
 @dataclass(frozen=True)
 class Output:

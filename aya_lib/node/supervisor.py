@@ -25,6 +25,10 @@ class ServiceState:
     since: datetime | None = None
     detail: str = ""
 
+    def __str__(self) -> str:
+        known = f"{self.status}, PID {self.pid}" if self.pid else self.status
+        return f"{known}: {self.detail}" if self.detail else known
+
 
 @dataclass(frozen=True)
 class Listener:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aya_lib.node.shell import Output, Shell
+from aya_lib.node.shell import WRITE, Output, Shell
 from aya_lib.node.supervisor import ServiceAction, ServiceState
 
 DISABLED = (
@@ -74,7 +74,7 @@ class Systemd:
             self.shell.run([*self._prefix, "rm", "-f", "--", path]).checked()
         else:
             self.shell.run([*self._prefix, "mkdir", "-p", "--", path.rpartition("/")[0]]).checked()
-            self.shell.run([*self._prefix, "tee", "--", path], stdin=DISABLED).checked()
+            self.shell.run([*self._prefix, "sh", "-c", WRITE, "sh", path, "0644"], stdin=DISABLED).checked()
         self.shell.run([*self._prefix, "systemctl", "daemon-reload"], timeout_s=90).checked()
 
     def _systemctl(self, action: ServiceAction, service: str) -> Output:

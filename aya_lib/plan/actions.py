@@ -14,6 +14,7 @@ from aya_lib.cluster.state import Fence
 from aya_lib.errors import UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
+from aya_lib.node.shell import WRITE
 from aya_lib.node.supervisor import ServiceAction, ServiceState
 
 CHECKPOINT_S = 600.0  # a checkpoint writes out what is dirty of shared_buffers
@@ -199,8 +200,7 @@ class WriteFile:
         return _as_root(node, self.root) + f"write {self.path}" + (f"; {shlex.join(self.then)}" if self.then else "")
 
     def run(self, node: Node) -> None:
-        script = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"'
-        _run(node, ["sh", "-c", script, "sh", str(self.path), self.mode], self.root, self.text)
+        _run(node, ["sh", "-c", WRITE, "sh", str(self.path), self.mode], self.root, self.text)
         if self.then:
             _run(node, self.then, self.root)
 

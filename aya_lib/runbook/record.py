@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
 from aya_lib import __version__, files
 from aya_lib.errors import AyaError
@@ -98,7 +98,8 @@ class Record:
 
     def write(self) -> None:
         try:
-            files.write(self.path, json.dumps(self.content, indent=1, ensure_ascii=False), private=True)
+            # Not by json.dumps, which indents in Python: after fifty steps that was half of a run's time.
+            files.write(self.path, to_json(self.content, indent=1, inf_nan_mode="constants").decode(), private=True)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.reserve.exists():
                 raise

@@ -129,11 +129,11 @@ def _directions(sample: NDArray[np.float32]) -> NDArray[np.float32] | None:
 
 def nearest(vectors: NDArray[np.float32], centres: NDArray[np.float32], *, spherical: bool) -> NDArray[np.int64]:
     """The nearest centroid of each vector (n,): by inner product, or by Euclidean distance."""
-    found = np.empty(len(vectors), np.int64)
+    lists_of = np.empty(len(vectors), np.int64)
     offset = 0 if spherical else -0.5 * (centres**2).sum(axis=1)
     for start in range(0, len(vectors), BLOCK):
-        found[start : start + BLOCK] = (vectors[start : start + BLOCK] @ centres.T + offset).argmax(axis=1)
-    return found
+        lists_of[start : start + BLOCK] = (vectors[start : start + BLOCK] @ centres.T + offset).argmax(axis=1)
+    return lists_of
 
 
 def curve(
@@ -142,11 +142,9 @@ def curve(
     truth: Truth,
     centres: NDArray[np.float32],
     metric: Metric,
-    lists_of: NDArray[np.int64] | None = None,
 ) -> Curve:
-    """The curve of these centroids. ``lists_of`` (n,): each row's list; computed when it is not given."""
-    if lists_of is None:
-        lists_of = nearest(base, centres, spherical=metric.name != "l2")
+    """The curve of these centroids: every row is assigned to its list."""
+    lists_of = nearest(base, centres, spherical=metric.name != "l2")
     return ranked(queries, lists_of[truth.rows], centres, metric, np.bincount(lists_of, minlength=len(centres)))
 
 
@@ -155,16 +153,16 @@ def ranked(
 ) -> Curve:
     """The curve from the lists of the true neighbours, ``near`` (q, k), and the lists' ``sizes`` (lists,)."""
     lists, k = len(centres), near.shape[1]
-    found = np.zeros((len(queries), lists), np.float32)
+    by_query = np.zeros((len(queries), lists), np.float32)
     scanned = np.zeros(lists)
     for start in range(0, len(queries), 1024):
         order = np.argsort(metric.distances(queries[start : start + 1024], centres), axis=1)
         ranks = np.empty_like(order)
         np.put_along_axis(ranks, order, np.arange(lists)[None, :], axis=1)
         hit = np.take_along_axis(ranks, near[start : start + 1024], axis=1)
-        np.add.at(found, (np.arange(start, start + len(hit))[:, None], hit), np.float32(1 / k))
+        np.add.at(by_query, (np.arange(start, start + len(hit))[:, None], hit), np.float32(1 / k))
         scanned += sizes[order].sum(axis=0)
-    return Curve(lists, found.cumsum(axis=1), (scanned / len(queries)).cumsum(), sizes)
+    return Curve(lists, by_query.cumsum(axis=1), (scanned / len(queries)).cumsum(), sizes)
 
 
 def twin(
@@ -231,10 +229,6 @@ class Cost:
         inner = allowed**2 - 4 * self.per_list * self.per_row * scanned * lists
         return max(1, round((allowed - math.sqrt(max(0.0, inner))) / (2 * self.per_list)))
 
-    def best_probes(self, lists: int, rows: int) -> float:
-        """Probes for which ``lists`` is the best: the inverse of :meth:`best_lists`."""
-        return max(1.0, lists * lists * self.per_list / (self.per_row * max(1, rows)))
-
 
 def prior_cost(dimension: int, kind: str = "vector") -> Cost:
     """The model before anything was timed here."""
@@ -251,16 +245,16 @@ def fit_cost(timed: Sequence[Timed], before: Cost) -> Cost:
     """
     if not timed:
         return before
-    scale = float(np.median([one.us / before.us(one.lists, one.scanned) for one in timed]))
-    wished = np.array([before.per_list, before.per_row, before.fixed]) * scale
-    rows = [np.array([one.lists, one.scanned, 1.0]) / one.us for one in timed]
-    held = [PRIOR_WEIGHT * np.eye(3)[place] / max(value, 1e-9) for place, value in enumerate(wished)]
+    scale = float(np.median([search.us / before.us(search.lists, search.scanned) for search in timed]))
+    near = np.array([before.per_list, before.per_row, before.fixed]) * scale
+    rows = [np.array([search.lists, search.scanned, 1.0]) / search.us for search in timed]
+    held = [PRIOR_WEIGHT * np.eye(3)[place] / max(value, 1e-9) for place, value in enumerate(near)]
     matrix, right = np.array([*rows, *held]), np.array([1.0] * len(rows) + [PRIOR_WEIGHT] * 3)
-    found, _ = nnls(matrix, right)
-    per_list, per_row, fixed = (float(value) for value in found)
+    per_list, per_row, fixed = (float(value) for value in nnls(matrix, right)[0])
     return Cost(max(per_list, 1e-6), max(per_row, 1e-6), fixed)
 
 
 def cost_error(cost: Cost, timed: Sequence[Timed]) -> float:
     """The median relative error of the model on timed searches."""
-    return float(np.median([abs(cost.us(one.lists, one.scanned) / one.us - 1) for one in timed])) if timed else math.nan
+    errors = [abs(cost.us(search.lists, search.scanned) / search.us - 1) for search in timed]
+    return float(np.median(errors)) if errors else math.nan

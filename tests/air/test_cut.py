@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, prepare, same, turned, writing
+from air_work import ask, copying, many, one, one_round, prepare, same, writing
 from cut_off import Hosts, hosts, lacking
 
 from aya_lib.air import link
@@ -30,7 +30,7 @@ def apart(place: Path) -> Iterator[tuple[Hosts, Nodes]]:
         nodes["AIR"].supervisor.start("postgresql")
         try:
             prepare(nodes)
-            turned(nodes)
+            one_round(nodes)
             yield found, nodes
         finally:
             found.heal()
@@ -50,7 +50,7 @@ def heals(nodes: Nodes) -> None:
 
     def round_() -> str:
         try:
-            turned(nodes)
+            one_round(nodes)
         except AyaError as error:
             return str(error)
         return ""
@@ -75,7 +75,7 @@ def interrupted(nodes: Nodes, step: str, cut: Callable[[], None]) -> None:
             cut()
 
     with pytest.raises(Unreachable):
-        turned(nodes, at)
+        one_round(nodes, at)
     assert done == [step]
 
 
@@ -120,7 +120,7 @@ def test_a_link_that_is_cut_when_everything_is_fetched_costs_nothing(apart: tupl
     found, nodes = apart
     writing(nodes, "ALPHA", "fetched before the cut")
     try:
-        turned(nodes, lambda step: found.cut() if step == "pull: fetched" else None)
+        one_round(nodes, lambda step: found.cut() if step == "pull: fetched" else None)
     finally:
         found.heal()
     once(nodes, "fetched before the cut")
@@ -145,7 +145,7 @@ def test_a_link_that_is_cut_in_the_middle_of_a_copy(apart: tuple[Hosts, Nodes]) 
 
     try:
         with copying(nodes, lambda process, still: found.cut()), pytest.raises(Unreachable):
-            turned(nodes)
+            one_round(nodes)
     finally:
         found.heal()
     assert one(nodes, "AIR", "SELECT count(*) FROM documents WHERE content = 'cut in a copy'") == 0

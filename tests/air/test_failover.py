@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from air_work import add, ask, one, rewrite, same, turned
+from air_work import add, ask, one, one_round, rewrite, same
 from tests_support import passed, step
 
 from aya_lib.air.link import Apart
@@ -17,7 +17,7 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
     with own["ALPHA"].session(write=True) as alpha:
         common = add(alpha, "on all three", dimension)
         edited = add(alpha, "before the edit", dimension)
-    turned(own)
+    one_round(own)
     with own["ALPHA"].session(write=True, deadline_s=30) as alpha:
         passed(step("verify_replication", site=site.name))
         own["BETA"].supervisor.stop("postgresql")
@@ -25,7 +25,7 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
     with own["AIR"].session(write=True) as air:
         add(air, "pushed, acknowledged and lost", dimension)
         rewrite(air, edited, "edited, acknowledged and lost", dimension)
-    assert turned(own).pushed.applied == 2
+    assert one_round(own).pushed.applied == 2
     assert same(own) == []
     faults.inject(site, "alpha-down")
     own["BETA"].supervisor.start("postgresql")
@@ -35,9 +35,9 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
         beta.execute("SELECT setval('documents_id_seq', %s, false)", (lost,))
         new = [add(beta, f"new {number}", dimension) for number in range(3)]
     assert lost in new
-    done = turned(own)
+    done = one_round(own)
     assert [compared.again for compared in done.compared] == [2]
-    turned(own)
+    one_round(own)
     there = sorted(row[0] for row in ask(own, "BETA", "SELECT content FROM documents WHERE category = 'general'"))
     assert there == [
         "edited, acknowledged and lost",
@@ -54,5 +54,5 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
     own["BETA"].supervisor.stop("postgresql")
     own["ALPHA"].supervisor.start("postgresql")  # the old primary, back and alone: as writable as ever
     with pytest.raises(Apart, match="ALPHA is on timeline 1, and 2 was seen: it may be an old primary"):
-        turned(own)
+        one_round(own)
     assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'new %'") == 3

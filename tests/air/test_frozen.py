@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, same, turned, writing
+from air_work import ask, copying, many, one, one_round, same, writing
 
 from aya_lib.air import pull, push
 from aya_lib.air.link import open_ends
@@ -35,9 +35,9 @@ def test_a_primary_that_freezes_in_the_middle_of_a_copy_is_given_up_and_nothing_
     many(pair, "frozen in a copy")
     with copying(pair, lambda process, still: process.suspend()):
         with pytest.raises(DeadlinePassed, match="the primary is unreachable: SQL: nothing came for 1 s"):
-            turned(pair)
+            one_round(pair)
         assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE chunk_index = 12000") == 0
-    turned(pair)
+    one_round(pair)
     assert same(pair) == []
     ask(pair, "ALPHA", "DELETE FROM documents WHERE content = 'frozen in a copy'")
 
@@ -58,7 +58,7 @@ def test_a_slow_copy_may_take_longer_than_the_deadline_while_rows_come(pair: Nod
             time.sleep(0.001)
 
     with copying(pair, falter):
-        assert turned(pair).pulled.rows >= 12_001
+        assert one_round(pair).pulled.rows >= 12_001
     assert sum(pauses) == 4  # in the middle of the copy
     assert same(pair) == []
     ask(pair, "ALPHA", "DELETE FROM documents WHERE content = 'sent slowly'")
@@ -78,7 +78,7 @@ def test_a_primary_that_freezes_at_a_step_is_given_up_and_the_next_round_ends(
             frozen_at(pair, step, frozen)
     finally:
         frozen[0].resume()
-    turned(pair)
+    one_round(pair)
     assert same(pair) == []
     for content in (f"frozen at {step}", f"not seen at {step}"):
         assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1

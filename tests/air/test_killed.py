@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from air_work import STEPS, ask, killed, same, turned, writers
+from air_work import STEPS, ask, killed, one_round, same, writers
 
 from aya_lib.node.node import Nodes
 
@@ -35,5 +35,5 @@ def test_killed_at_any_step_under_writes_on_both_sides_nothing_is_lost_doubled_o
 def settle(nodes: Nodes) -> None:
     """Rounds until nothing is queued; documents that were written without a chunk are sent as they are."""
     ask(nodes, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    turned(nodes)
-    turned(nodes)
+    one_round(nodes)
+    one_round(nodes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from air_work import ask, one, same, turned, writing
+from air_work import ask, one, one_round, same, writing
 
 from aya_lib.air.link import Apart
 from aya_lib.errors import SqlFailed
@@ -16,15 +16,15 @@ def test_a_refused_mutation_waits_with_its_reason_and_holds_back_its_own_documen
     ask(pair, "AIR", "UPDATE write_queue SET attempts = 1 WHERE document_id = %s", refused)
     ask(pair, "AIR", "UPDATE documents SET category = 'later' WHERE id = %s", refused)
     writing(pair, "AIR", "polite enough")
-    done = turned(pair)
+    done = one_round(pair)
     assert done.pushed.applied == 1
     assert [reason for _, reason in done.pushed.dead] == ['new row for relation "documents" violates check constraint "polite"']
     states = ask(pair, "AIR", "SELECT state FROM write_queue WHERE document_id = %s ORDER BY id", refused)
     assert states == [("dead",), ("queued",)]
-    assert turned(pair).pushed.applied == 0
+    assert one_round(pair).pushed.applied == 0
     ask(pair, "ALPHA", "ALTER TABLE documents DROP CONSTRAINT polite")
     ask(pair, "AIR", "UPDATE write_queue SET state = 'queued' WHERE document_id = %s", refused)
-    assert turned(pair).pushed.applied == 2
+    assert one_round(pair).pushed.applied == 2
     assert one(pair, "ALPHA", "SELECT category FROM documents WHERE content = 'rude'") == "later"
     assert same(pair) == []
 
@@ -61,7 +61,7 @@ def test_a_row_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple
     ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, %s, %s, %s)", *values)
     writing(pair, "AIR", f"after: {said}")
     before = ask(pair, "AIR", "SELECT id, data FROM write_queue WHERE NOT synced ORDER BY id")[0]
-    done = turned(pair)
+    done = one_round(pair)
     assert (done.pushed.applied, done.pushed.dead) == (1, [(before[0], said)])
     assert ask(pair, "AIR", "SELECT id, data, state, reason FROM write_queue WHERE NOT synced") == [(*before, "dead", said)]
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'x'") == 0
@@ -85,18 +85,18 @@ def test_a_document_that_is_too_large_stays_and_can_be_deleted(pair: Nodes) -> N
     large = "INSERT INTO documents (content) VALUES (repeat('x', 21000000)) RETURNING id"
     local = one(pair, "AIR", large)
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert [said for _, said in turned(pair).pushed.dead] == [
+    assert [said for _, said in one_round(pair).pushed.dead] == [
         "the document has 21.0 MB; allowed are 20 MB (knowledge.max_file_mb)"
     ]
     assert one(pair, "AIR", "SELECT length(content) FROM documents WHERE id = %s", local) == 21_000_000
     ask(pair, "AIR", "UPDATE documents SET content = 'shorter' WHERE id = %s", local)
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false, state = 'queued' WHERE NOT synced")
-    turned(pair)
+    one_round(pair)
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'shorter'") == 1
     there = one(pair, "ALPHA", large)
-    turned(pair)
+    one_round(pair)
     ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", there)
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE id = %s", there) == 0
     assert same(pair) == []
 
@@ -104,9 +104,9 @@ def test_a_document_that_is_too_large_stays_and_can_be_deleted(pair: Nodes) -> N
 def test_a_document_that_is_not_there_is_deleted_without_a_word_and_its_change_is_kept(pair: Nodes) -> None:
     queue = "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, 'documents', %s, 999999)"
     ask(pair, "AIR", queue, "DELETE", GOOD)
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     ask(pair, "AIR", queue, "UPDATE", GOOD)
-    assert turned(pair).pushed.conflicts == 1
+    assert one_round(pair).pushed.conflicts == 1
     kept = ask(pair, "AIR", "SELECT kind, document FROM aya_sync.conflicts WHERE document_id = 999999")
     assert kept == [("deleted on the primary, changed here", {"content": "x"})]
     assert same(pair) == []
@@ -123,11 +123,11 @@ def test_a_vector_of_another_dimension_is_refused_here_and_a_column_of_another_t
     ask(pair, "AIR", insert, number)
     said = rf"chunks\.embedding is vector\({dimension}\) on ALPHA, vector on AIR\. Make the laptop's table like the primary's"
     with pytest.raises(Apart, match=said):
-        turned(pair)
+        one_round(pair)
     assert one(pair, "AIR", "SELECT state FROM write_queue WHERE NOT synced") == "queued"
     ask(pair, "AIR", "DELETE FROM chunks WHERE vector_dims(embedding) = 3")
     ask(pair, "AIR", f"ALTER TABLE chunks ALTER COLUMN embedding TYPE vector({dimension})")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert same(pair) == []
 
 
@@ -135,7 +135,7 @@ def test_numbers_keep_their_digits(pair: Nodes) -> None:
     exact = '{"a": 1.10, "b": 12345678901234567890.123456789}'
     ask(pair, "AIR", "INSERT INTO documents (content, metadata) VALUES ('exact', %s)", exact)
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert one(pair, "ALPHA", "SELECT metadata::text FROM documents WHERE content = 'exact'") == exact
     assert same(pair) == []
 
@@ -150,12 +150,12 @@ def test_columns_that_were_added_on_both_sides_are_carried_both_ways(pair: Nodes
             number = writing(pair, name, f"on {name}")
             ask(pair, name, 'UPDATE documents SET "Language" = %s WHERE id = %s', f"of {name}", number)
             ask(pair, name, "UPDATE chunks SET page = 7 + chunk_index WHERE document_id = %s", number)
-        turned(pair)
+        one_round(pair)
         for name in ("ALPHA", "AIR"):
             number = one(pair, name, "SELECT id FROM documents WHERE \"Language\" = 'of ALPHA'")
             ask(pair, name, 'UPDATE documents SET area = point(1, 2) WHERE "Language" = %s', f"of {name}")
             assert ask(pair, name, "SELECT page FROM chunks WHERE document_id = %s ORDER BY id", number) == [(7,), (8,)]
-        assert turned(pair).pushed.applied == 1
+        assert one_round(pair).pushed.applied == 1
         for name in ("ALPHA", "AIR"):
             found = ask(
                 pair, name, 'SELECT content, "Language", area::text, size FROM documents WHERE area IS NOT NULL ORDER BY 1'
@@ -165,7 +165,7 @@ def test_columns_that_were_added_on_both_sides_are_carried_both_ways(pair: Nodes
         ask(pair, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; UPDATE chunks SET page = 0 WHERE page = 8; COMMIT")
         assert len(same(pair)) == 2
         ask(pair, "AIR", "UPDATE aya_sync.laptop SET snapshot = NULL")
-        assert len(turned(pair).compared) == 1
+        assert len(one_round(pair).compared) == 1
         assert same(pair) == []
     finally:
         for name in ("ALPHA", "AIR"):
@@ -188,18 +188,18 @@ def test_an_internal_error_about_one_document_keeps_no_other_back_and_is_said_at
         writing(pair, "AIR", "behind the bad one")
         pulled = writing(pair, "ALPHA", "pulled all the same")
         with pytest.raises(SqlFailed, match=r"^ALPHA: not taken, and tried again: mutation \d+: a page is broken$"):
-            turned(pair)
+            one_round(pair)
         assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% the bad one'") == 2
         assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE id = %s", pulled) == 1
     finally:
         ask(pair, "ALPHA", "DROP FUNCTION broken CASCADE")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert same(pair) == []
 
 
 def test_what_changes_between_the_look_and_the_sending_is_sent_as_it_is_then(pair: Nodes) -> None:
     number = writing(pair, "ALPHA", "to be deleted at the last moment")
-    turned(pair)
+    one_round(pair)
     ask(pair, "AIR", "UPDATE documents SET category = 'changed' WHERE id = %s", number)
     brief = writing(pair, "AIR", "gone at the last moment")
     unfinished = writing(pair, "AIR", "its chunks are lacking at the last moment")
@@ -209,17 +209,17 @@ def test_what_changes_between_the_look_and_the_sending_is_sent_as_it_is_then(pai
             ask(pair, "AIR", "DELETE FROM documents WHERE id IN (%s, %s)", number, brief)
             ask(pair, "AIR", "UPDATE documents SET content = content || '!' WHERE id = %s", unfinished)
 
-    assert turned(pair, change).pushed.applied == 1
+    assert one_round(pair, change).pushed.applied == 1
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% at the last moment%'") == 0
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert same(pair) == []
 
 
 def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
     text = """INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', '{"content": "by hand"}')"""
     ask(pair, "AIR", text)
-    turned(pair)
-    turned(pair)
+    one_round(pair)
+    one_round(pair)
     assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'by hand'") == 1
     assert same(pair) == []

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from air_work import add, ask, killed, one, prepare, rewrite, same, turned
+from air_work import add, ask, killed, one, one_round, prepare, rewrite, same
 
 from aya_lib.air.link import open_ends
 from aya_lib.air.position import survives
@@ -53,11 +53,11 @@ def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
     with nodes["ALPHA"].session(write=True, deadline_s=30) as alpha:
         for number in range(LOST):
             add(alpha, f"{mark}: seen and lost {number}", dimension)
-    turned(nodes)
+    one_round(nodes)
     with nodes["AIR"].session(write=True) as air:
         add(air, f"{mark}: pushed and lost", dimension)
         rewrite(air, edited, f"{mark}: edited and lost", dimension)
-    assert turned(nodes).pushed.applied == 2
+    assert one_round(nodes).pushed.applied == 2
     assert same(nodes) == []
 
 
@@ -117,7 +117,7 @@ def recovered(nodes: Nodes, copy: Path, lsn: str) -> None:
 
 def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(own: Nodes) -> None:
     edited = document(own, "before the copy")
-    turned(own)
+    one_round(own)
     copy = copied(own, "copy")
     seen_and_lost(own, edited, "files")
     with stopped(own) as data:
@@ -125,30 +125,30 @@ def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(own: Nodes
     new = other_rows(own, "files")
     assert set(new) & {row[0] for row in ask(own, "AIR", "SELECT id FROM documents WHERE content LIKE 'files: seen%'")}
     assert position_survives(own)
-    done = turned(own)
+    done = one_round(own)
     assert [compared.again for compared in done.compared] == [2]
-    assert turned(own).compared == []
+    assert one_round(own).compared == []
     nothing_is_lost(own, "files", len(new))
 
 
 def test_a_recovery_to_a_point_in_time(own: Nodes) -> None:
     copy = copied(own, "base")
     edited = document(own, "after the base backup")
-    turned(own)
+    one_round(own)
     target = one(own, "ALPHA", "SELECT pg_current_wal_flush_lsn()::text")
     seen_and_lost(own, edited, "point")
     recovered(own, copy, target)
     assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", edited) == "after the base backup"
     new = other_rows(own, "point")
     assert not position_survives(own)
-    assert [compared.again for compared in turned(own).compared] == [2]
-    assert turned(own).compared == []
+    assert [compared.again for compared in one_round(own).compared] == [2]
+    assert one_round(own).compared == []
     nothing_is_lost(own, "point", len(new))
 
 
 def test_the_same_copy_again_and_a_comparison_that_is_killed(own: Nodes) -> None:
     edited = document(own, "before the copy that is used twice")
-    turned(own)
+    one_round(own)
     copy = copied(own, "twice")
     for mark, sent in (("once", 2), ("again", 4)):  # the second time what was sent again is lost again
         seen_and_lost(own, edited, mark)
@@ -158,13 +158,13 @@ def test_the_same_copy_again_and_a_comparison_that_is_killed(own: Nodes) -> None
             assert killed(own, "compare: read there", 1) == "compare: read there"
         new = other_rows(own, mark)
         assert position_survives(own)
-        assert [compared.again for compared in turned(own).compared] == [sent]
+        assert [compared.again for compared in one_round(own).compared] == [sent]
         nothing_is_lost(own, mark, len(new))
     assert contents(own, "once") == ["once: pushed and lost"]
 
 
 def test_a_push_alone_that_is_lost_is_seen_to_be(own: Nodes) -> None:
-    turned(own)
+    one_round(own)
     copy = copied(own, "push")
     sent = "INSERT INTO documents (content) VALUES ('acknowledged, and nothing pulled since')"
     ask(own, "AIR", sent)
@@ -174,13 +174,13 @@ def test_a_push_alone_that_is_lost_is_seen_to_be(own: Nodes) -> None:
     with stopped(own) as data:
         put_back(data, copy)
     other_rows(own, "push")
-    assert [compared.again for compared in turned(own).compared] == [1]
+    assert [compared.again for compared in one_round(own).compared] == [1]
     assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'acknowledged, and nothing%'") == 1
     assert same(own) == []
 
 
 def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(own: Nodes) -> None:
-    turned(own)
+    one_round(own)
     older = copied(own, "older")
     document(own, "on the later files, seen")
     for _ in range(3):
@@ -191,12 +191,12 @@ def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(own: Nod
         put_back(data, older)
     for number in range(LOST):
         document(own, f"on the older files {number}")
-    turned(own)
+    one_round(own)
     assert same(own) == []
     with stopped(own) as data:
         put_back(data, later)
     other_rows(own, "later", 0)
-    assert len(turned(own).compared) == 1
+    assert len(one_round(own).compared) == 1
     assert same(own) == []
     assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'on the later files%'") == 2
     assert one(own, "AIR", "SELECT count(*) FROM aya_sync.conflicts WHERE document ->> 'content' LIKE 'on the older%'") == LOST
@@ -204,13 +204,13 @@ def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(own: Nod
 
 def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_lost_ones(own: Nodes) -> None:
     both = document(own, "changed here and on the restored side")
-    turned(own)
+    one_round(own)
     copy = copied(own, "offline")
     before = one(own, "AIR", "SELECT coalesce(max(id), 0) FROM aya_sync.conflicts")
     rewritten = "UPDATE documents SET content = %s WHERE id = %s"
     ask(own, "ALPHA", rewritten, "a version that is lost", both)
     lost = [document(own, f"lost {number}") for number in range(4)]
-    turned(own)
+    one_round(own)
     ask(own, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
     for number in (both, lost[1], lost[2]):
         ask(own, "AIR", rewritten, f"changed offline {number}", number)
@@ -223,8 +223,8 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
     taken = [document(own, f"another {number}") for number in range(2)]
     assert taken == lost[:2]
     other_rows(own, "ids", 0)
-    assert len(turned(own).compared) == 1
-    turned(own)
+    assert len(one_round(own).compared) == 1
+    one_round(own)
     assert same(own) == []
     there = ask(own, "ALPHA", "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", [both, *taken])
     assert there == [("as the restored side has it",), ("another 0",), ("another 1",)]
@@ -240,14 +240,14 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
 
 
 def test_an_id_that_another_document_has_here_is_met_by_a_comparison(own: Nodes) -> None:
-    turned(own)
+    one_round(own)
     taken = one(own, "ALPHA", "SELECT nextval('documents_id_seq')") + 1
     with own["AIR"].session(write=True) as air, air.transaction():
         air.execute("SET LOCAL aya.applying = 'on'")
         air.execute("INSERT INTO documents (id, content) VALUES (%s, 'nobody knows why this is here')", (taken,))
     ask(own, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
     ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert len(turned(own).compared) == 1
+    assert len(one_round(own).compared) == 1
     assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
     assert same(own) == []
     assert (
@@ -260,10 +260,10 @@ def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(own: Nodes) -> N
     writing = "INSERT INTO documents (content) VALUES ('sent before the schema was lost')"
     ask(own, "AIR", writing)
     ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert turned(own).pushed.applied == 1
+    assert one_round(own).pushed.applied == 1
     ask(own, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
     prepare(own)
-    assert [compared.again for compared in turned(own).compared] == [0]
+    assert [compared.again for compared in one_round(own).compared] == [0]
     assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
     assert same(own) == []
 
@@ -276,9 +276,9 @@ def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idl
     ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
     assert killed(own, "push: committed there", 1) == "push: committed there"
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") != one(own, "ALPHA", "SELECT round FROM aya_sync.clients")
-    assert turned(own).compared == []
+    assert one_round(own).compared == []
     assert same(own) == []
     before = ask(own, "ALPHA", known)
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
-    turned(own)
+    one_round(own)
     assert ask(own, "ALPHA", known) == before

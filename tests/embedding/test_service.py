@@ -28,7 +28,7 @@ def ask(url: str, method: str = "GET", body: object = None) -> tuple[int, dict[s
 
 @pytest.fixture(scope="module")
 def site(place: Path) -> Site:
-    return make(place, "embedding")
+    return make(place, "embedding", backend="auto")
 
 
 @pytest.fixture(scope="module")

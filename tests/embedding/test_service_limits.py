@@ -39,7 +39,7 @@ def ask(url: str, body: object) -> tuple[int, dict[str, Any]]:
 @contextmanager
 def serving(place: Path, name: str, **embedding: object) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A service of its own, described by a site of its own, once it listens and has loaded or failed to load."""
-    site: Site = make(place, name)
+    site: Site = make(place, name, backend="auto")
     path = settings.parameters() / site.name / "site.yaml"
     content = read_yaml(path)
     content["nodes"]["ALPHA"]["embedding"] |= {k: v for k, v in embedding.items() if k not in ("dimension", "query_instruction")}

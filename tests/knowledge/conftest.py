@@ -33,7 +33,7 @@ def manual(place: Path) -> Path:
 @pytest.fixture(scope="session")
 def empty_library(place: Path) -> Iterator[Nodes]:
     """A lab with its embedding service, as it is after ``aya lab up``."""
-    site = make(place, "library")
+    site = make(place, "library", backend="auto")
     try:
         up(site, embedding=True)
         yield open_nodes(site)

@@ -284,7 +284,7 @@ def test_a_model_that_was_not_recorded_is_recorded_only_when_it_made_the_vectors
 def test_a_column_of_another_dimension_is_refused_before_anything_is_read() -> None:
     recorded = provenance.Recorded(None, None, 768, False)
     with pytest.raises(provenance.WrongModel, match=r"with 384 dimensions, the column chunks\.embedding has 768"):
-        provenance.refuse(recorded, Served("ALPHA", "http://x", "m", "f", 384))
+        provenance.refuse(recorded, Served("ALPHA", "m", "f", 384))
 
 
 def test_paths_that_are_not_there_and_none_at_all_are_usage_errors(tmp_path: Path) -> None:

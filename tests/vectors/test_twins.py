@@ -93,9 +93,10 @@ def test_without_timings_the_prior_stays_and_one_timing_moves_its_scale() -> Non
     assert found.fixed == pytest.approx(2 * before.fixed, rel=0.15)
 
 
-def test_the_best_lists_and_the_best_probes_are_each_others_inverse() -> None:
+def test_the_best_lists_cost_the_same_to_rank_and_to_scan() -> None:
     assert MODEL.best_lists(100_000, 9) == pytest.approx(math.sqrt(2 * 9 * 100_000), rel=0.01)
-    assert MODEL.best_probes(MODEL.best_lists(100_000, 9), 100_000) == pytest.approx(9, rel=0.01)
+    lists = MODEL.best_lists(100_000, 9)
+    assert MODEL.per_list * lists == pytest.approx(MODEL.per_row * 9 * 100_000 / lists, rel=0.01)
 
 
 def test_the_fewest_lists_cost_what_is_allowed_and_no_less_lists_do() -> None:

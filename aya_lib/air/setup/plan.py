@@ -9,11 +9,10 @@ from aya_lib.air.schema import Prepare
 from aya_lib.air.setup.actions import MakeCluster, Populate
 from aya_lib.air.setup.look import Primary, Schema, Server, Setup
 from aya_lib.operations import autostart
-from aya_lib.plan.actions import Service, Sql
+from aya_lib.plan.actions import Service, Setting
 from aya_lib.plan.change import Change, Plan, change
 
-CLOSE = Sql("ALTER SYSTEM SET listen_addresses = 'localhost'")
-OPEN = Sql("ALTER SYSTEM RESET listen_addresses")
+CLOSE, OPEN = Setting("listen_addresses", "localhost"), Setting("listen_addresses", None)
 SYNC = Service("start", "sync")
 
 

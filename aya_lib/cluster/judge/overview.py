@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, optional
-from aya_lib.check import evaluate as judge_fact
+from aya_lib.check import Check, Judged, evaluate, optional
 from aya_lib.cluster.judge import replication, server, services
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Receiver, Sender
@@ -58,27 +57,27 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
 
 def mode(site: Site, seen: Overview) -> Check:
     """Commits wait for the standby, or not, as the site wishes and as was last agreed. Degraded warns until it is undone."""
-    wished, known = site.replication.mode, seen.state
+    asked, known = site.replication.mode, seen.state
     undo = "undo it as soon as the standby is back: run replication_mode"
 
-    def of(sender: Sender) -> Judged:
+    def rule(sender: Sender) -> Judged:
         if sender.settings is None:
             return Judged("unknown", "not looked at")
         now = "synchronous" if sender.settings.synchronous else "asynchronous"
-        if now == "synchronous" and not any(one.sync_state in ("sync", "quorum") for one in sender.streams):
-            told = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
+        if now == "synchronous" and not any(stream.synchronous for stream in sender.streams):
+            waiting = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
             hint = "Run restore; if commits must go on without the standby: aya run replication_mode -p mode=degraded"
-            return Judged("failed", told, hint)
+            return Judged("failed", waiting, hint)
         if known.mode == "degraded" and now == "asynchronous":
-            told = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"
-            return Judged("warning", told, f"A loss of {sender.node} now loses acknowledged writes; {undo}")
+            since = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"
+            return Judged("warning", since, f"A loss of {sender.node} now loses acknowledged writes; {undo}")
         if known.mode and now != known.mode:
             hint = f"Somebody changed {sender.node}'s settings past the runbook: run replication_mode with the mode that is meant"
             return Judged("warning", f"{now}, but {known.mode} was agreed {known.mode_since}, by {known.mode_by}", hint)
-        hint = f"Run replication_mode to make it {wished}, or change replication.mode in site.yaml"
-        return Judged("passed" if now == wished else "warning", now, hint)
+        hint = f"Run replication_mode to make it {asked}, or change replication.mode in site.yaml"
+        return Judged("passed" if now == asked else "warning", now, hint)
 
-    return judge_fact("replication mode", wished, sender_of(seen.pair(site)[0]), of)
+    return evaluate("replication mode", asked, sender_of(seen.pair(site)[0]), rule)
 
 
 def embedding(node: NodeSeen) -> list[Check]:

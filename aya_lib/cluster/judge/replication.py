@@ -15,42 +15,42 @@ MB = 1024**2  # PostgreSQL's MB of a setting
 def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
     """Exactly one row of pg_stat_replication, in state streaming."""
 
-    def of(seen: Sender) -> Judged:
-        states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in seen.streams) or "none"
+    def rule(side: Sender) -> Judged:
+        states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in side.streams) or "none"
         hint = f"Look at {standby}'s log for what its walreceiver says; restore brings a stopped standby back"
-        return passed_if([s.state for s in seen.streams] == ["streaming"], f"{len(seen.streams)}: {states}", hint)
+        return passed_if([s.state for s in side.streams] == ["streaming"], f"{len(side.streams)}: {states}", hint)
 
-    return evaluate("one stream to the standby", "1, state streaming", sender, of)
+    return evaluate("one stream to the standby", "1, state streaming", sender, rule)
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:
     """The standby's slot is there, in use, and its WAL is still kept."""
     name, warn = site.replication.slot, site.replication.slot_warn_mb
 
-    def of(seen: Sender) -> Judged:
-        found = seen.slot(name)
-        if found is None:
-            return passed_if(False, "no such slot", f"Run restore: it creates {name} on {seen.node}")
-        told = f"active, PID {found.active_pid}" if found.active else "not active"
-        near = found.safe_wal_size is not None and found.safe_wal_size < warn * MB
-        return Judged(_slot_status(found, near), f"{told}, WAL {found.wal_status}{_room(found)}", _slot_hint(found, near))
+    def rule(side: Sender) -> Judged:
+        held = side.slot(name)
+        if held is None:
+            return passed_if(False, "no such slot", f"Run restore: it creates {name} on {side.node}")
+        use = f"active, PID {held.active_pid}" if held.active else "not active"
+        near = held.safe_wal_size is not None and held.safe_wal_size < warn * MB
+        return Judged(_slot_status(held, near), f"{use}, WAL {held.wal_status}{_room(held)}", _slot_hint(held, near))
 
-    return evaluate(f"slot {name}", f"active, with a PID, WAL kept, {warn:,} MiB or more until it is lost", sender, of)
+    return evaluate(f"slot {name}", f"active, with a PID, WAL kept, {warn:,} MiB or more until it is lost", sender, rule)
 
 
 def slot_limit(site: Site, sender: Sender | Missing) -> Check:
     """A dead standby's slot holds WAL only up to a limit, so that it cannot fill the primary's disk."""
-    wished = site.replication.slot_keep_mb
+    limit = site.replication.slot_keep_mb
     hint = "Run replication_mode: it sets max_slot_wal_keep_size to slot_keep_mb of site.yaml"
 
-    def of(seen: Sender) -> Judged:
-        if seen.settings is None:
+    def rule(side: Sender) -> Judged:
+        if side.settings is None:
             return Judged("unknown", "not looked at")
-        keep = seen.settings.slot_keep_mb
-        told = "-1: a standby that stays away fills the disk" if keep < 0 else f"{keep:,} MB"
-        return Judged("passed" if keep == wished else "warning", told, hint)
+        keep = side.settings.slot_keep_mb
+        observed = "-1: a standby that stays away fills the disk" if keep < 0 else f"{keep:,} MB"
+        return Judged("passed" if keep == limit else "warning", observed, hint)
 
-    return evaluate("max_slot_wal_keep_size", f"{wished:,} MB", sender, of)
+    return evaluate("max_slot_wal_keep_size", f"{limit:,} MB", sender, rule)
 
 
 def slot_not_lost(site: Site, sender: Sender | Missing, standby: str, found_bridge: Bridge | Missing | None = None) -> Check:
@@ -60,16 +60,17 @@ def slot_not_lost(site: Site, sender: Sender | Missing, standby: str, found_brid
     """
     name = site.replication.slot
 
-    def of(seen: Sender) -> Judged:
-        found = seen.slot(name)
-        if found is None:
+    def rule(side: Sender) -> Judged:
+        held = side.slot(name)
+        if held is None:
             return Judged("passed", "no such slot: it will be created")
-        if found.wal_status != "lost":
-            return Judged("passed", f"WAL {found.wal_status}")
-        anew = f"Make it anew: run rejoin, or pg_basebackup from {seen.node} with slot {name} (on the lab: aya lab reset)"
+        if held.wal_status != "lost":
+            return Judged("passed", f"WAL {held.wal_status}")
+        anew = f"Make it anew: run rejoin, or pg_basebackup from {side.node} with slot {name} (on the lab: aya lab reset)"
         return _lost(found_bridge, standby, f"{standby} cannot catch up any more. {anew}")
 
-    return evaluate(f"slot {name} still holds the WAL", "wal_status is not lost, or the archive has what is missing", sender, of)
+    expected = "wal_status is not lost, or the archive has what is missing"
+    return evaluate(f"slot {name} still holds the WAL", expected, sender, rule)
 
 
 def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) -> list[Check]:
@@ -81,13 +82,13 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     limit = site.replication.silent_after_s
     allowed = limit + (receiver.timeout_s / 2 if isinstance(receiver, Receiver) else 0)
 
-    def reply(seen: Sender) -> Judged:
-        ages = [stream.reply_age_s for stream in seen.streams]
+    def reply(side: Sender) -> Judged:
+        ages = [stream.reply_age_s for stream in side.streams]
         hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
         return _age(ages[0] if ages else None, limit, hint)
 
-    def receipt(seen: Receiver) -> Judged:
-        return _age(seen.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
+    def receipt(side: Receiver) -> Judged:
+        return _age(side.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
 
     return [
         evaluate("last reply from the standby", f"under {limit:g} s ago", sender, reply),
@@ -102,34 +103,34 @@ def lag(site: Site, sender: Sender | Missing) -> Check:
     """
     limit_s, limit_bytes = site.replication.lag_below_s, site.replication.lag_below_bytes
 
-    def of(seen: Sender) -> Judged:
-        if not seen.streams:
+    def rule(side: Sender) -> Judged:
+        if not side.streams:
             return Judged("failed", "no stream", "Run restore")
-        return _lag_of(seen.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
+        return _lag_of(side.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
 
-    return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, of)
+    return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, rule)
 
 
 def replaying(receiver: Receiver | Missing) -> Check:
     """Replay on the standby is not paused."""
 
-    def of(seen: Receiver) -> Judged:
-        return passed_if(seen.replay_state == "not paused", seen.replay_state, "Run restore: it resumes the replay")
+    def rule(side: Receiver) -> Judged:
+        return passed_if(side.replay_state == "not paused", side.replay_state, "Run restore: it resumes the replay")
 
-    return evaluate("replay on the standby", "not paused", receiver, of)
+    return evaluate("replay on the standby", "not paused", receiver, rule)
 
 
 def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -> Check:
     """The standby takes its WAL over the site's slot."""
 
-    def of(seen: Receiver) -> Judged:
-        where = f"{seen.sender_host}:{seen.sender_port} over {seen.slot_name or 'no slot'}"
-        hint = f"Set primary_slot_name = '{site.replication.slot}' and primary_conninfo on {seen.node}"
-        if seen.status is None:
-            return passed_if(False, "no walreceiver", hint if not seen.has_conninfo else f"Read {seen.node}'s log")
-        return passed_if(seen.slot_name == site.replication.slot, where, hint)
+    def rule(side: Receiver) -> Judged:
+        where = f"{side.sender_host}:{side.sender_port} over {side.slot_name or 'no slot'}"
+        hint = f"Set primary_slot_name = '{site.replication.slot}' and primary_conninfo on {side.node}"
+        if side.status is None:
+            return passed_if(False, "no walreceiver", hint if not side.has_conninfo else f"Read {side.node}'s log")
+        return passed_if(side.slot_name == site.replication.slot, where, hint)
 
-    return evaluate(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, of)
+    return evaluate(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, rule)
 
 
 def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -> Judged:

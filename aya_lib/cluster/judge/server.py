@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aya_lib.check import Check, Judged, evaluate, passed_if
+from aya_lib.check import Check, Judged, absent, conclude, evaluate, passed_if
 from aya_lib.cluster import roles
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
@@ -17,91 +17,76 @@ from aya_lib.site import Site
 def alive(node: NodeSeen) -> Check:
     """The server's process is alive, and its PID file names that process and no other."""
 
-    def of(state: ServiceState) -> Judged:
-        said = f"{state.status}, PID {state.pid}" if state.pid else state.status
-        return passed_if(state.status == "running", f"{said}: {state.detail}" if state.detail else said, _process_hint(state))
+    def rule(state: ServiceState) -> Judged:
+        return passed_if(state.status == "running", str(state), _process_hint(state))
 
-    return evaluate(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, of)
+    return evaluate(f"{node.name} PostgreSQL process", "running, with a valid PID", node.process, rule)
 
 
 def primary(node: NodeSeen) -> Check:
     """The server answers SQL and accepts writes."""
 
-    def of(cluster: Cluster) -> Judged:
+    def rule(cluster: Cluster) -> Judged:
         hint = f"{node.name} is in recovery: find out which node was promoted before anything is started or stopped"
         return passed_if(not cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
 
-    return evaluate(f"{node.name} is the primary", "accepts writes", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} is the primary", "accepts writes", node.cluster, rule, hint=server_hint(node))
 
 
 def standby(node: NodeSeen) -> Check:
     """The server answers SQL, is in recovery and so refuses every write."""
 
-    def of(cluster: Cluster) -> Judged:
+    def rule(cluster: Cluster) -> Judged:
         hint = f"{node.name} accepts writes. Stop the clients, then decide which of the two nodes to keep"
         return passed_if(cluster.in_recovery, f"{cluster.role}, timeline {cluster.timeline}", hint)
 
-    return evaluate(f"{node.name} is a standby", "in recovery and read-only", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} is a standby", "in recovery and read-only", node.cluster, rule, hint=server_hint(node))
 
 
 def answers(node: NodeSeen) -> Check:
     """The server answers SQL, whatever its role."""
-    return evaluate(
-        f"{node.name} answers SQL",
-        "takes sessions",
-        node.cluster,
-        lambda cluster: Judged("passed", f"{cluster.role}, PostgreSQL {cluster.version}, timeline {cluster.timeline}"),
-        hint=server_hint(node),
-    )
+
+    def rule(cluster: Cluster) -> Judged:
+        return Judged("passed", f"{cluster.role}, PostgreSQL {cluster.version}, timeline {cluster.timeline}")
+
+    return evaluate(f"{node.name} answers SQL", "takes sessions", node.cluster, rule, hint=server_hint(node))
 
 
 def vector_column(site: Site, node: NodeSeen) -> Check:
     """The column for embeddings takes vectors of the site's dimension."""
-    wished = site.embedding.dimension
+    of_site = site.embedding.dimension
 
-    def of(cluster: Cluster) -> Judged:
-        found = cluster.vector_dimension
+    def rule(cluster: Cluster) -> Judged:
+        dimension = cluster.vector_dimension
         hint = "Site and database speak of different models: correct embedding in site.yaml, or embed the chunks anew"
-        return passed_if(found == wished, "no such column" if found is None else f"{found} dimensions", hint)
+        return passed_if(dimension == of_site, "no such column" if dimension is None else f"{dimension} dimensions", hint)
 
-    return evaluate(f"{node.name} chunks.embedding", f"{wished} dimensions", node.cluster, of, hint=server_hint(node))
+    return evaluate(f"{node.name} chunks.embedding", f"{of_site} dimensions", node.cluster, rule, hint=server_hint(node))
 
 
 def one_primary(nodes: Sequence[NodeSeen]) -> Check:
     """No two nodes of the pair accept writes. A node that runs and cannot be asked leaves it unknown."""
     writable = [node.name for node in nodes if node.writable]
-    names = " and ".join(node.name for node in nodes)
-    expected = f"at most one of {names} accepts writes"
+    name, expected = "no second primary", f"at most one of {' and '.join(node.name for node in nodes)} accepts writes"
     if len(writable) > 1:
         hint = "Split brain: stop the clients and one of the nodes, compare what each has, keep one, rebuild the other from it"
-        return Check("no second primary", "failed", expected, f"{' and '.join(writable)} accept writes", hint)
+        return Check(name, "failed", expected, f"{' and '.join(writable)} accept writes", hint)
     hidden = next((node.cluster for node in nodes if isinstance(node.cluster, Unseen)), None)
     if hidden is not None:
-        return Check(
-            "no second primary",
-            "unknown",
-            expected,
-            f"could not be seen: {hidden}",
-            "Look at that node by hand",
-            hidden,
-        )
-    return Check("no second primary", "passed", expected, f"{writable[0]} does" if writable else "none does")
+        return absent(name, expected, hidden, "Look at that node by hand")
+    return Check(name, "passed", expected, f"{writable[0]} does" if writable else "none does")
 
 
 def same_system(a: NodeSeen, b: NodeSeen) -> Check:
     """Both data directories come from one initdb."""
     name, expected = f"{a.name} and {b.name} are one system", "the same system identifier"
     for node in (a, b):
-        if identity(node) is None:
-            return evaluate(
-                name,
-                expected,
-                node.files if not isinstance(node.files, Files) else node.cluster,
-                lambda _: passed_if(False, ""),
-            )
+        if identity(node) is None and not isinstance(node.files, Files):
+            return absent(name, expected, node.files)
     one, two = identity(a), identity(b)
     hint = f"{b.name} holds another cluster's data: make it anew with pg_basebackup from {a.name}"
-    return _check(name, expected, one == two, str(one) if one == two else f"{a.name} {one}, {b.name} {two}", hint)
+    observed = str(one) if one == two else f"{a.name} {one}, {b.name} {two}"
+    return conclude(name, expected, passed_if(one == two, observed, hint))
 
 
 def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
@@ -110,22 +95,23 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
     On the leader's timeline, or on an earlier one and not past the position where that one ended.
     """
     name, expected = f"{follower.name} has not diverged", f"its WAL is part of {leader.name}'s history"
-    place = position(follower)
-    if place is None or not isinstance(leader.cluster, Cluster):
-        missing = leader.cluster if not isinstance(leader.cluster, Cluster) else follower.files
-        return evaluate(name, expected, missing, lambda _: passed_if(False, ""))
-    timeline, lsn = place
+    if not isinstance(leader.cluster, Cluster):
+        return absent(name, expected, leader.cluster)
+    if not isinstance(follower.cluster, Cluster) and not isinstance(follower.files, Files):
+        return absent(name, expected, follower.files)
+    timeline, lsn = position(follower) or (0, "0/0")
     hint = (
         f"Do not start {follower.name} as it is. Keep its data directory, and make it anew from {leader.name}: "
         f"pg_basebackup into an empty directory, or pg_rewind"
     )
     if timeline == leader.cluster.timeline:
-        return _check(name, expected, True, f"both on timeline {timeline}", hint)
+        return Check(name, "passed", expected, f"both on timeline {timeline}")
     end = next((switch.lsn for switch in leader.cluster.history if switch.timeline == timeline), None)
     where = f"{follower.name} at {lsn} on timeline {timeline}, {leader.name} on timeline {leader.cluster.timeline}"
     if end is None:
-        return _check(name, expected, False, f"{where}, which does not descend from it", hint)
-    return _check(name, expected, number(lsn) <= number(end), f"{where}, which left timeline {timeline} at {end}", hint)
+        return Check(name, "failed", expected, f"{where}, which does not descend from it", hint)
+    within = number(lsn) <= number(end)
+    return conclude(name, expected, passed_if(within, f"{where}, which left timeline {timeline} at {end}", hint))
 
 
 def not_passed_over(site: Site, overview: Overview) -> Check:
@@ -137,7 +123,7 @@ def not_passed_over(site: Site, overview: Overview) -> Check:
         f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "
         f"{', '.join(writable)} in charge, and make {known} its standby: run rejoin"
     )
-    return _check(name, expected, writable in ([], [known]), f"primary: {', '.join(writable) or 'none'}", hint)
+    return conclude(name, expected, passed_if(writable in ([], [known]), f"primary: {', '.join(writable) or 'none'}", hint))
 
 
 def as_configured(site: Site, overview: Overview) -> Check:
@@ -156,8 +142,8 @@ def not_fenced(node: NodeSeen, overview: Overview) -> Check:
     hint = f"It must not be started as a primary again: run rejoin, which makes {node.name} a standby and lifts the fence"
     if overview.state.under_way:
         hint = "A failover is under way: run it again with the same parameters, or take_back=true while nobody was promoted"
-    told = overview.fenced(node.name)
-    return Check(name, "failed" if told else "passed", expected, told or "no fence", hint if told else "")
+    why = overview.fenced(node.name)
+    return conclude(name, expected, passed_if(not why, why or "no fence", hint))
 
 
 def identity(node: NodeSeen) -> str | None:
@@ -185,7 +171,3 @@ def _process_hint(state: ServiceState) -> str:
     if state.status == "running":
         return "The process is there: read its log, and look who else listens on the port"
     return "Run restore"
-
-
-def _check(name: str, expected: str, good: bool, observed: str, hint: str) -> Check:
-    return Check(name, "passed" if good else "failed", expected, observed, "" if good else hint)

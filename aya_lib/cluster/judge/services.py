@@ -12,17 +12,16 @@ from aya_lib.site import Site
 def process(service: Embedding) -> Check:
     """The process is alive and its PID file, where there is one, names it."""
 
-    def of(state: ServiceState) -> Judged:
-        said = f"{state.status}, PID {state.pid}" if state.pid else state.status
-        return passed_if(state.status == "running", f"{said}: {state.detail}" if state.detail else said, "Run restore")
+    def rule(state: ServiceState) -> Judged:
+        return passed_if(state.status == "running", str(state), "Run restore")
 
-    return evaluate(f"{service.node} embedding process", "running, with a valid PID", service.process, of)
+    return evaluate(f"{service.node} embedding process", "running, with a valid PID", service.process, rule)
 
 
 def port_free(node: str, service: str, port: int, listener: Listener | Missing | None, process: ServiceState | Missing) -> Check:
     """Nobody but the service itself holds its port. A foreign process is named and never touched."""
 
-    def of(holder: Listener | None) -> Judged:
+    def rule(holder: Listener | None) -> Judged:
         if holder is None:
             return Judged("passed", "free")
         own = isinstance(process, ServiceState) and process.status in ("running", "frozen")
@@ -31,28 +30,27 @@ def port_free(node: str, service: str, port: int, listener: Listener | Missing |
         hint = "Find out what it is and stop it, or give the service another port in site.yaml"
         return passed_if(False, f"held by another process: PID {holder.pid or 'not visible'}, {holder.command}", hint)
 
-    return evaluate(f"{node} port {port} for {service}", "free, or its own", listener, of)
+    return evaluate(f"{node} port {port} for {service}", "free, or its own", listener, rule)
 
 
 def healthy(service: Embedding) -> Check:
     """GET /health answers 200 and says healthy."""
 
-    def of(health: Health) -> Judged:
-        said = f"{health.http} {health.status}" + (f": {health.error}" if health.error else "")
+    def rule(health: Health) -> Judged:
+        observed = f"{health.http} {health.status}" + (f": {health.error}" if health.error else "")
         hint = "It is still loading its model" if health.status == "loading" else "Read its log, then run restore"
-        return passed_if(health.http == 200 and health.status == "healthy", said, hint)
+        return passed_if(health.http == 200 and health.status == "healthy", observed, hint)
 
-    return evaluate(f"{service.node} embedding health", "200 healthy", service.health, of, hint="Run restore")
+    return evaluate(f"{service.node} embedding health", "200 healthy", service.health, rule, hint="Run restore")
 
 
 def vector(site: Site, node: str, found: Vector | Missing) -> Check:
     """A real sentence comes back as a unit vector of the site's dimension."""
 
-    def of(seen: Vector) -> Judged:
-        good = seen.dimension == site.embedding.dimension and abs(seen.norm - 1) < 1e-3
-        said = f"{seen.dimension} dimensions, length {seen.norm:.4f}, {seen.milliseconds:.0f} ms"
-        return passed_if(good, said, "Another model is loaded than the site names: check embedding.model and dimension")
+    def rule(came: Vector) -> Judged:
+        good = came.dimension == site.embedding.dimension and abs(came.norm - 1) < 1e-3
+        observed = f"{came.dimension} dimensions, length {came.norm:.4f}, {came.milliseconds:.0f} ms"
+        return passed_if(good, observed, "Another model is loaded than the site names: check embedding.model and dimension")
 
-    return evaluate(
-        f"{node} embeds a sentence", f"{site.embedding.dimension} dimensions, length 1", found, of, hint="Run restore"
-    )
+    expected = f"{site.embedding.dimension} dimensions, length 1"
+    return evaluate(f"{node} embeds a sentence", expected, found, rule, hint="Run restore")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from air_work import add, ask, one, same, turned, vector, writers
+from air_work import add, ask, one, one_round, same, vector, writers
 from tests_support import Stepped, passed, step
 
 from aya_lib.air import sync_check
@@ -24,7 +24,7 @@ def documents(pair: Nodes) -> None:
     with pair["ALPHA"].session(write=True) as alpha:
         for number in range(len(ids(pair)), 30):
             add(alpha, f"text {number}", pair["AIR"].site.embedding.dimension)
-    turned(pair)
+    one_round(pair)
     for name in ("ALPHA", "AIR"):
         with pair[name].session(write=True) as connection:
             create_index(connection)
@@ -112,7 +112,7 @@ def test_what_waits_on_either_side_is_no_difference(pair: Nodes) -> None:
     assert [difference.id for difference in look(pair).differences] == [ids(pair)[5]]
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
     assert run(pair).record["outcome"] == "passed"
-    turned(pair)
+    one_round(pair)
     assert same(pair) == []
 
 
@@ -121,7 +121,7 @@ def test_beside_writers_on_both_sides_no_difference_is_made_up(pair: Nodes) -> N
     with writers(pair, 7) as stop:
         for _ in range(25):
             with suppress(AyaError):  # a deadlock with a writer: the next round goes on
-                turned(pair)
+                one_round(pair)
             found = look(pair)
             assert found.differences == (), found.differences[:5]
             assert found.inexact == ""
@@ -133,7 +133,7 @@ def test_beside_writers_on_both_sides_no_difference_is_made_up(pair: Nodes) -> N
 
 
 def test_without_a_cursor_it_is_unknown_and_never_passed(pair: Nodes) -> None:
-    turned(pair)
+    one_round(pair)
     kept = one(pair, "AIR", "SELECT snapshot::text FROM aya_sync.laptop")
     ask(pair, "AIR", "UPDATE aya_sync.laptop SET snapshot = NULL")
     try:

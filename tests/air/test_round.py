@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from air_work import add, ask, one, prepare, rewrite, rewriting, same, turned, writing
+from air_work import add, ask, one, one_round, prepare, rewrite, rewriting, same, writing
 
 from aya_lib.air import link
 from aya_lib.air.link import Apart
@@ -20,21 +20,21 @@ def test_a_transaction_that_commits_after_thousands_of_later_ids_is_not_passed_o
         slow.execute("BEGIN")
         slow.execute("INSERT INTO documents (content) VALUES ('commits late')")
         ask(pair, "ALPHA", "INSERT INTO documents (content) SELECT 'later ' || n FROM generate_series(1, 3000) n")
-        assert turned(pair).pulled.rows == 3000
+        assert one_round(pair).pulled.rows == 3000
         assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'commits late'") == 0
         slow.execute("COMMIT")
-    assert turned(pair).pulled.rows == 1
+    assert one_round(pair).pulled.rows == 1
     assert same(pair) == []
     ask(pair, "ALPHA", "DELETE FROM documents WHERE content LIKE 'later %'")
 
 
 def test_updates_deletes_and_chunks_alone_arrive(pair: Nodes) -> None:
     kept, gone = writing(pair, "ALPHA", "kept"), writing(pair, "ALPHA", "gone")
-    turned(pair)
+    one_round(pair)
     ask(pair, "ALPHA", "UPDATE documents SET category = 'changed' WHERE id = %s", kept)
     ask(pair, "ALPHA", "UPDATE chunks SET chunk_text = 'another' WHERE document_id = %s AND chunk_index = 1", kept)
     ask(pair, "ALPHA", "DELETE FROM documents WHERE id = %s", gone)
-    turned(pair)
+    one_round(pair)
     assert same(pair) == []
     assert one(pair, "AIR", "SELECT category FROM documents WHERE id = %s", kept) == "changed"
     assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE document_id = %s", gone) == 0
@@ -44,7 +44,7 @@ def test_what_is_written_here_is_searched_here_at_once_and_takes_the_primarys_id
     local = writing(pair, "AIR", "written offline")
     assert local < 0
     assert one(pair, "AIR", "SELECT count(*) FROM chunks WHERE chunk_terms @@ to_tsquery('offline')") == 2
-    done = turned(pair)
+    done = one_round(pair)
     assert done.pushed.applied == 1
     number = one(pair, "ALPHA", "SELECT id FROM documents WHERE content = 'written offline'")
     assert ask(pair, "AIR", "SELECT id FROM documents WHERE content = 'written offline'") == [(number,)]
@@ -61,10 +61,10 @@ def test_the_application_role_writes_on_both_sides_and_cannot_touch_the_synchron
             rewrite(connection, number, f"rewritten by the application on {name}", dimension)
         with pytest.raises(SqlFailed, match="permission denied"), pair[name].session(role=role) as connection:
             connection.execute("SELECT FROM aya_sync.changes" if name == "ALPHA" else "SELECT FROM aya_sync.laptop")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert same(pair) == []
     ask(pair, "AIR", "DELETE FROM documents WHERE content LIKE 'rewritten by the application%'")
-    assert turned(pair).pushed.applied == 2
+    assert one_round(pair).pushed.applied == 2
 
 
 def test_while_the_id_changes_a_document_is_there_once_at_every_moment(pair: Nodes) -> None:
@@ -81,7 +81,7 @@ def test_while_the_id_changes_a_document_is_there_once_at_every_moment(pair: Nod
         writing(pair, "AIR", f"watched {number}")
     watcher = threading.Thread(target=watch)
     watcher.start()
-    turned(pair)
+    one_round(pair)
     stop.set()
     watcher.join()
     assert seen == {20}
@@ -90,12 +90,12 @@ def test_while_the_id_changes_a_document_is_there_once_at_every_moment(pair: Nod
 
 def test_edits_and_deletes_made_here_arrive_and_a_document_that_came_and_went_leaves_nothing(pair: Nodes) -> None:
     edited, deleted = writing(pair, "ALPHA", "edited"), writing(pair, "ALPHA", "deleted")
-    turned(pair)
+    one_round(pair)
     rewriting(pair, "AIR", edited, "edited on the laptop")
     ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", deleted)
     brief = writing(pair, "AIR", "came and went")
     ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", brief)
-    assert turned(pair).pushed.applied == 2
+    assert one_round(pair).pushed.applied == 2
     assert ask(pair, "ALPHA", "SELECT content FROM documents WHERE id IN (%s, %s)", edited, deleted) == [
         ("edited on the laptop",)
     ]
@@ -105,10 +105,10 @@ def test_edits_and_deletes_made_here_arrive_and_a_document_that_came_and_went_le
 
 def test_changed_on_both_sides_the_primary_stands_and_the_laptops_version_is_kept_whole(pair: Nodes) -> None:
     number = writing(pair, "ALPHA", "disputed")
-    turned(pair)
+    one_round(pair)
     rewriting(pair, "ALPHA", number, "as the primary has it")
     rewriting(pair, "AIR", number, "as the laptop has it")
-    assert turned(pair).pushed.conflicts == 1
+    assert one_round(pair).pushed.conflicts == 1
     assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "as the primary has it"
     kept = ask(pair, "AIR", "SELECT kind, document ->> 'content', jsonb_array_length(chunks) FROM aya_sync.conflicts")
     assert kept == [("changed on both sides", "as the laptop has it", 2)]
@@ -117,32 +117,32 @@ def test_changed_on_both_sides_the_primary_stands_and_the_laptops_version_is_kep
 
 def test_edited_here_and_deleted_there_is_kept_among_the_conflicts(pair: Nodes) -> None:
     number = writing(pair, "ALPHA", "deleted there")
-    turned(pair)
+    one_round(pair)
     ask(pair, "ALPHA", "DELETE FROM documents WHERE id = %s", number)
     rewriting(pair, "AIR", number, "edited here")
-    assert turned(pair).pushed.conflicts == 1
+    assert one_round(pair).pushed.conflicts == 1
     assert ask(pair, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts") == [("edited here",)]
     assert same(pair) == []
 
 
 def test_a_pull_leaves_alone_what_waits_here(pair: Nodes) -> None:
     number = writing(pair, "ALPHA", "waits")
-    turned(pair)
+    one_round(pair)
     ask(pair, "AIR", "UPDATE documents SET content = 'not yet in chunks' WHERE id = %s", number)
     ask(pair, "ALPHA", "UPDATE chunks SET chunk_text = 'from the primary' WHERE document_id = %s", number)
-    done = turned(pair)
+    done = one_round(pair)
     assert (done.pushed.applied, done.pulled.passed_over) == (0, 1)
     assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "not yet in chunks"
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    assert turned(pair).pushed.applied == 1
+    assert one_round(pair).pushed.applied == 1
     assert same(pair) == []
 
 
 def test_the_same_mutation_again_does_nothing(pair: Nodes) -> None:
     number = writing(pair, "AIR", "sent twice")
-    turned(pair)
+    one_round(pair)
     ask(pair, "AIR", "UPDATE write_queue SET synced = false, state = 'queued' WHERE data ->> 'content' = 'sent twice'")
-    turned(pair)
+    one_round(pair)
     assert number < 0
     assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'sent twice'") == 1
     assert same(pair) == []
@@ -165,10 +165,30 @@ def test_a_log_that_was_pruned_or_a_truncated_table_is_compared(pair: Nodes) -> 
     number = writing(pair, "ALPHA", "pruned away")
     ask(pair, "ALPHA", "DELETE FROM aya_sync.changes")
     ask(pair, "ALPHA", "UPDATE aya_sync.state SET pruned_below = pg_snapshot_xmax(pg_current_snapshot())")
-    assert len(turned(pair).compared) == 1
+    assert len(one_round(pair).compared) == 1
     assert one(pair, "AIR", "SELECT content FROM documents WHERE id = %s", number) == "pruned away"
     ask(pair, "ALPHA", "TRUNCATE chunks")
-    assert len(turned(pair).compared) == 1
+    assert len(one_round(pair).compared) == 1
+    assert same(pair) == []
+
+
+def test_what_is_written_here_while_both_sides_are_compared_goes_its_way(pair: Nodes) -> None:
+    changed, gone = writing(pair, "ALPHA", "changed while compared"), writing(pair, "ALPHA", "deleted while compared")
+    one_round(pair)
+    ask(pair, "ALPHA", "DELETE FROM aya_sync.changes")  # or the log would say what the comparison has to
+    ask(pair, "AIR", "UPDATE aya_sync.laptop SET snapshot = NULL")
+
+    def meanwhile(step: str) -> None:
+        if step == "compare: read there":
+            rewriting(pair, "AIR", changed, "written while compared")
+            ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", gone)
+
+    done = one_round(pair, meanwhile)
+    assert [compared.kept for compared in done.compared] == [0]
+    assert (done.pushed.applied, done.pushed.conflicts) == (2, 0)
+    assert ask(pair, "ALPHA", "SELECT content FROM documents WHERE id IN (%s, %s)", changed, gone) == [
+        ("written while compared",)
+    ]
     assert same(pair) == []
 
 
@@ -188,9 +208,9 @@ def test_a_connection_that_breaks_in_the_middle_costs_nothing_but_a_second_round
             ask(pair, "ALPHA", f"{OTHERS} AND pid <> pg_backend_pid()")
 
     with contextlib.suppress(AyaError):
-        turned(pair, cut)
+        one_round(pair, cut)
     assert broken
-    turned(pair)
+    one_round(pair)
     assert same(pair) == []
     for content in (f"broken at {step}", f"meanwhile at {step}"):
         assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
@@ -199,7 +219,7 @@ def test_a_connection_that_breaks_in_the_middle_costs_nothing_but_a_second_round
 def test_a_round_may_take_longer_than_one_exchange_with_the_primary(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "STEP_S", 0.5)
     writing(pair, "AIR", "in no hurry")
-    assert turned(pair, lambda step: time.sleep(1.0) if step == "push: taken" else None).pushed.applied == 1
+    assert one_round(pair, lambda step: time.sleep(1.0) if step == "push: taken" else None).pushed.applied == 1
     assert same(pair) == []
 
 
@@ -209,11 +229,11 @@ def test_of_two_rounds_at_once_one_is_told_so_whatever_file_each_has_locked(pair
 
     def another(step: str) -> None:
         with pytest.raises(Locked, match="another process synchronises AIR already") as told:
-            turned(pair)
+            one_round(pair)
         second.append(str(told.value))
 
     writing(pair, "AIR", "one at a time")
-    turned(pair, another)
+    one_round(pair, another)
     assert second
     assert same(pair) == []
 
@@ -221,11 +241,11 @@ def test_of_two_rounds_at_once_one_is_told_so_whatever_file_each_has_locked(pair
 def test_two_sides_whose_schemas_differ_exchange_nothing_and_say_what_differs(pair: Nodes) -> None:
     ask(pair, "ALPHA", "ALTER TABLE documents ADD COLUMN language text")
     with pytest.raises(Apart, match=r"documents\.language is text on ALPHA, missing on AIR"):
-        turned(pair)
+        one_round(pair)
     ask(pair, "ALPHA", "ALTER TABLE documents DROP COLUMN language")
     ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = 99")
     with pytest.raises(Apart, match=f"ALPHA has sync schema 99, this program {link.SCHEMA_VERSION}"):
-        turned(pair)
+        one_round(pair)
     ask(pair, "ALPHA", "UPDATE aya_sync.state SET schema_version = %s", link.SCHEMA_VERSION)
     assert prepare(pair) == []
 
@@ -236,11 +256,11 @@ def test_both_sides_of_the_first_version_are_brought_up_to_date(pair: Nodes) -> 
     for name, table in (("ALPHA", "state"), ("AIR", "laptop")):
         ask(pair, name, f"UPDATE aya_sync.{table} SET schema_version = 1")
     with pytest.raises(Apart, match=f"has sync schema 1, this program {link.SCHEMA_VERSION}. Run: aya run air_setup"):
-        turned(pair)
+        one_round(pair)
     writing(pair, "AIR", "waits for the new version")
     assert prepare(pair) == ["ALPHA", "AIR"]
     assert prepare(pair) == []
-    done = turned(pair)
+    done = one_round(pair)
     assert (done.pushed.applied, done.compared) == (1, [])
     assert one(pair, "AIR", "SELECT paused_until IS NULL FROM aya_sync.laptop")
     assert same(pair) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from air_work import add, ask, killed, one, same, turned
+from air_work import add, ask, killed, one, one_round, same
 
 from aya_lib.air import initial_copy
 from aya_lib.node.node import Nodes
@@ -30,7 +30,7 @@ def test_it_goes_on_where_it_was_killed_and_brings_what_changed_meanwhile(own: N
             add(alpha, f"new after {step}", dimension)
     copied = one(own, "AIR", "SELECT copied_documents FROM aya_sync.laptop")
     assert copied > 0
-    done = turned(own)
+    done = one_round(own)
     assert done.compared == []
     assert same(own) == []
     assert one(own, "AIR", "SELECT phase FROM aya_sync.laptop") == "ready"
