@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from aya_lib.cluster.lsn import lsn
 from aya_lib.cluster.server import Switch
+from aya_lib.cluster.wal import name, position, stretch
 from aya_lib.operations.rejoin.staging import is_scratch, parse_journal
 from aya_lib.operations.rejoin.waldump import (
     NOWHERE,
     Span,
     fork,
     last_position,
-    lsn,
     missing_segment,
-    name,
     parse,
-    position,
     spans,
 )
 
@@ -101,3 +100,11 @@ def test_a_damaged_journal_says_nothing() -> None:
     assert parse_journal('{"node": "ALPHA", "meth') is None
     assert parse_journal("{}") is None
     assert parse_journal(None) is None
+
+
+def test_a_stretch_of_wal_ends_before_a_gap_another_timeline_and_the_end_that_is_given() -> None:
+    size = 16 << 20
+    here = [name(2, place * size, size) for place in (3, 4, 5, 7)] + [name(3, 6 * size, size)]
+    assert stretch(2, lsn(3 * size + 40), here, size) == (here[0], here[2], lsn(6 * size))
+    assert stretch(2, lsn(3 * size + 40), here, size, lsn(4 * size + 8)) == (here[0], here[1], lsn(4 * size + 8))
+    assert stretch(2, lsn(7 * size), here, size) == (here[3], here[3], lsn(8 * size))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from aya_lib.cluster import overview
+from aya_lib.cluster import overview, wal
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Sender, commits_wait
-from aya_lib.cluster.server import Cluster, Files
+from aya_lib.cluster.server import Cluster, Files, look_control
 from aya_lib.cluster.state import State
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
@@ -188,7 +188,9 @@ def _promise(who_says: str, names: str, commit: str) -> Promise:
 
 def _by_files(node: Node, timeline: int, standby: Promotable) -> Behind:
     """WAL that its files hold past what the standby received: pg_waldump's statistics, which end where valid records end."""
-    words = ("-p", str(node.data_directory / "pg_wal"), "-t", str(timeline), "-s", standby.received_lsn, "--stats=record")
+    segment_bytes, start = int(look_control(node)["Bytes per WAL segment"]), standby.received_lsn
+    first, last, until = wal.stretch(timeline, start, wal.segments(node), segment_bytes)
+    words = ("-p", str(wal.folder(node)), "-t", str(timeline), "-s", start, "-e", until, "--stats=record", first, last)
     output = node.postgresql("pg_waldump", *words, timeout_s=WALDUMP_S)
     end, commits = parse_stats(output.stdout)
     if end is None and "find a valid record" not in output.stderr:

@@ -7,15 +7,14 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from pathlib import Path
 
-from aya_lib.cluster.lsn import number
+from aya_lib.cluster import wal
+from aya_lib.cluster.lsn import lsn, number
 from aya_lib.cluster.server import Switch, parse_history
 from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 
-SEGMENT = re.compile(r"[0-9A-F]{24}")
 # One line each: C <xid>[; subxacts: ...] for a commit, <operation> <xid> <relation> for a change of a row.
 SHORT = (
     r"s/^rmgr: Transaction.* desc: COMMIT_PREPARED ([0-9]+):[^;]*(.*)$/C \1\2/p",
@@ -103,7 +102,7 @@ def look_history(node: Node, timeline: int) -> tuple[Switch, ...]:
     """The ends of earlier timelines, of the history file in the node's ``pg_wal``; none on the first timeline."""
     if timeline == 1:
         return ()
-    path = _wal(node) / f"{timeline:08X}.history"
+    path = wal.folder(node) / f"{timeline:08X}.history"
     return parse_history(read(node.shell, path, account=node.account) or "")
 
 
@@ -113,7 +112,7 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
     Without ``reached`` a span without WAL is empty. Raises what the shell raises, and :class:`CommandFailed` when pg_waldump
     does not say where the WAL ends.
     """
-    present, gone = segments(node), []
+    present, gone = wal.segments(node), []
     total, end, files = _Sum(), wanted[0].start, []
     for span in wanted:
         first = _first(span, present, segment_bytes)
@@ -135,56 +134,34 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
 
 def _first(span: Span, present: list[str], segment_bytes: int) -> Span | None:
     """The span from the first position on that is at hand; None when nothing of it is."""
-    if name(span.timeline, number(span.start), segment_bytes) in present:
+    if wal.name(span.timeline, number(span.start), segment_bytes) in present:
         return span
     later = [
         segment
         for segment in present
-        if int(segment[:8], 16) == span.timeline and position(segment, segment_bytes) > number(span.start)
+        if int(segment[:8], 16) == span.timeline and wal.position(segment, segment_bytes) > number(span.start)
     ]
-    if not later or (span.end and position(later[0], segment_bytes) >= number(span.end)):
+    if not later or (span.end and wal.position(later[0], segment_bytes) >= number(span.end)):
         return None
-    return Span(span.timeline, lsn(position(later[0], segment_bytes)), span.end)
+    return Span(span.timeline, lsn(wal.position(later[0], segment_bytes)), span.end)
 
 
 def look_checkpoint(node: Node, fork: Switch, segment_bytes: int) -> bool:
     """Whether the WAL back to the last checkpoint before the fork is at hand: pg_rewind reads the old WAL from there on."""
-    present, walk = segments(node), []
+    present, walk = wal.segments(node), []
     place = number(fork.lsn) // segment_bytes
-    while place >= 0 and (file := name(fork.timeline, place * segment_bytes, segment_bytes)) in present:
+    while place >= 0 and (file := wal.name(fork.timeline, place * segment_bytes, segment_bytes)) in present:
         walk.append(file)
         place -= 1
     if not walk:
         return False
-    dump = shlex.join(node.command("pg_waldump", "-p", str(_wal(node)), "-r", "XLOG"))
+    dump = shlex.join(node.command("pg_waldump", "-p", str(wal.folder(node)), "-r", "XLOG"))
     script = (
         f'limit="-e {fork.lsn}"; for file in {" ".join(walk)}; do if {dump} $limit "$file" 2>/dev/null '
         f"| grep -q 'desc: CHECKPOINT_'; then exit 0; fi; limit=; done; exit 9"
     )
     output = node.shell.run(["sh", "-c", script], account=node.account, timeout_s=READ_S)
     return output.status == 0
-
-
-def segments(node: Node) -> list[str]:
-    """Names of the WAL segments in the node's ``pg_wal``, in order."""
-    output = node.shell.run(["ls", "-1", "--", str(_wal(node))], account=node.account).checked()
-    return sorted(line for line in output.stdout.split() if SEGMENT.fullmatch(line))
-
-
-def name(timeline: int, position: int, segment_bytes: int) -> str:
-    """The name of the segment that holds a position. (PostgreSQL: XLogFileName.)"""
-    number, each = position // segment_bytes, (1 << 32) // segment_bytes
-    return f"{timeline:08X}{number // each:08X}{number % each:08X}"
-
-
-def position(segment: str, segment_bytes: int) -> int:
-    """Where a segment begins."""
-    return (int(segment[8:16], 16) * ((1 << 32) // segment_bytes) + int(segment[16:], 16)) * segment_bytes
-
-
-def lsn(position: int) -> str:
-    """A position as PostgreSQL prints it."""
-    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
 def last_position(stderr: str) -> str | None:
@@ -207,30 +184,18 @@ def parse(stdout: str) -> tuple[int, tuple[int, ...], Mapping[tuple[int, str, in
 
 
 def _dump(node: Node, span: Span, present: list[str], segment_bytes: int) -> tuple[str, str]:
-    """The summed-up lines of a span, and where its WAL ends.
-
-    The files are named: without that pg_waldump learns the size of a segment from the first file that the folder gives, and stops
-    when that is one that the server only made beforehand, all zeros.
-    """
-    first = last = number(span.start) // segment_bytes
-    stop = number(span.end) if span.end else None
-    while (
-        name(span.timeline, (last + 1) * segment_bytes, segment_bytes) in present
-        and (stop or 1 << 64) > (last + 1) * segment_bytes
-    ):
-        last += 1
-    until = lsn(min((last + 1) * segment_bytes, stop or 1 << 64))
+    """The summed-up lines of a span, and where its WAL ends."""
+    first, last, until = wal.stretch(span.timeline, span.start, present, segment_bytes, span.end)
     managers = ("-r", "Heap", "-r", "Heap2", "-r", "Transaction")
-    files = (name(span.timeline, place * segment_bytes, segment_bytes) for place in (first, last))
-    arguments = ("-p", str(_wal(node)), "-t", str(span.timeline), "-s", span.start, "-e", until, *managers, *files)
+    where = ("-p", str(wal.folder(node)), "-t", str(span.timeline), "-s", span.start, "-e", until)
     short = shlex.join(["sed", "-nE", *(word for line in SHORT for word in ("-e", line))])
-    script = f"{shlex.join(node.command('pg_waldump', *arguments))} | {short} | sort | uniq -c"
+    script = f"{shlex.join(node.command('pg_waldump', *where, *managers, first, last))} | {short} | sort | uniq -c"
     output = node.shell.run(["sh", "-c", script], account=node.account, timeout_s=READ_S).checked()
     told = "\n".join(line for line in output.stderr.splitlines() if "first record is after" not in line)
     missing = missing_segment(told)
-    end = lsn(position(missing, segment_bytes)) if missing else last_position(told) if told else until
+    end = lsn(wal.position(missing, segment_bytes)) if missing else last_position(told) if told else until
     if end is None:
-        raise CommandFailed(node.name, ["pg_waldump", *arguments], output.status, told)
+        raise CommandFailed(node.name, ["pg_waldump", *where], output.status, told)
     return output.stdout, end
 
 
@@ -259,9 +224,5 @@ def _touched(total: _Sum) -> tuple[Touched, ...]:
 def _within(file: str, span: Span, end: str, segment_bytes: int) -> bool:
     if int(file[:8], 16) != span.timeline:
         return False
-    first, last = (name(span.timeline, number(lsn), segment_bytes) for lsn in (span.start, span.end or end))
+    first, last = (wal.name(span.timeline, number(lsn), segment_bytes) for lsn in (span.start, span.end or end))
     return first <= file <= last
-
-
-def _wal(node: Node) -> Path:
-    return node.data_directory / "pg_wal"
