@@ -25,14 +25,18 @@ HERE = Path(__file__).resolve().parent.parent
 ENOUGH = 8 * 2**30  # bytes; the labs of four workers take less than half of it
 NEW_S = 30.0  # what a module is taken to need that has not been measured yet
 SPREAD = ("notebooks/test_nbval.py",)
+TOGETHER = ("knowledge/test_search.py", "knowledge/test_ingest.py", "knowledge/test_evaluate.py")
 FIRST, ROOM, ROOMS = 20_000, 500, 24  # ports from the first on: so many for a test process, for so many processes
 
 
 class ByModule(LoadScopeScheduling):  # type: ignore[misc]
-    """A module's tests run in one worker, because they share a lab; those of :data:`SPREAD` each where there is room."""
+    """A module's tests run in one worker, because they share a lab, and so do the modules of :data:`TOGETHER`, whose lab holds
+    documents that take minutes to embed; those of :data:`SPREAD` run each where there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.split("::", 1)[0]
+        if module.endswith(TOGETHER):
+            return "together"
         return nodeid if module.endswith(SPREAD) else module
 
 

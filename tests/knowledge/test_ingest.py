@@ -173,7 +173,7 @@ def test_killed_anywhere_and_run_again_nothing_is_half_there(folder: Path, manua
             lambda count, most=most: count > most,  # type: ignore[misc]
             node="ALPHA",
             what="documents appear",
-            deadline_s=60,
+            deadline_s=300,
         )
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -191,7 +191,7 @@ def test_a_service_that_comes_back_in_time_is_waited_for(folder: Path, manual: P
     reports: list[Report] = []
     running = threading.Thread(target=lambda: reports.append(ingest(empty_library, [place], patience_s=60)))
     running.start()
-    wait.until(lambda: whole(empty_library, place), bool, node="ALPHA", what="documents appear", deadline_s=60)
+    wait.until(lambda: whole(empty_library, place), bool, node="ALPHA", what="documents appear", deadline_s=300)
     supervisor.stop("embedding")
     supervisor.start("embedding")
     running.join()
@@ -215,7 +215,7 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
 
     running = threading.Thread(target=run)
     running.start()
-    wait.until(lambda: whole(empty_library, place) or errors, bool, node="ALPHA", what="documents appear", deadline_s=60)
+    wait.until(lambda: whole(empty_library, place) or errors, bool, node="ALPHA", what="documents appear", deadline_s=300)
     assert not errors
     pid = supervisor.state(service).pid
     assert pid
@@ -230,7 +230,7 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
         lambda s: isinstance(s, schema.SchemaState),
         node="ALPHA",
         what="up",
-        deadline_s=60,
+        deadline_s=300,
     )
     assert 0 < len(whole(empty_library, place)) < 24
     report = ingest(empty_library, [place], patience_s=60)

@@ -269,7 +269,7 @@ def test_settings_that_somebody_changed_past_the_runbook_are_told(site: Site) ->
 def test_a_role_that_never_waits_is_told(site: Site) -> None:
     alpha = open_nodes(site)["ALPHA"]
     role = site.database.application_role
-    with alpha.session(write=True) as connection:
+    with alpha.session(write=True, deadline_s=300) as connection:
         connection.execute(f"ALTER ROLE {role} SET synchronous_commit = local".encode())
         try:
             told = passed(mode(site)).check(f"exempt from waiting on {alpha.name}")
