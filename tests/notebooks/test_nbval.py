@@ -67,7 +67,10 @@ def test_a_runbook_reads_like_one(path: Path) -> None:
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     tags = [cell["metadata"].get("tags", []) for cell in cells if cell["cell_type"] == "code"]
     assert [index for index, tag in enumerate(tags) if "parameters" in tag] == [0]
-    assert 8 <= len(cells) <= 29
+    assert 12 <= len(cells) <= 20
+    imports = [line for source in code for line in source.splitlines() if line.startswith(("from aya_lib", "import aya_lib"))]
+    assert not any(" as " in line for line in imports), imports
+    assert len({line.split(" import ")[0] for line in imports}) == len(imports), imports
     for source, tag in zip(code, tags, strict=True):
         lines = [line for line in source.splitlines() if line and not line.startswith(("#", "from ", "import "))]
         assert "parameters" in tag or len(lines) <= 3, source
