@@ -1,7 +1,8 @@
-"""The bench: one corpus in a scratch table, one index at a time, each setting measured once and remembered."""
+"""The bench: one corpus in a scratch table, one index at a time, each setting measured once and remembered on disk."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,18 +11,19 @@ from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from aya_lib.node.sql import Connection
 from aya_lib.show import in_notebook
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.index import Index, Table
-from aya_lib.vectors.journal import Entry, Journal
 from aya_lib.vectors.measure import Search, Timing, time_searches
 from aya_lib.vectors.result import Point, Skipped
 from aya_lib.vectors.sandbox import Built, Sandbox
-from aya_lib.vectors.truth import Truth, hits, interval
+from aya_lib.vectors.truth import Truth, folder, hits, interval
 
+Key = tuple[Index, int, str, int]  # index, value of its knob, queries, clients
 Queries = Literal["choose", "verify", "again"]
 QUANTILES = tuple(range(0, 101, 5))
 BAR = "{desc} {percentage:3.0f}% |{bar:24}| {elapsed} gone, about {remaining} left"
@@ -56,6 +58,54 @@ class Progress:
             from IPython.display import clear_output
 
             clear_output()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: an index that was built, or a point that was measured."""
+
+    index: Index
+    built: Built | None = None
+    point: Point | None = None
+
+
+ENTRY = TypeAdapter(Entry)
+
+
+class Journal:
+    """What a run has measured, kept line by line, so that one that was broken off goes on from there. ``resumed``: how many
+    points were there from before.
+
+    ``key``: of its corpus, metric, k, server and way of asking. A run that ends whole removes it: the next measures afresh.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.path = folder() / "bench" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.jsonl"
+        self.points: dict[Key, Point] = {}
+        self.builds: dict[Index, Built] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+            try:
+                self._know(ENTRY.validate_json(line))
+            except ValueError:
+                continue  # the last line of a run that was killed while it wrote
+        self.resumed = len(self.points)
+
+    def add(self, entry: Entry) -> None:
+        """Keep one; it is on disk when this returns."""
+        self._know(entry)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(ENTRY.dump_json(entry, exclude_none=True) + b"\n")
+
+    def close(self) -> None:
+        """The run is whole: nothing is left to go on from."""
+        self.path.unlink(missing_ok=True)
+
+    def _know(self, entry: Entry) -> None:
+        if entry.built:
+            self.builds[entry.index] = entry.built
+        if point := entry.point:
+            self.points[point.index, point.value, point.queries, point.clients] = point
 
 
 @dataclass

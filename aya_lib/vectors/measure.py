@@ -134,15 +134,14 @@ def recall_by_searches(
     The plan, when it does not use the index. Never more searches than queries.
     """
     configure(session, settings or {})
-    table, metric = replace(search.table, key=search.table.column), search.table.metric
+    table = replace(search.table, key=search.table.column)
     timing = time_searches([session], replace(search, table=table, k=search.k + 1), queries, budget_s=math.inf)
     if isinstance(timing, SearchPlan):
         return timing
     shares, limits = np.zeros(len(queries)), truth.limits(kth)
     for number, answer in zip(timing.asked, timing.answers, strict=True):
-        vectors = metric.prepare(np.array([wire.vector(value) for value in answer], np.float32).reshape(-1, table.dimension))
-        others = _without(vectors, queries[number])[: search.k]
-        shares[number] = (metric.paired(queries[number], others) <= limits[number]).sum() / search.k
+        others = _without(_vectors(answer, table), queries[number])[: search.k]
+        shares[number] = (table.metric.paired(queries[number], others) <= limits[number]).sum() / search.k
     return truth.interval(shares), timing
 
 
@@ -155,10 +154,7 @@ def exact_distances(
     prepare(session, Search(replace(table, key=table.column), EXACT, k + own, 0))
     until, rows = time.monotonic() + give_up_s, []
     for query in queries:
-        values = _values(_ask(session.pgconn, wire.parameter(query)))
-        vectors = table.metric.prepare(
-            np.array([wire.vector(value) for value in values], np.float32).reshape(-1, table.dimension)
-        )
+        vectors = _vectors(_values(_ask(session.pgconn, wire.parameter(query))), table)
         others = (_without(vectors, query) if own else vectors)[:k]
         distances = np.sort(table.metric.paired(query, others))
         rows.append(np.append(distances, [np.inf] * (k - len(distances))))
@@ -284,6 +280,11 @@ def _failed(result: pq.abc.PGresult) -> AyaError:
 
 def _values(answer: pq.abc.PGresult) -> list[bytes]:
     return [answer.get_value(place, 0) or b"" for place in range(answer.ntuples)]
+
+
+def _vectors(values: list[bytes], table: Table) -> NDArray[np.float32]:
+    """Answers that are vectors (n, d), prepared for the metric."""
+    return table.metric.prepare(np.array([wire.vector(value) for value in values], np.float32).reshape(-1, table.dimension))
 
 
 def _without(answers: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:

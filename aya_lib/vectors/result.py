@@ -50,24 +50,23 @@ class Point:
     def latency_ms(self) -> dict[str, float]:
         return {"p50": self.p50, "p95": self.p95, "p99": self.p99}
 
-    def json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The index with its setting and what was measured, as a choice says them too."""
         return {
-            **_described(self.index, self.value),
-            "queries": self.queries,
-            "clients": self.clients,
+            "index": str(self.index),
+            "type": self.index.family,
+            "options": dict(self.index.options),
+            "search_settings": {self.index.knob: self.value} if self.index.knob else {},
             "recall": asdict(self.recall),
             "predicted_recall": self.predicted,
             "qps": round(self.qps, 1),
             "latency_ms": {**self.latency_ms, "server_p50": self.server_ms},
-            "latency_quantiles_ms": list(self.quantiles),
-            "asked": self.asked,
-            "uncached_blocks": self.reads,
         }
 
-
-def _described(index: Index, value: int) -> dict[str, Any]:
-    settings = {index.knob: value} if index.knob else {}
-    return {"index": str(index), "type": index.family, "options": dict(index.options), "search_settings": settings}
+    def json(self) -> dict[str, Any]:
+        quantiles = {"latency_quantiles_ms": list(self.quantiles), "asked": self.asked, "uncached_blocks": self.reads}
+        return {**self.figures, "queries": self.queries, "clients": self.clients, **quantiles}
 
 
 @dataclass(frozen=True)
@@ -88,21 +87,10 @@ class Choice:
     search_sql: str
 
     def json(self) -> dict[str, Any]:
-        point, many = self.point, self.many
-        document = {
-            **_described(self.index, self.value),
-            "create_sql": self.create_sql,
-            "search_sql": self.search_sql,
-            "recall": asdict(point.recall),
-            "meets_target": self.met,
-            "predicted_recall": point.predicted,
-            "qps": round(point.qps, 1),
-            "latency_ms": {**point.latency_ms, "server_p50": point.server_ms},
-            "build_s": self.built.seconds,
-            "build_memory_bytes": self.built.memory,
-            "bytes": self.built.bytes,
-        }
-        if many:
+        built = {"build_s": self.built.seconds, "build_memory_bytes": self.built.memory, "bytes": self.built.bytes}
+        statements = {"create_sql": self.create_sql, "search_sql": self.search_sql}
+        document = {**self.point.figures, **statements, "meets_target": self.met, **built}
+        if many := self.many:
             document["concurrent"] = {"clients": many.clients, "qps": round(many.qps, 1), "latency_ms": many.latency_ms}
         return document
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from psycopg import sql
@@ -23,8 +23,7 @@ from aya_lib.vectors.index import EF_SEARCH, EXACT, Family, Index, Table, hnsw, 
 from aya_lib.vectors.ivf_model import Cost, Curve, Timed
 from aya_lib.vectors.result import Choice, Point
 from aya_lib.vectors.sandbox import INDEX, Built
-from aya_lib.vectors.settle import reaches, rising, smallest
-from aya_lib.vectors.truth import Recall
+from aya_lib.vectors.truth import CONFIDENCE_Z, Recall
 
 FINALISTS: dict[Family, int] = {"ivfflat": 2, "ivfflat_halfvec": 1}  # builds at the most
 GRAPHS: dict[Family, list[Index]] = {
@@ -33,6 +32,7 @@ GRAPHS: dict[Family, list[Index]] = {
     "hnsw_bit": [hnsw(kind="bit")],
 }
 BELIEVED = 0.09  # a share of the predicted cost: the median error of the model, below which it decides nothing
+CLOSE = 1.06  # a knob within so much of the smallest that reaches the target is near enough
 ROUNDS = 3  # of the timing of a finalist; the median counts
 MARGINS = (0.5, 2.0, 4.0)  # standard errors above the target, for the first verification, the second and the third
 FURTHER = (1.0, 1.15, 1.5)  # times the setting that was searched for, where no curve tells the error
@@ -224,3 +224,45 @@ def _lists(family: Family, lists: int) -> Index:
 
 def _further(value: int | None, most: int) -> list[int]:
     return [] if value is None else rising((math.ceil(value * further) for further in FURTHER), most)
+
+
+def reaches(recall: Recall, target: float, margin: float) -> bool:
+    """Whether a recall lies at the target or above it, by so many standard errors; a perfect one always does."""
+    error = (recall.high - recall.low) / (2 * CONFIDENCE_Z)
+    return recall.value >= 1.0 or recall.value - margin * error >= target
+
+
+def smallest(
+    measure: Callable[[int], Point | None], good: Callable[[Recall], bool], start: int, least: int, most: int
+) -> int | None:
+    """The smallest value, nearly, whose point is good: doubling until it is, then halving the gap (recall rises with it).
+
+    None when even ``most`` is not good, or the planner stops using the index before.
+    """
+    low, value, high = least - 1, max(least, min(start, most)), 0
+    while not high:
+        point = measure(value)
+        if point is None or (value >= most and not good(point.recall)):
+            return None
+        if good(point.recall):
+            high = value
+        else:
+            low, value = value, min(most, value * 2)
+    while high - low > 1 and high > low * CLOSE:
+        middle = int(math.sqrt(max(1, low) * high)) if low else high // 2
+        value = min(max(low + 1, middle), high - 1)
+        point = measure(value)
+        if point is not None and good(point.recall):
+            high = value
+        else:
+            low = value
+    return high
+
+
+def rising(values: Iterable[int | None], most: int) -> list[int]:
+    """Settings to try in turn, each above the one before it, none above ``most``: a try that repeats one decides nothing."""
+    tries: list[int] = []
+    for value in values:
+        if value is not None and not (tries and tries[-1] >= most):
+            tries.append(min(most, max(value, tries[-1] + 1 if tries else 1)))
+    return tries

@@ -14,8 +14,8 @@ from aya_lib.vectors.index import EXACT, Table, ivfflat
 from aya_lib.vectors.ivf_model import Cost, Timed
 from aya_lib.vectors.metric import METRICS
 from aya_lib.vectors.result import Point
-from aya_lib.vectors.settle import reaches, rising, smallest
 from aya_lib.vectors.truth import Recall, Truth
+from aya_lib.vectors.tuner import reaches, rising, smallest
 
 MODEL = Cost(0.44, 0.88, 100)
 
