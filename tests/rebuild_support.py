@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from pgvector import Vector
-from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from aya_lib.knowledge.search import Searcher, composed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection
+from aya_lib.vectors import wire
 
 ROWS, QUERIES, K = 5000, 25, 10
 RARE = 40  # chunks of a document of the category 'rare'
@@ -34,15 +34,17 @@ def vectors(count: int = ROWS, dimension: int = 384) -> Any:
 def fill(node: Node, given: Any) -> None:
     """The chunks, ids from 1; no vector index."""
     with node.session(write=True, deadline_s=60) as connection:
-        register_vector(connection)
         connection.execute("DROP INDEX IF EXISTS idx_chunks_embedding")
         connection.execute("TRUNCATE documents, chunks RESTART IDENTITY CASCADE")
         connection.execute("INSERT INTO documents (content, category) SELECT 'x', 'many' FROM generate_series(1, 124)")
         connection.execute("INSERT INTO documents (content, category) VALUES ('x', 'rare')")
-        with connection.cursor().copy("COPY chunks (document_id, chunk_text, embedding) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["int4", "text", "vector"])
-            for number, vector in enumerate(given):
-                copy.write_row((number % 125 + 1, "a chunk", Vector(vector)))
+        connection.execute("CREATE TEMP TABLE given (position int4, embedding vector)")
+        with connection.cursor().copy("COPY given FROM STDIN (FORMAT BINARY)") as copy:
+            for block in wire.copy_in(given):
+                copy.write(block)
+        columns = "document_id, chunk_text, embedding"
+        rows = "SELECT position % 125 + 1, 'a chunk', embedding FROM given ORDER BY position"
+        connection.execute(f"INSERT INTO chunks ({columns}) {rows}".encode())
         connection.execute("ANALYZE chunks, documents")
 
 

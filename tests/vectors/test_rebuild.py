@@ -21,11 +21,11 @@ from aya_lib.plan.change import Change, apply
 from aya_lib.site import Site
 from aya_lib.vectors.catalog import Live, look
 from aya_lib.vectors.index import Index, hnsw, ivfflat
-from aya_lib.vectors.rebuild import actions, locks
+from aya_lib.vectors.rebuild import actions, hold
 from aya_lib.vectors.rebuild.actions import AlreadyDone, Proof
 from aya_lib.vectors.rebuild.judge import checks
+from aya_lib.vectors.rebuild.look import live_recall
 from aya_lib.vectors.rebuild.plan import plan
-from aya_lib.vectors.rebuild.proof import live_recall
 from aya_lib.vectors.rebuild.settings import noted
 
 FRESH_S = 0.5
@@ -274,7 +274,7 @@ def test_a_lock_that_does_not_come_free_is_named_and_nothing_is_lost(nodes: Node
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 3}')
     before = state(alpha)
-    monkeypatch.setattr(locks, "LOCK_S", 1.0)
+    monkeypatch.setattr(hold, "LOCK_S", 1.0)
     execute(alpha, "ALTER DATABASE aya_rag SET session_preload_libraries = 'vector'")
     try:
         with alpha.session(deadline_s=60) as reader:
@@ -294,7 +294,7 @@ def test_a_build_that_breaks_off_after_the_swap_counts_as_done(nodes: Nodes, mon
     """A reader's open transaction keeps the old index from being removed: the new one is live all the same."""
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 1}')
-    monkeypatch.setattr(locks, "CLEAN_S", 0.5)
+    monkeypatch.setattr(hold, "CLEAN_S", 0.5)
     with alpha.session(deadline_s=60) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM chunks")
