@@ -17,6 +17,7 @@ from aya_lib.knowledge.search import Searcher, composed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection
 from aya_lib.vectors import wire
+from aya_lib.vectors.catalog import Live, look
 
 ROWS, QUERIES, K = 5000, 25, 10
 RARE = 40  # chunks of a document of the category 'rare'
@@ -50,14 +51,32 @@ def fill(node: Node, given: Any) -> None:
 
 def lists(node: Node, count: int, stored: str = "{}") -> None:
     """Whatever is there: an IVFFlat index with so many lists, and these settings."""
-    with node.session(write=True, deadline_s=60) as connection:
-        connection.execute("SET client_min_messages = error")
-        names = "idx_chunks_embedding, idx_chunks_embedding_new, idx_chunks_embedding_old, idx_chunks_embedding_ccnew"
-        connection.execute(f"DROP INDEX IF EXISTS {names}".encode())
-        query = "CREATE INDEX idx_chunks_embedding ON chunks USING ivfflat (embedding vector_cosine_ops) WITH (lists = {})"
-        connection.execute(sql.SQL(query).format(sql.Literal(count)))
-        connection.execute("DELETE FROM aya_settings WHERE key = 'search'")
-        connection.execute("INSERT INTO aya_settings (key, value) VALUES ('search', %s::jsonb)", (stored,))
+    names = "idx_chunks_embedding, idx_chunks_embedding_new, idx_chunks_embedding_old, idx_chunks_embedding_ccnew"
+    execute(
+        node,
+        "SET client_min_messages = error",
+        f"DROP INDEX IF EXISTS {names}",
+        f"CREATE INDEX idx_chunks_embedding ON chunks USING ivfflat (embedding vector_cosine_ops) WITH (lists = {count})",
+        "DELETE FROM aya_settings WHERE key = 'search'",
+        f"INSERT INTO aya_settings (key, value) VALUES ('search', '{stored}'::jsonb)",
+    )
+
+
+def live(node: Node) -> Live:
+    found = look(node)
+    assert isinstance(found, Live), found
+    return found
+
+
+def names(state: Live) -> list[tuple[str, str]]:
+    """Of all indexes, and what each is."""
+    return [(one.name, str(one.index())) for one in state.indexes]
+
+
+def execute(node: Node, *queries: str) -> None:
+    with node.session(write=True) as connection:
+        for query in queries:
+            connection.execute(query.encode())
 
 
 @dataclass
@@ -83,7 +102,7 @@ class Searching:
 
     def _search(self, connection: Connection, searcher: Searcher) -> None:
         number = 0
-        while not self.stopped.wait(0.005):
+        while not self.stopped.wait(0.01):
             vector = self.asked[number % QUERIES]
             hits = searcher.search("", vector, "vector", K)
             recall = len({hit.chunk_id for hit in hits} & self.truth[number % QUERIES]) / K
