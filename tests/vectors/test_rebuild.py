@@ -19,7 +19,7 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.plan.change import Change, apply
 from aya_lib.site import Site
-from aya_lib.vectors.catalog import Live
+from aya_lib.vectors.catalog import Built, Live
 from aya_lib.vectors.index import Index, hnsw, ivfflat
 from aya_lib.vectors.rebuild import actions, hold
 from aya_lib.vectors.rebuild.actions import AlreadyDone, Proof
@@ -286,11 +286,12 @@ def test_a_build_that_breaks_off_after_the_swap_counts_as_done(nodes: Nodes, mon
     with alpha.session(deadline_s=60) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM chunks")
-        rebuild(nodes, ivfflat(100), 8, deadline_s=4)
+        rebuild(nodes, ivfflat(100), 8, None, deadline_s=4)
     there = live(alpha)
     assert there.current
     assert (str(there.current.index()), there.value(ivfflat(100)), noted(there)) == ("ivfflat lists=100", 8, None)
     assert [one.name for one in there.leftovers] == ["idx_chunks_embedding_ccold"]
+    assert there.built == Built(5000, None, 0, 8)  # recorded, though nothing was proven
     rebuild(nodes, ivfflat(100), 8)
     assert [one.name for one in live(alpha).indexes] == ["idx_chunks_embedding"]
 

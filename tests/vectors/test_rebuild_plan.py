@@ -270,6 +270,7 @@ def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) 
     assert [role.value for role in build.interim.roles] == [20, 90]
     end = walk(BY_ROLE, steps)
     assert [role.value for role in end.roles] == [20, 20]
+    assert end.stored["built"] == {"rows": 10_000, "index": str(ivfflat(400))}  # recorded, though nothing was proven
     lines = [alter(role).as_string() for role in ROLES]
     assert lines == [
         'ALTER DATABASE "aya_rag" SET "ivfflat"."probes" TO 9',
