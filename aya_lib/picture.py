@@ -84,6 +84,14 @@ def quiet(axes: Axes, grid: str = "y") -> None:
         side.set_visible(False)
 
 
+def labelled(axes: Axes, x: str, y: str = "", grid: str = "") -> None:
+    """As :func:`quiet`, without ticks, and with the names of the axes in small letters."""
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    quiet(axes, grid)
+    axes.tick_params(labelsize=9, length=0)
+
+
 def legend(axes: Axes) -> Legend:
     """What was drawn with a label, in the lower left corner, where curves that fall do not go."""
     return axes.legend(loc="lower left", frameon=False, labelcolor=INK, fontsize=9)

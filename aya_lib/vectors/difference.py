@@ -11,20 +11,12 @@ from aya_lib.vectors.index import Index, mb
 from aya_lib.vectors.style import STYLE, named
 
 Document = Mapping[str, Any]
-# What must be equal beside the vectors for numbers to be comparable: where it stands in a document, and its name.
-EQUAL = (
-    (("corpus", "metric"), "metric"),
-    (("k",), "k"),
-    (("target",), "target"),
-    (("server", "node"), "node"),
-    (("server", "version"), "PostgreSQL"),
-    (("server", "pgvector"), "pgvector"),
-    (("server", "shared_buffers"), "shared_buffers"),
-    (("server", "maintenance_work_mem"), "maintenance_work_mem"),
-    (("server", "parallel_maintenance"), "parallel build workers"),
-    (("server", "cores"), "cores"),
-)
-RATIOS = {"qps": ("qps",), "p95": ("latency_ms", "p95"), "bytes": ("bytes",), "build": ("build_s",)}
+WORDS = {
+    "version": "PostgreSQL",
+    "parallel_maintenance": "parallel build workers",
+}  # else as they are called
+SERVER = ("node", "version", "pgvector", "shared_buffers", "maintenance_work_mem", "parallel_maintenance", "cores")
+RATIOS = ("qps", "p95", "bytes", "build")
 SHORT = ("index", "search_settings", "recall", "qps", "latency_ms", "bytes", "build_s")
 
 
@@ -38,7 +30,7 @@ class Pair:
 
     def ratio(self, name: str) -> float | None:
         """After as a multiple of before, of qps, p95, bytes or build."""
-        before, after = (_at(choice, RATIOS[name]) if choice else None for choice in (self.before, self.after))
+        before, after = (_measures(choice)[name] if choice else None for choice in (self.before, self.after))
         return float(after) / float(before) if before and after else None
 
     @property
@@ -115,11 +107,13 @@ def difference(before: Document, after: Document) -> Difference:
 
 def _unlike(before: Document, after: Document) -> list[str]:
     sentences = []
-    if _at(before, ("corpus", "fingerprint")) != _at(after, ("corpus", "fingerprint")):
-        was, now = (f"{_at(of, ('corpus', 'name'))}, {_plain(_at(of, ('corpus', 'rows')))} rows" for of in (before, after))
+    corpora = before["corpus"], after["corpus"]
+    if corpora[0].get("fingerprint") != corpora[1].get("fingerprint"):
+        was, now = (f"{corpus.get('name')}, {_plain(corpus.get('rows'))} rows" for corpus in corpora)
         sentences.append(f"Not the same vectors: {was} before, {now} after; recall and speed are not of one thing.")
-    for keys, word in EQUAL:
-        was, now = _at(before, keys), _at(after, keys)
+    facts = _facts(before), _facts(after)
+    for word, was in facts[0].items():
+        now = facts[1][word]
         if was != now:
             show = mb if word.endswith(("buffers", "_mem")) and was and now else _plain
             sentences.append(f"Not the same {word}: {show(was)} before, {show(now)} after.")
@@ -135,11 +129,15 @@ def _called(document: Document) -> str:
     return f"{document.get('at') or 'at an unknown time'} on {server.get('node')} ({document['corpus'].get('name')})"
 
 
-def _at(document: Document, keys: tuple[str, ...]) -> Any:
-    value: Any = document
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _facts(document: Document) -> dict[str, Any]:
+    """What must be equal beside the vectors for numbers to be comparable."""
+    server = {WORDS.get(key, key): document["server"].get(key) for key in SERVER}
+    return {"metric": document["corpus"].get("metric"), "k": document["k"], "target": document["target"], **server}
+
+
+def _measures(choice: Document) -> dict[str, float | None]:
+    p95 = choice["latency_ms"].get("p95")
+    return {"qps": choice["qps"], "p95": p95, "bytes": choice.get("bytes"), "build": choice.get("build_s")}
 
 
 def _name(choice: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aya_lib.picture import INK, Picture, canvas, declutter, headline, legend, log_axis, quiet, share_axis
+from aya_lib.picture import INK, Picture, canvas, declutter, headline, labelled, legend, log_axis, quiet, share_axis
 from aya_lib.show import Note
 from aya_lib.vectors.index import Index, mb
 from aya_lib.vectors.plots_ivfflat import lists_probes, predicted
@@ -29,10 +29,9 @@ def recall_qps(c: Comparison) -> Picture | Note:
     seen = [point.qps for point in points if point.recall.value >= low] or [point.qps for point in points]
     axes.set_ylim(min(seen) / 1.5, max(seen) * 1.6)
     log_axis(axes.yaxis)
-    quiet(axes, "both")
-    axes.tick_params(labelsize=9, length=0, pad=6)
-    axes.set_xlabel(f"recall@{c.k} (share of the true nearest {c.k} that a search finds)", fontsize=9)
-    axes.set_ylabel("searches per second, one client", fontsize=9)
+    recall = f"recall@{c.k} (share of the true nearest {c.k} that a search finds)"
+    labelled(axes, recall, "searches per second, one client", "both")
+    axes.tick_params(pad=6)
     axes.axvspan(low, c.target, color=INK, alpha=0.07, linewidth=0)
     axes.axvline(c.target, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"target {c.target:g}")
     best = front(map(spot_of, points))
@@ -160,9 +159,7 @@ def latencies(c: Comparison) -> Picture | Note:
     axes.set_xlim(min(quantiles) / 1.25, max(quantiles) * 1.2)
     axes.set_ylim(len(shown) - 0.4, -0.75)
     log_axis(axes.xaxis, lambda value: f"{value:g}")
-    axes.set_xlabel("milliseconds a search, one client", fontsize=9)
-    quiet(axes, "x")
-    axes.tick_params(length=0, labelsize=9)
+    labelled(axes, "milliseconds a search, one client", grid="x")
     today = (c.today.index, c.today.value) if c.today else None
     words = [f"{'today: ' if (o.index, o.value) == today else ''}{named(o.index)}\n{o.point.setting}".strip() for o in shown]
     _labelled(axes, c, [choice.index for choice in shown], words)

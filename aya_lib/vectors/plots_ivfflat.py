@@ -16,8 +16,8 @@ from aya_lib.picture import (
     canvas,
     declutter,
     headline,
+    labelled,
     log_axis,
-    quiet,
     round_numbers,
     share_axis,
     spread,
@@ -69,10 +69,7 @@ def lists_probes(c: Comparison) -> Picture | Note:
     if best:
         axes.plot(best.value, chosen, "*", color="white", markersize=17, markeredgecolor="#222", markeredgewidth=1, zorder=6)
     axes.yaxis.set_ticks(_apart(shown))
-    axes.set_xlabel("probes", fontsize=9)
-    axes.set_ylabel("lists", fontsize=9)
-    quiet(axes, "")
-    axes.tick_params(labelsize=9, length=0)
+    labelled(axes, "probes", "lists")
     said = _map_said(c, best)
     headline(figure, said)
     by = "measured" if not c.twins else "by twins" if len(rows) == len(c.twins) else "by twins, else measured"
@@ -243,10 +240,8 @@ def predicted(c: Comparison) -> Picture | Note:
             _dot(axes, foreseen, foreseen if axes is apart else 0.0, point, (point.index, point.value) in chosen)
         share_axis(axes.xaxis, low, high)
         axes.set_box_aspect(aspect)  # as high as the other: their widths are as 1 to 1.25
-        axes.set_xlabel("recall predicted from the centroids", fontsize=9)
-        axes.set_ylabel(title, fontsize=9)
-        quiet(axes, "both")
-        axes.tick_params(labelsize=9, length=0, pad=6)
+        labelled(axes, "recall predicted from the centroids", title, "both")
+        axes.tick_params(pad=6)
     said, further = _predicted_said(pairs, chosen)
     headline(figure, said)
     return Picture(figure, f"{said}; {further}.")
