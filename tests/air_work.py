@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 
-from aya_lib.air import differ, schema
-from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends
+from aya_lib.air import differ
+from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends, schema_version
+from aya_lib.air.setup.actions import Prepare
 from aya_lib.air.sync_round import Round, run_round
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
@@ -62,10 +63,14 @@ def one_round(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Ro
 def prepare(nodes: Nodes) -> list[str]:
     """Give both sides the sync schema where it is missing or of another version; which nodes."""
     sides: list[tuple[Side, str]] = [("primary", "ALPHA"), ("laptop", "AIR")]
-    lacking = [(side, name) for side, name in sides if schema.version(nodes[name], side) != SCHEMA_VERSION]
-    for side, name in lacking:
-        schema.Prepare(side).run(nodes[name])
-    return [name for _, name in lacking]
+    lacking = []
+    for side, name in sides:
+        with nodes[name].session() as connection:
+            current = schema_version(connection, side) == SCHEMA_VERSION
+        if not current:
+            Prepare(side).run(nodes[name])
+            lacking.append(name)
+    return lacking
 
 
 def vector(dimension: int, number: int) -> str:

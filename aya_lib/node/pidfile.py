@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,15 @@ from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import ServiceState
 
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
+
+
+def run_file(node: Host, name: str) -> Path:
+    """Where a node's PID files and marks are: ``<node>-<name>`` below the site's ``run``."""
+    return node.site.root / "run" / f"{node.name.lower()}-{name}"
+
+
+def log_file(node: Host, service: str) -> Path:
+    return node.site.root / "log" / f"{node.name.lower()}-{service}.log"
 
 
 def claim(path: Path, process: psutil.Process, command: Sequence[str]) -> None:
@@ -38,12 +47,16 @@ def state(path: Path, command: Sequence[str]) -> ServiceState:
         return ServiceState("stopped")
     except (ValueError, KeyError, TypeError):
         return ServiceState("stale", detail=f"{path.name} is not readable")
+    return named(path.name, pid, started, lambda process: cmdline(process) == words and alike(words, command))
+
+
+def named(file: str, pid: int, started: float, ours: Callable[[psutil.Process], bool]) -> ServiceState:
+    """The process with this PID, if it started then and is ``ours``; else the file is stale."""
     process = living(pid)
     if process is None:
-        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is gone")
-    runs = abs(process.create_time() - started) <= START_SLACK_S and cmdline(process) == words
-    if not (runs and alike(words, command)):
-        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is another process")
+        return ServiceState("stale", detail=f"{file} names PID {pid}, which is gone")
+    if abs(process.create_time() - started) > START_SLACK_S or not ours(process):
+        return ServiceState("stale", detail=f"{file} names PID {pid}, which is another process")
     return alive(process)
 
 

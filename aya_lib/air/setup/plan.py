@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aya_lib.air.link import SCHEMA_VERSION
-from aya_lib.air.schema import Prepare
-from aya_lib.air.setup.actions import MakeCluster, Populate
+from aya_lib.air.setup.actions import MakeCluster, Populate, Prepare
 from aya_lib.air.setup.look import Primary, Schema, Server, Setup
 from aya_lib.operations import autostart
 from aya_lib.plan.actions import Service, Setting
