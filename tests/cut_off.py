@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from tests_support import make, up
 
@@ -78,18 +80,25 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
         moved = Hosts(_move(found, place / f"{name}-ssh", port), found.namespace, found.link, found.here, found.there)
         nodes = open_nodes(moved.site)
         try:
-            for node in ("ALPHA", "BETA"):
-                nodes[node].supervisor.start("postgresql")
+            for name_ in ("ALPHA", "BETA"):
+                nodes[name_].supervisor.start("postgresql")
             _streams(nodes["ALPHA"])
             yield moved
         finally:
             moved.heal()
-            for node in ("BETA", "ALPHA"):
-                pid = nodes[node].supervisor.state("postgresql").pid
-                if pid:
-                    end(pid, node, 20)
+            nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]  # a connection that was cut sends again only in its time
+            for name_ in ("AIR", "BETA", "ALPHA"):
+                quits(nodes[name_])
             nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]
             shutil.rmtree(moved.site.root)
+
+
+def quits(node: Node) -> None:
+    """End a node's PostgreSQL at once, for nothing of it is kept."""
+    if pid := node.supervisor.state("postgresql").pid:
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGQUIT)
+        psutil.wait_procs([process], 20)
 
 
 @contextmanager

@@ -13,30 +13,25 @@ from cut_off import Hosts, hosts, lacking
 
 from aya_lib.air import link
 from aya_lib.errors import AyaError, Unreachable
-from aya_lib.node import wait
+from aya_lib.node import sql, wait
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.node.pidfile import end
 
 REASON = lacking()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+QUICK = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 2_000}
 CUTS = ("push: committed there", "pull: looked", "pull: staged documents")
 
 
 @pytest.fixture(scope="module")
 def apart(place: Path) -> Iterator[tuple[Hosts, Nodes]]:
     """The primary on a host of its own, the laptop here."""
-    with hosts(place, "air-cut") as found:
+    with hosts(place, "air-cut") as found, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql, "SILENCE", QUICK)
         nodes = open_nodes(found.site)
         nodes["AIR"].supervisor.start("postgresql")
-        try:
-            prepare(nodes)
-            one_round(nodes)
-            yield found, nodes
-        finally:
-            found.heal()
-            pid = nodes["AIR"].supervisor.state("postgresql").pid
-            if pid:
-                end(pid, "AIR", 20)
+        prepare(nodes)
+        one_round(nodes)
+        yield found, nodes
 
 
 def answers(found: Hosts, what: str) -> None:
