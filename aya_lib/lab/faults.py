@@ -20,6 +20,7 @@ from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import clusters
 from aya_lib.node import sql, wait
 from aya_lib.node.node import Node, open_nodes
+from aya_lib.node.pidfile import ended
 from aya_lib.plan.actions import CreateSlot
 from aya_lib.site import Site
 
@@ -91,7 +92,7 @@ def alpha_down(alpha: Node, beta: Node) -> None:
     if pid:
         children = psutil.Process(pid).children(recursive=True)
         _kill(pid)
-        psutil.wait_procs(children, SECONDS)
+        ended(children, SECONDS)
     _until_status(alpha, "postgresql", "stopped", "stale")
 
 
@@ -229,7 +230,7 @@ def _server(node: Node) -> psutil.Process:
 def _kill(pid: int) -> None:
     process = psutil.Process(pid)
     process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([process], SECONDS)
+    ended([process], SECONDS)
 
 
 def _listens(node: Node, port: int, *words: str) -> None:

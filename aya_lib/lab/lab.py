@@ -21,7 +21,7 @@ from aya_lib.lab import access, binaries, clusters, documents
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.pidfile import end, thaw
+from aya_lib.node.pidfile import end, ended, thaw
 from aya_lib.node.unseen import Starting, seen
 from aya_lib.site import LAB_MARKER, Site
 
@@ -71,7 +71,7 @@ def down(site: Site) -> None:
         if nodes[name].data_directory.exists():
             keeps.stop("postgresql")
     for process in _processes(site):
-        end(process.pid, site.name, site.deadlines.command_s)
+        end(process.pid, site.deadlines.command_s)
     left = _processes(site)
     if left:
         raise AyaError(f"processes of the lab {site.name} are left: {', '.join(str(p.pid) for p in left)}")
@@ -92,7 +92,7 @@ def delete(site: Site) -> None:
         with suppress(psutil.NoSuchProcess):
             thaw(process.pid)
             process.send_signal(signal.SIGQUIT if _is_server(process) else signal.SIGKILL)
-    psutil.wait_procs(processes, site.deadlines.command_s)
+    ended(processes, site.deadlines.command_s)
     down(site)
     if site.root.exists():
         shutil.rmtree(site.root)

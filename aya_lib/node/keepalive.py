@@ -63,7 +63,7 @@ class Keepalive:
         keeper = self.keeper()
         if keeper.pid and not self.services():
             pidfile.thaw(keeper.pid)
-            pidfile.end(keeper.pid, self.here.name, self.here.site.deadlines.start_s)
+            pidfile.end(keeper.pid, self.here.site.deadlines.start_s)
         if not self.services():
             self.pid_file.unlink(missing_ok=True)
 

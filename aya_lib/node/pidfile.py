@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from aya_lib.node.host import Host
 from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import ServiceState
 
+POLL_S = 0.02
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 
 
@@ -66,12 +69,30 @@ def alike(words: Sequence[str], command: Sequence[str]) -> bool:
 
 
 def living(pid: int) -> psutil.Process | None:
-    """The process, unless it is gone or only waits to be reaped."""
+    """The process with this PID, if it is alive."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except psutil.NoSuchProcess:
         return None
+    return process if runs(process) else None
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it is there still; one that only waits to be reaped has ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ended(processes: Collection[psutil.Process], deadline_s: float) -> bool:
+    """Wait until all of them have ended; False when one runs still after the deadline."""
+    due = time.monotonic() + deadline_s
+    while any(map(runs, processes)):
+        if time.monotonic() > due:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def cmdline(process: psutil.Process) -> list[str]:
@@ -109,15 +130,13 @@ def thaw(pid: int) -> None:
         member.resume()
 
 
-def end(pid: int, node: str, deadline_s: float) -> None:
+def end(pid: int, deadline_s: float) -> None:
     """SIGTERM; SIGKILL when the process is still there after the deadline."""
-    try:
-        process = psutil.Process(pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(deadline_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(deadline_s)
-    except psutil.NoSuchProcess:
+    process = living(pid)
+    if process is None:
         return
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGTERM)
+        if not ended([process], deadline_s):
+            process.kill()
+            ended([process], deadline_s)

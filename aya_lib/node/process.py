@@ -81,7 +81,7 @@ class Processes:
         if service == "postgresql":
             self._pg_ctl("stop", "-m", "fast")
         else:
-            pidfile.end(state.pid, self.here.name, self.here.site.deadlines.command_s)
+            pidfile.end(state.pid, self.here.site.deadlines.command_s)
             self.pid_file(service).unlink(missing_ok=True)
 
     @cached_property

@@ -36,7 +36,7 @@ def apart(place: Path) -> Iterator[tuple[Hosts, Nodes]]:
 
 def answers(found: Hosts, what: str) -> None:
     """``add`` or ``delete`` a rule by which what the primary answers does not arrive, and what it is told does."""
-    command = ["ip", "netns", "exec", found.namespace, "ip", "route", what, "blackhole", f"{found.here}/32"]
+    command = [*found.within, "ip", "route", what, "blackhole", f"{found.here}/32"]
     subprocess.run(command, check=True)
 
 

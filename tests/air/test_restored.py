@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from air_work import add, ask, killed, one, one_round, prepare, rewrite, same
+from air_work import add, as_it_is, ask, killed, one, one_round, prepare, rewrite, same
 
 from aya_lib.air.link import open_ends
 from aya_lib.air.position import survives
@@ -168,7 +168,7 @@ def test_a_push_alone_that_is_lost_is_seen_to_be(own: Nodes) -> None:
     copy = copied(own, "push")
     sent = "INSERT INTO documents (content) VALUES ('acknowledged, and nothing pulled since')"
     ask(own, "AIR", sent)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     assert killed(own, "push: acknowledged here", 1) == "push: acknowledged here"
     assert ask(own, "AIR", "SELECT 1 FROM write_queue WHERE NOT synced") == []
     with stopped(own) as data:
@@ -214,9 +214,9 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
     ask(own, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
     for number in (both, lost[1], lost[2]):
         ask(own, "AIR", rewritten, f"changed offline {number}", number)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     made = [ask(own, "AIR", "INSERT INTO documents (content) VALUES (%s)", f"made offline {number}") for number in range(4)]
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     with stopped(own) as data:
         put_back(data, copy)
     ask(own, "ALPHA", rewritten, "as the restored side has it", both)
@@ -246,7 +246,7 @@ def test_an_id_that_another_document_has_here_is_met_by_a_comparison(own: Nodes)
         air.execute("SET LOCAL aya.applying = 'on'")
         air.execute("INSERT INTO documents (id, content) VALUES (%s, 'nobody knows why this is here')", (taken,))
     ask(own, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     assert len(one_round(own).compared) == 1
     assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
     assert same(own) == []
@@ -259,7 +259,7 @@ def test_an_id_that_another_document_has_here_is_met_by_a_comparison(own: Nodes)
 def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(own: Nodes) -> None:
     writing = "INSERT INTO documents (content) VALUES ('sent before the schema was lost')"
     ask(own, "AIR", writing)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     assert one_round(own).pushed.applied == 1
     ask(own, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
     prepare(own)
@@ -273,7 +273,7 @@ def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idl
     document(own, "before the kill")
     assert killed(own, "pull: fetched", 1) == "pull: fetched"
     ask(own, "AIR", "INSERT INTO documents (content) VALUES ('pushed before the kill')")
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    as_it_is(own)
     assert killed(own, "push: committed there", 1) == "push: committed there"
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") != one(own, "ALPHA", "SELECT round FROM aya_sync.clients")
     assert one_round(own).compared == []
