@@ -76,8 +76,8 @@ def done(site: Site, found: Setup) -> list[Check]:
     there, wanted = "documents, chunks, write_queue", f"version {SCHEMA_VERSION}"
     checks = [
         evaluate(f"{node} local access only", "loopback, with a password", found.server, closed, hint=OPEN),
-        evaluate(f"{node} schema", there, found.schema, lambda s: passed_if(s.tables, "there" if s.tables else "missing")),
-        evaluate(f"{node} queue and log", wanted, found.schema, lambda schema: version(schema.sync)),
+        evaluate(f"{node} schema", there, found.server, lambda s: passed_if(s.tables, "there" if s.tables else "missing")),
+        evaluate(f"{node} queue and log", wanted, found.server, lambda server: version(server.sync)),
         evaluate("log of the primary", wanted, found.primary, lambda primary: version(primary.sync)),
         evaluate(f"{node} sync daemon", "running", sync if isinstance(sync, Unseen) else sync.process, running),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,8 @@ HOLDS = '[ -e "$1" ] || { echo absent; exit; }; [ -s "$1/PG_VERSION" ] && echo c
 
 @dataclass(frozen=True)
 class Server:
-    """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password."""
+    """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password.
+    ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
 
     version: int
     in_recovery: bool
@@ -37,18 +38,12 @@ class Server:
     trusting: int
     has_role: bool
     has_database: bool
+    tables: bool = False
+    sync: int | None = None
 
     @property
     def local(self) -> bool:
         return {address.strip() for address in self.listens.split(",")} <= LOOPBACK
-
-
-@dataclass(frozen=True)
-class Schema:
-    """Of the laptop's database. ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
-
-    tables: bool
-    sync: int | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,6 @@ class Setup(Shown):
     directory: str | Missing
     password: bool
     server: Server | Missing
-    schema: Schema | Missing
     readiness: Readiness | Missing
     primary: Primary | Missing
     autostart: Autostart
@@ -92,15 +86,15 @@ class Setup(Shown):
         return service.process.status if known else "unknown"
 
     def table(self) -> Table:
-        server, schema, primary = self.server, self.schema, self.primary
-        runs = Badge("passed", f"running, version {server.version}") if isinstance(server, Server) else Badge("unknown")
+        primary, server = self.primary, self.server if isinstance(self.server, Server) else None
+        runs = Badge("passed", f"running, version {server.version}") if server else Badge("unknown")
         lines: list[tuple[str, Cell]] = [
             ("programs", _word(self.programs)),
             ("data directory", _word(self.directory)),
-            ("PostgreSQL", "down" if isinstance(server, Down) else runs),
-            ("listens on", server.listens if isinstance(server, Server) else ""),
-            ("tables", ("there" if schema.tables else "missing") if isinstance(schema, Schema) else ""),
-            ("sync schema", str(schema.sync or "none") if isinstance(schema, Schema) else ""),
+            ("PostgreSQL", "down" if isinstance(self.server, Down) else runs),
+            ("listens on", server.listens if server else ""),
+            ("tables", ("there" if server.tables else "missing") if server else ""),
+            ("sync schema", str(server.sync or "none") if server else ""),
             ("embedding service", self.state("embedding") if self.embedding else "none"),
             ("sync daemon", self.state("sync")),
         ]
@@ -119,7 +113,6 @@ def look(nodes: Nodes) -> Setup:
     def there(tried: str, ask: Callable[[], T]) -> T | Missing:
         return seen(name, tried, ask) if lost is None else lost
 
-    server = there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node))
     return Setup(
         nodes,
         name,
@@ -129,8 +122,7 @@ def look(nodes: Nodes) -> Setup:
         free=there("df", lambda: parse_df(name, _answer(node, "sh", "-c", NEAREST, "sh", str(node.data_directory)))),
         directory=there(f"look into {node.data_directory}", lambda: _directory(node)),
         password=sql.password(node, node.site.database.owner, "postgres") is not None,
-        server=server,
-        schema=there("read the schema", lambda: _schema(node, server)) if isinstance(server, Server) else server,
+        server=there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node)),
         readiness=lost or ready.look(node),
         primary=seen(name, "find the primary", lambda: _primary(nodes)),
         autostart=Autostart(nodes, {} if lost else {name: look_node(node)}),
@@ -156,15 +148,12 @@ def _directory(node: Node) -> str:
 def _server(node: Node) -> Server:
     wish = node.site.database
     with node.session(database="postgres") as connection:
-        return rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
-
-
-def _schema(node: Node, server: Server) -> Schema:
+        server = rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
     if not server.has_database:
-        return Schema(tables=False, sync=None)
+        return server
     with node.session() as connection:
         tables = bool(value(connection, sql.statement(__package__, "tables")))
-        return Schema(tables, schema_version(connection, "laptop") if tables else None)
+        return replace(server, tables=tables, sync=schema_version(connection, "laptop") if tables else None)
 
 
 def _primary(nodes: Nodes) -> Primary:
