@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, column
 
+AYA = [sys.executable, "-m", "aya_lib"]
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
 SENDING = "SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100"
@@ -49,6 +52,10 @@ def ask(nodes: Nodes, name: str, text: str, *values: object) -> Rows:
         return done.fetchall() if done.description else []
 
 
+def aya(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*AYA, *words, "--site", nodes["AIR"].site.name], capture_output=True, text=True, timeout=60)
+
+
 def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
     """The single value of a statement."""
     return ask(nodes, name, text, *values)[0][0]
@@ -63,6 +70,23 @@ def one_round(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Ro
 def as_it_is(nodes: Nodes) -> None:
     """Let what waits here be sent without chunks."""
     ask(nodes, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+
+
+def offline(nodes: Nodes, *contents: str) -> None:
+    """Documents on the laptop, to be sent without chunks."""
+    for content in contents:
+        ask(nodes, "AIR", "INSERT INTO documents (content) VALUES (%s)", content)
+    as_it_is(nodes)
+
+
+def texts(nodes: Nodes, name: str, *numbers: int) -> list[str]:
+    """Of these documents, those that are there, by their ids."""
+    return [row[0] for row in ask(nodes, name, "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", list(numbers))]
+
+
+def count(nodes: Nodes, name: str, pattern: str) -> int:
+    """How many documents have a content like this."""
+    return int(one(nodes, name, "SELECT count(*) FROM documents WHERE content LIKE %s", pattern))
 
 
 def settle(nodes: Nodes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, one_round, prepare, same, writing
+from air_work import ask, copying, count, many, one, one_round, prepare, same, writing
 from cut_off import Hosts, hosts, lacking
 
 from aya_lib.air import link
@@ -56,7 +56,7 @@ def heals(nodes: Nodes) -> None:
 def once(nodes: Nodes, *contents: str) -> None:
     assert same(nodes) == []
     for content in contents:
-        assert one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
+        assert count(nodes, "ALPHA", content) == 1
     assert ask(nodes, "AIR", "SELECT state, reason FROM write_queue WHERE NOT synced") == []
 
 
@@ -128,7 +128,7 @@ def test_a_commit_that_arrives_and_whose_answer_does_not(apart: tuple[Hosts, Nod
         interrupted(nodes, "push: signed", lambda: answers(found, "add"))
     finally:
         answers(found, "delete")
-    assert one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'committed without an answer'") == 1
+    assert count(nodes, "ALPHA", "committed without an answer") == 1
     assert one(nodes, "AIR", "SELECT count(*) FROM write_queue WHERE NOT synced") == 1
     heals(nodes)
     once(nodes, "committed without an answer")
@@ -143,6 +143,6 @@ def test_a_link_that_is_cut_in_the_middle_of_a_copy(apart: tuple[Hosts, Nodes]) 
             one_round(nodes)
     finally:
         found.heal()
-    assert one(nodes, "AIR", "SELECT count(*) FROM documents WHERE content = 'cut in a copy'") == 0
+    assert count(nodes, "AIR", "cut in a copy") == 0
     heals(nodes)
     once(nodes, "cut in a copy")

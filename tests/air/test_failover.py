@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from air_work import add, ask, one, one_round, rewrite, same
+from air_work import add, ask, count, one_round, rewrite, same, texts
 from tests_support import passed, step
 
 from aya_lib.air.link import Apart
@@ -50,9 +50,9 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
     assert same(own, "BETA") == []
     kept = ask(own, "AIR", "SELECT document_id, document ->> 'content' FROM aya_sync.conflicts")
     assert kept == [(lost, "seen by the laptop and lost")]
-    assert one(own, "AIR", "SELECT content FROM documents WHERE id = %s", common) == "on all three"
+    assert texts(own, "AIR", common) == ["on all three"]
     own["BETA"].supervisor.stop("postgresql")
     own["ALPHA"].supervisor.start("postgresql")  # the old primary, back and alone: as writable as ever
     with pytest.raises(Apart, match="ALPHA is on timeline 1, and 2 was seen: it may be an old primary"):
         one_round(own)
-    assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'new %'") == 3
+    assert count(own, "AIR", "new %") == 3

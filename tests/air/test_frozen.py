@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, one_round, same, writing
+from air_work import ask, copying, count, many, one, one_round, same, writing
 
 from aya_lib.air import pull, push
 from aya_lib.air.link import open_ends
@@ -81,4 +81,4 @@ def test_a_primary_that_freezes_at_a_step_is_given_up_and_the_next_round_ends(
     one_round(pair)
     assert same(pair) == []
     for content in (f"frozen at {step}", f"not seen at {step}"):
-        assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
+        assert count(pair, "ALPHA", content) == 1

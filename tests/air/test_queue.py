@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from air_work import as_it_is, ask, one, one_round, same, writing
+from air_work import as_it_is, ask, count, one, one_round, same, writing
 
 from aya_lib.air.link import Apart
 from aya_lib.errors import SqlFailed
@@ -63,7 +63,7 @@ def test_a_row_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple
     done = one_round(pair)
     assert (done.pushed.applied, done.pushed.dead) == (1, [(before[0], said)])
     assert ask(pair, "AIR", "SELECT id, data, state, reason FROM write_queue WHERE NOT synced") == [(*before, "dead", said)]
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'x'") == 0
+    assert count(pair, "ALPHA", "x") == 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_document_that_is_too_large_stays_and_can_be_deleted(pair: Nodes) -> N
     ask(pair, "AIR", "UPDATE documents SET content = 'shorter' WHERE id = %s", local)
     ask(pair, "AIR", "UPDATE write_queue SET needs_chunks = false, state = 'queued' WHERE NOT synced")
     one_round(pair)
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'shorter'") == 1
+    assert count(pair, "ALPHA", "shorter") == 1
     there = one(pair, "ALPHA", large)
     one_round(pair)
     ask(pair, "AIR", "DELETE FROM documents WHERE id = %s", there)
@@ -183,7 +183,7 @@ def test_an_internal_error_about_one_document_keeps_no_other_back_and_is_said_at
         pulled = writing(pair, "ALPHA", "pulled all the same")
         with pytest.raises(SqlFailed, match=r"^ALPHA: not taken, and tried again: mutation \d+: a page is broken$"):
             one_round(pair)
-        assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% the bad one'") == 2
+        assert count(pair, "ALPHA", "% the bad one") == 2
         assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE id = %s", pulled) == 1
     finally:
         ask(pair, "ALPHA", "DROP FUNCTION broken CASCADE")
@@ -203,7 +203,7 @@ def test_what_changes_between_the_look_and_the_sending_is_sent_as_it_is_then(pai
             ask(pair, "AIR", "UPDATE documents SET content = content || '!' WHERE id = %s", unfinished)
 
     assert one_round(pair, change).pushed.applied == 1
-    assert one(pair, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE '% at the last moment%'") == 0
+    assert count(pair, "ALPHA", "% at the last moment%") == 0
     as_it_is(pair)
     assert one_round(pair).pushed.applied == 1
 
@@ -213,4 +213,4 @@ def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
     ask(pair, "AIR", text)
     one_round(pair)
     one_round(pair)
-    assert one(pair, "AIR", "SELECT count(*) FROM documents WHERE content = 'by hand'") == 1
+    assert count(pair, "AIR", "by hand") == 1
