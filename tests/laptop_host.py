@@ -50,8 +50,8 @@ def away(place: Path, name: str) -> Iterator[Hosts]:
             for service in ("sync", "embedding"):
                 if pid := keeps.state(service).pid:
                     end(pid, 20)
-            for node in nodes.values():
-                quits(node)
+            for name_ in nodes:
+                quits(nodes[name_])
             nodes["AIR"].shell.close()  # type: ignore[attr-defined]
             shutil.rmtree(moved.site.root)
 

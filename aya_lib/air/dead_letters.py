@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,7 +62,7 @@ def dead_table(letters: list[Row]) -> Table:
     return _table("Refused by the primary", ("mutation", "at", "operation", "document", "reason", "held back"), letters)
 
 
-def _table(title: str, columns: Sequence[str], rows: list[Row]) -> Table:
+def _table(title: str, columns: tuple[str, ...], rows: list[Row]) -> Table:
     """The first columns of the rows, under other names."""
     lines = ([str("" if value is None else value) for value in list(row.values())[: len(columns)]] for row in rows)
     return Table(title, columns, tuple(map(tuple, lines)))

@@ -98,6 +98,10 @@ class Keepalive:
         return pidfile.run_file(self.here, "keeper.pid")
 
     @property
+    def log(self) -> Path:
+        return pidfile.log_file(self.here, "keeper")
+
+    @property
     def command(self) -> list[str]:
         """The keeper's argument list; ``-D`` and the folder mark it as a process of this lab."""
         site = settings.parameters() / self.here.site.name / "site.yaml"
@@ -111,13 +115,12 @@ class Keepalive:
         """See that the node's keeper runs, when there is something to keep."""
         if not self.services() or self.keeper().status in ("running", "frozen"):
             return
-        log = pidfile.log_file(self.here, "keeper")
-        process = pidfile.spawn(self.here, self.command, log)
+        process = pidfile.spawn(self.here, self.command, self.log)
         wait.until(
             self.keeper,
             lambda keeper: keeper.status == "running",
             node=self.here.name,
-            what=f"its keeper runs (log: {log})",
+            what=f"its keeper runs (log: {self.log})",
             deadline_s=self.here.site.deadlines.start_s,
         )
         with suppress(psutil.Error):

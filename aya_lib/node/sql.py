@@ -26,7 +26,7 @@ from aya_lib.node.host import Host
 
 Row = TypeVar("Row")
 # A link that is cut says nothing: it is noticed after 5 + 3 x 2 s of silence, or 10 s (in ms) without an acknowledgement.
-SILENCE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+SILENCE: dict[str, Any] = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
 Values = Mapping[str, object] | Sequence[object] | None

@@ -82,8 +82,8 @@ class Setup(Shown):
     def state(self, name: str) -> str:
         """Of a service, in a word."""
         service = self.service(name)
-        known = isinstance(service, ServiceSeen) and isinstance(service.process, ServiceState)
-        return service.process.status if known else "unknown"
+        process = service if isinstance(service, Unseen) else service.process
+        return process.status if isinstance(process, ServiceState) else "unknown"
 
     def table(self) -> Table:
         primary, server = self.primary, self.server if isinstance(self.server, Server) else None
