@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ from aya_lib.node.host import Host
 from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 from aya_lib.site import Site
+
+DYING_S = 2.0  # for the socket of a process that was just killed
 
 
 def daemon_file(site: Site) -> Path:
@@ -141,9 +144,15 @@ class Processes:
         command = ("pg_ctl", arguments[0], "-D", directory, "-w", "-t", str(int(seconds)), *arguments[1:])
         self.here.postgresql(*command, timeout_s=seconds + 5).checked()
 
-    def _holder(self, service: str) -> Listener | None:
-        """Who listens on the service's port; None: nobody, or it has no port."""
-        return self.here.listener(port) if (port := self._port(service)) else None
+    def _holder(self, service: str, dying_s: float = 0.0) -> Listener | None:
+        """Who listens on the service's port; None: nobody, or it has no port. A process that was killed is gone a moment before
+        its socket is: that one gets ``dying_s``."""
+        port, end = self._port(service), time.monotonic() + dying_s
+        if port is None:
+            return None
+        while (holder := self.here.listener(port)) and holder.pid is None and time.monotonic() < end:
+            time.sleep(0.05)
+        return holder
 
     def _port(self, service: str) -> int | None:
         return self.here.wish.embedding.port if service == "embedding" and self.here.wish.embedding else None
@@ -160,8 +169,7 @@ class Processes:
     def _start_plain(self, service: str) -> None:
         if service == "embedding" and self.here.wish.embedding is None:
             raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
-        holder = self._holder(service)
-        if holder:
+        if holder := self._holder(service, dying_s=DYING_S):
             held = f"port {holder.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
         process = pidfile.spawn(self.here, self.command(service), self.log(service))
