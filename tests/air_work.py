@@ -28,6 +28,15 @@ from aya_lib.node.sql import Connection, column
 AYA = [sys.executable, "-m", "aya_lib"]
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
+VECTOR = "(SELECT array_agg((n * 7 + place) %% 11 / 10.0 ORDER BY place) FROM generate_series(0, 383) place)::vector"
+CHUNKS = f"""
+    INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
+    SELECT d.id, %s || ' part ' || n, {VECTOR}, n FROM generate_series(0, %s - 1) n, documents d WHERE d.id = %s ORDER BY n
+    """.encode()
+SAME_CHUNKS = f"""
+    INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
+    SELECT d.id, 'part ' || n, {VECTOR.replace("n * 7", "7")}, n FROM generate_series(1, %s) n, documents d WHERE d.id = %s
+    """.encode()
 SENDING = "SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100"
 STEPS = (
     "push: looked",
@@ -109,41 +118,32 @@ def prepare(nodes: Nodes) -> list[str]:
     return lacking
 
 
-def vector(dimension: int, number: int) -> str:
-    return "[" + ",".join(str((number * 7 + place) % 11 / 10) for place in range(dimension)) + "]"
-
-
-def add(connection: Connection, content: str, dimension: int, parts: int = 2) -> int:
+def add(connection: Connection, content: str, parts: int = 2) -> int:
     """A document with its chunks in one transaction, as a client writes them; its id."""
     with connection.transaction():
         row = connection.execute("INSERT INTO documents (content) VALUES (%s) RETURNING id", (content,)).fetchone()
         assert row
         number = int(str(row[0]))
-        rewrite(connection, number, content, dimension, parts)
+        rewrite(connection, number, content, parts)
     return number
 
 
-def rewrite(connection: Connection, number: int, content: str, dimension: int, parts: int = 2) -> None:
+def rewrite(connection: Connection, number: int, content: str, parts: int = 2) -> None:
     """Content and chunks of a document, anew."""
     connection.execute("UPDATE documents SET content = %s WHERE id = %s AND content <> %s", (content, number, content))
     connection.execute("DELETE FROM chunks WHERE document_id = %s", (number,))
-    for index in range(parts):
-        connection.execute(
-            "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)"
-            " SELECT id, %s, %s, %s FROM documents WHERE id = %s",
-            (f"{content} part {index}", vector(dimension, index), index, number),
-        )
+    connection.execute(CHUNKS, (content, parts, number))
 
 
 def writing(nodes: Nodes, name: str, content: str, parts: int = 2) -> int:
     """A document with chunks on a node; its id."""
     with nodes[name].session(write=True) as connection:
-        return add(connection, content, nodes[name].site.embedding.dimension, parts)
+        return add(connection, content, parts)
 
 
 def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
     with nodes[name].session(write=True) as connection, connection.transaction():
-        rewrite(connection, number, content, nodes[name].site.embedding.dimension)
+        rewrite(connection, number, content)
 
 
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
@@ -192,13 +192,9 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
 def many(nodes: Nodes, mark: str, count: int = 12_000) -> None:
     """More on the primary than the buffers of a connection hold."""
-    query = """
-        WITH made AS (INSERT INTO documents (content) VALUES (%s) RETURNING id)
-        INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
-        SELECT id, 'part ' || n, %s::vector, n FROM made, generate_series(1, %s) n"""
     with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
         alpha.execute("DROP INDEX IF EXISTS idx_chunks_embedding")
-        alpha.execute(query, (mark, vector(nodes["AIR"].site.embedding.dimension, 1), count))
+        alpha.execute(SAME_CHUNKS, (count, add(alpha, mark, 0)))
 
 
 @contextmanager
@@ -256,7 +252,6 @@ def writers(nodes: Nodes, seed: int) -> Iterator[Callable[[], dict[str, dict[str
 
 def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     draw = random.Random(f"{seed}{name}")
-    dimension = nodes[name].site.embedding.dimension
     last: dict[str, str | None] = {}
     count = 0
     while not stop.is_set():
@@ -264,7 +259,7 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
             with nodes[name].session(write=True, deadline_s=600) as connection:
                 while not stop.is_set():
                     count += 1
-                    _step(connection, draw, f"{name.lower()}-{seed}-{count}", last, dimension)
+                    _step(connection, draw, f"{name.lower()}-{seed}-{count}", last)
                     time.sleep(draw.random() * 0.02)
         except SqlFailed as error:
             if error.sqlstate not in ("40P01", "55P03"):  # a deadlock or a lock timeout: rolled back, and tried otherwise
@@ -273,12 +268,12 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     out.close()
 
 
-def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str, str | None], dimension: int) -> None:
+def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str, str | None]) -> None:
     alive = [one for one, content in last.items() if content is not None]
     what = draw.random()
     if what < 0.4 or not alive:
         with connection.transaction():
-            add(connection, f"{mark}|0", dimension, draw.randint(0, 3))
+            add(connection, f"{mark}|0", draw.randint(0, 3))
             if draw.random() < 0.2:
                 time.sleep(0.1)  # it commits after others that began later
         last[mark] = f"{mark}|0"
@@ -289,7 +284,7 @@ def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str
         assert row, f"{chosen} is gone"
         if what < 0.85:
             content: str | None = f"{chosen}|{mark}"
-            rewrite(connection, int(str(row[0])), str(content), dimension, draw.randint(0, 3))
+            rewrite(connection, int(str(row[0])), str(content), draw.randint(0, 3))
         else:
             content = None
             connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))

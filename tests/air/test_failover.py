@@ -13,18 +13,17 @@ from aya_lib.node.node import Nodes
 
 def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own: Nodes) -> None:
     site = own["ALPHA"].site
-    dimension = site.embedding.dimension
     with own["ALPHA"].session(write=True) as alpha:
-        common = add(alpha, "on all three", dimension)
-        edited = add(alpha, "before the edit", dimension)
+        common = add(alpha, "on all three")
+        edited = add(alpha, "before the edit")
     one_round(own)
     with own["ALPHA"].session(write=True, deadline_s=30) as alpha:
         passed(step("verify_replication", site=site.name))
         own["BETA"].supervisor.stop("postgresql")
-        lost = add(alpha, "seen by the laptop and lost", dimension)
+        lost = add(alpha, "seen by the laptop and lost")
     with own["AIR"].session(write=True) as air:
-        add(air, "pushed, acknowledged and lost", dimension)
-        rewrite(air, edited, "edited, acknowledged and lost", dimension)
+        add(air, "pushed, acknowledged and lost")
+        rewrite(air, edited, "edited, acknowledged and lost")
     assert one_round(own).pushed.applied == 2
     assert same(own) == []
     faults.inject(site, "alpha-down")
@@ -33,7 +32,7 @@ def test_what_the_laptop_pushed_is_pushed_again_and_what_only_it_has_is_kept(own
     with own["BETA"].session(write=True) as beta:
         # A sequence runs up to 32 ahead of the ids in WAL, so ids come again only after a larger loss: make it one.
         beta.execute("SELECT setval('documents_id_seq', %s, false)", (lost,))
-        new = [add(beta, f"new {number}", dimension) for number in range(3)]
+        new = [add(beta, f"new {number}") for number in range(3)]
     assert lost in new
     done = one_round(own)
     assert [compared.again for compared in done.compared] == [2]

@@ -21,16 +21,15 @@ def test_it_goes_on_where_it_was_killed_and_brings_what_changed_meanwhile(pair: 
     ask(pair, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; DELETE FROM documents; DELETE FROM chunks; COMMIT")
     ask(pair, "AIR", "UPDATE aya_sync.laptop SET phase = 'new', snapshot = NULL, copied_documents = 0, copied_chunks = 0")
     ask(pair, "AIR", "DROP INDEX IF EXISTS idx_chunks_embedding")
-    dimension = pair["ALPHA"].site.embedding.dimension
     with pair["ALPHA"].session(write=True, deadline_s=60) as alpha:
         create_index(alpha)
         for number in range(120):
-            add(alpha, f"document {number}", dimension)
+            add(alpha, f"document {number}")
         for number, step in enumerate(STEPS):
             assert killed(pair, step, 1) == step
             alpha.execute("DELETE FROM documents WHERE content = %s", (f"document {number}",))
             alpha.execute("UPDATE documents SET category = 'changed' WHERE content = %s", (f"document {50 + number}",))
-            add(alpha, f"new after {step}", dimension)
+            add(alpha, f"new after {step}")
     assert one(pair, "AIR", "SELECT copied_documents FROM aya_sync.laptop") > 0
     assert one_round(pair).compared == []
     assert same(pair) == []

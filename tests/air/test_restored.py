@@ -58,14 +58,13 @@ def put_back(nodes: Nodes, copy: Path) -> None:
 
 def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
     """What the laptop pulls, and what it pushes, after the copy was made."""
-    dimension = nodes["AIR"].site.embedding.dimension
     with nodes["ALPHA"].session(write=True, deadline_s=30) as alpha:
         for number in range(LOST):
-            add(alpha, f"{mark}: seen and lost {number}", dimension)
+            add(alpha, f"{mark}: seen and lost {number}")
     one_round(nodes)
     with nodes["AIR"].session(write=True) as air:
-        add(air, f"{mark}: pushed and lost", dimension)
-        rewrite(air, edited, f"{mark}: edited and lost", dimension)
+        add(air, f"{mark}: pushed and lost")
+        rewrite(air, edited, f"{mark}: edited and lost")
     assert one_round(nodes).pushed.applied == 2
     assert same(nodes) == []
 
@@ -73,7 +72,7 @@ def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
 def other_rows(nodes: Nodes, mark: str, count: int = 10) -> list[int]:
     """Rows in transactions whose ids the laptop has seen already, then more WAL than was lost; the rows' ids."""
     with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
-        found = [add(alpha, f"{mark}: new {number}", nodes["AIR"].site.embedding.dimension) for number in range(count)]
+        found = [add(alpha, f"{mark}: new {number}") for number in range(count)]
         behind = "SELECT pg_current_wal_flush_lsn() <= %s::pg_lsn"
         known = one(nodes, "AIR", "SELECT lsn::text FROM aya_sync.laptop")
         while alpha.execute(behind, (known,)).fetchone() == (True,):

@@ -53,11 +53,10 @@ def test_what_is_written_here_is_searched_here_at_once_and_takes_the_primarys_id
 
 def test_the_application_role_writes_on_both_sides_and_cannot_touch_the_synchronisations_own_tables(pair: Nodes) -> None:
     role = pair["AIR"].site.database.application_role
-    dimension = pair["AIR"].site.embedding.dimension
     for name in ("ALPHA", "AIR"):
         with pair[name].session(write=True, role=role) as connection:
-            number = add(connection, f"by the application on {name}", dimension)
-            rewrite(connection, number, f"rewritten by the application on {name}", dimension)
+            number = add(connection, f"by the application on {name}")
+            rewrite(connection, number, f"rewritten by the application on {name}")
         with pytest.raises(SqlFailed, match="permission denied"), pair[name].session(role=role) as connection:
             connection.execute("SELECT FROM aya_sync.changes" if name == "ALPHA" else "SELECT FROM aya_sync.laptop")
     assert one_round(pair).pushed.applied == 1
