@@ -18,7 +18,7 @@ from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
-from aya_lib.node.node import open_nodes
+from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import end
 from aya_lib.node.shell import unprivileged
 from aya_lib.site import Site, load_site, read_yaml
@@ -44,16 +44,22 @@ def away(place: Path, name: str) -> Iterator[Hosts]:
         finally:
             moved.heal()
             nodes["AIR"].shell.close()  # type: ignore[attr-defined]  # a connection that was cut sends again only in its time
-            keeps = nodes["AIR"].supervisor
-            for service in keeps.units:
-                keeps.disable(service)
-            for service in ("sync", "embedding"):
-                if pid := keeps.state(service).pid:
-                    end(pid, 20)
-            for name_ in nodes:
-                quits(nodes[name_])
-            nodes["AIR"].shell.close()  # type: ignore[attr-defined]
+            for pair in ("ALPHA", "BETA"):
+                quits(nodes[pair])
+            if (folder / "known_hosts").exists():  # else nothing was made there
+                _end(nodes["AIR"])
             shutil.rmtree(moved.site.root)
+
+
+def _end(laptop: Node) -> None:
+    keeps = laptop.supervisor
+    for service in keeps.units:
+        keeps.disable(service)
+    for service in ("sync", "embedding"):
+        if pid := keeps.state(service).pid:
+            end(pid, 20)
+    quits(laptop)
+    laptop.shell.close()  # type: ignore[attr-defined]
 
 
 def _move(found: Hosts, folder: Path) -> Site:
