@@ -100,6 +100,7 @@ def test_the_statements_hold_on_a_table_of_ones_own(family: str, found: Comparis
         assert any(one.what.startswith(family) for one in found.skipped)
         pytest.skip(f"{family} does not reach the target on this corpus, and the comparison says so")
     choice = found.best[family].json()  # type: ignore[index]
+    asked = small.verify[:300]
     node, name = workshop["ALPHA"], f"own_{family}"
     with node.session(database="postgres", write=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -110,7 +111,7 @@ def test_the_statements_hold_on_a_table_of_ones_own(family: str, found: Comparis
             for setting, value in choice["search_settings"].items():
                 connection.execute("SELECT set_config(%s, %s, false)", (setting, str(value)))
             rows = []
-            for query in small.verify:
+            for query in asked:
                 text = choice["search_sql"].replace("$1", "'[" + ",".join(map(str, query.tolist())) + "]'")
                 rows.append([int(str(row[0])) - 7 for row in connection.execute(text.encode()).fetchall()])
             plan = connection.execute(f"EXPLAIN {text}".encode()).fetchall()
@@ -118,8 +119,8 @@ def test_the_statements_hold_on_a_table_of_ones_own(family: str, found: Comparis
     finally:
         with node.session(database="postgres", write=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
-    known = truth.exact(small.base, small.verify, small.metric, 10)
-    recall = truth.hits(small.base, small.verify, small.metric, known, np.array(rows)).mean()
+    known = truth.exact(small.base, asked, small.metric, 10)
+    recall = truth.hits(small.base, asked, small.metric, known, np.array(rows)).mean()
     assert recall > 0.95 - 0.035  # another build has other centroids
 
 
