@@ -111,11 +111,6 @@ def test_hdf5_of_ann_benchmarks_has_queries_and_a_metric(distance: object, metri
     assert np.array_equal(found.base, FLOATS[:3])
 
 
-def test_of_several_columns_of_vectors_the_named_one_is_read(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "a.parquet", v=lists(FLOATS, pa.float32()), w=lists(FLOATS + 1, pa.float32()))
-    assert np.array_equal(read(path, column="w").base, FLOATS + 1)
-
-
 def test_rows_behind_the_ones_that_are_asked_for_are_not_looked_at(tmp_path: Path) -> None:
     bad = [[1.0, 2.0], [3.0, 4.0], None, [float("inf"), 0.0]]
     assert read(parquet(tmp_path / "a.parquet", v=bad), most=2).base.tolist() == [[1, 2], [3, 4]]
@@ -249,7 +244,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "parquet, two columns": (
         lambda home: parquet(home / "a.parquet", v=[[1.0]], id=[1], w=[[1]]),
-        "several columns of vectors (lists of numbers): 'v', 'w'. Name the column",
+        "several columns of vectors (lists of numbers): 'v', 'w'. Write a file in which there is one",
     ),
     "parquet, one name twice": (lambda home: twice(home / "a.parquet"), "several columns of vectors"),
     "parquet of differing rows": (lambda home: parquet(home / "a.parquet", v=[[1, 2], [3]]), "has vectors of 2 and of 1 values"),
@@ -297,25 +292,9 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ("x", "no column 'x'; columns of vectors are: 'v'"),
-        ("id", "column 'id' is of type int64, not lists of numbers; columns of vectors are: 'v'"),
-    ],
-)
-def test_a_column_must_be_there_and_hold_vectors(column: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as refused:
-        read(parquet(tmp_path / "a.parquet", id=[1], v=[[1.0]]), column=column)
-    assert said in str(refused.value)
-
-
-def test_a_column_of_another_format_and_less_than_one_row_are_refused(tmp_path: Path) -> None:
-    path = npy(tmp_path / "a.npy", FLOATS)
-    with pytest.raises(UsageError, match="column 'v': only a Parquet file has columns"):
-        read(path, column="v")
+def test_less_than_one_row_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the first 0 rows; allowed is 1 and above"):
-        read(path, most=0)
+        read(npy(tmp_path / "a.npy", FLOATS), most=0)
 
 
 def test_a_file_larger_than_the_free_memory_is_refused_and_its_first_rows_are_read(tmp_path: Path) -> None:
