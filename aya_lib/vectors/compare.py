@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Node
 from aya_lib.vectors import ivf_model
-from aya_lib.vectors.bench import Bench, Progress, Queries
+from aya_lib.vectors.bench import Bench, Journal, Progress, Queries
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.explorer import Explorer
 from aya_lib.vectors.index import FAMILIES, Family, Index, Table, hnsw, ivfflat
-from aya_lib.vectors.journal import Journal
 from aya_lib.vectors.measure import exact_distances
 from aya_lib.vectors.result import Choice, Comparison
 from aya_lib.vectors.sandbox import Sandbox, no_room, open_sandbox

@@ -122,7 +122,7 @@ def _npy(path: Path, most: int | None) -> VectorFile:
 
 def _taken(source: Any, most: int | None, what: str) -> NDArray[np.float32]:
     """The first rows of an array, or of a dataset of HDF5, as float32."""
-    shape = source.shape or ()
+    shape: tuple[int, ...] = source.shape or ()
     if source.dtype.kind not in "fiu":
         raise UsageError(f"{what} holds values of type {source.dtype}; allowed are floats and integers, all rows of one length")
     if len(shape) != 2:

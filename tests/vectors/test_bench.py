@@ -19,11 +19,10 @@ from aya_lib.errors import AyaError, SqlFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 from aya_lib.vectors import measure, truth, wire
-from aya_lib.vectors.bench import Bench, Progress
+from aya_lib.vectors.bench import Bench, Entry, Journal, Progress
 from aya_lib.vectors.compare import Grid, Request, around, prepare, sweep, whole
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.index import EXACT, FAMILIES, Index, Table, hnsw, ivfflat
-from aya_lib.vectors.journal import Entry, Journal
 from aya_lib.vectors.measure import Search, SearchPlan, Timing
 from aya_lib.vectors.sandbox import abandoned, no_room, open_sandbox
 
