@@ -73,7 +73,7 @@ class Point:
 class Choice:
     """An index with its setting, verified on queries that chose nothing. ``met``: its recall reaches the target there.
 
-    ``many``: the same at more clients. ``tries``: settings that were verified until one met the target.
+    ``many``: the same at more clients.
     """
 
     index: Index
@@ -82,7 +82,6 @@ class Choice:
     many: Point | None
     built: Built
     met: bool
-    tries: int
     create_sql: str
     search_sql: str
 
@@ -132,7 +131,6 @@ class Comparison(Shown):
     metric: str
     k: int
     target: float
-    table_name: str
     server: Server
     points: tuple[Point, ...]
     builds: Mapping[Index, Built]
