@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aya_lib.errors import UsageError
+from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.unseen import Unseen
 from aya_lib.plan.actions import Sql
@@ -241,6 +241,13 @@ def test_options_that_were_only_declared_are_not_believed(node: Node, other: Ind
     assert not any(isinstance(step.action, Reindex) for step in plan(node, half, ivfflat(100), 7).changes)
     steps = before_proof(plan(node, half, other, knob, proof=PROOF))
     assert seen(unwound(walk(half, steps), steps)) == seen(CHOSEN)
+
+
+def test_a_note_of_another_version_is_refused_and_not_passed_over(node: Node) -> None:
+    foreign = replace(CHOSEN, stored={"rebuilding": {"to": "ivfflat lists=400"}})
+    with pytest.raises(AyaError, match="noted it in a form that is not known here") as refused:
+        plan(node, foreign, ivfflat(400), 20)
+    assert "value - 'rebuilding'" in refused.value.hint
 
 
 def test_what_holds_already_yields_no_change_and_a_stale_index_is_built_anew_on_request(node: Node) -> None:

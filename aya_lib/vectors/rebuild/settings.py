@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from aya_lib.errors import DeadlinePassed
+from aya_lib.errors import AyaError, DeadlinePassed
 from aya_lib.knowledge import search
 from aya_lib.node import wait
 from aya_lib.node.node import Node
@@ -73,9 +73,14 @@ NOTE = TypeAdapter(Note)
 
 
 def noted(live: Live) -> Note | None:
-    """The rebuild that is under way, or broke off."""
+    """The rebuild that is under way, or broke off. :class:`AyaError` when another version noted it otherwise."""
     stored = live.stored.get("rebuilding")
-    return NOTE.validate_python(stored) if stored else None
+    try:
+        return NOTE.validate_python(stored) if stored else None
+    except ValidationError:
+        away = "UPDATE aya_settings SET value = value - 'rebuilding' WHERE key = 'search'"
+        message = f"{live.node}: a rebuild was begun by another version, which noted it in a form that is not known here"
+        raise AyaError(message, hint=f"Let that version finish it; or look at the indexes yourself, then: {away}") from None
 
 
 def write(connection: Connection, settings: Settings) -> None:
