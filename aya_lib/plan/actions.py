@@ -250,9 +250,6 @@ class Kill:
         return now.pid == self.pid and same
 
 
-AGAIN = "Run it again: it looks anew, and plans for what is there now"
-
-
 @dataclass(frozen=True)
 class Terminate:
     """Ask a foreign process to end (SIGTERM), only while it is the one that was seen, by PID and command; wait for its port."""

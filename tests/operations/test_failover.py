@@ -19,8 +19,7 @@ from aya_lib.node.node import open_nodes
 from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover.actions import Promote
-from aya_lib.operations.failover.look import Behind, Found
-from aya_lib.operations.failover.request import Request
+from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.plan.actions import Kill, Service, Setting
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run

@@ -23,9 +23,8 @@ from aya_lib.operations import failover
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.actions import CatchUp, Promote
 from aya_lib.operations.failover.fencing import Promise, condition
-from aya_lib.operations.failover.look import Behind, Found, Promotable
+from aya_lib.operations.failover.look import Behind, Found, Promotable, Request
 from aya_lib.operations.failover.plan import asks
-from aya_lib.operations.failover.request import Request
 from aya_lib.plan.actions import CreateSlot, Kill, Script, Service, SetState, Setting, Sql, WriteFile
 from aya_lib.plan.change import Change
 from aya_lib.site import load_site

@@ -24,8 +24,7 @@ from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.replication_mode import plan, preconditions, reached, request
 from aya_lib.operations.replication_mode.actions import AwaitSync, Restart
 from aya_lib.operations.replication_mode.judge import names
-from aya_lib.operations.replication_mode.look import Cancelled, Found, Server, Setting, Store
-from aya_lib.operations.replication_mode.request import Request
+from aya_lib.operations.replication_mode.look import Cancelled, Found, Request, Server, Setting, Store
 from aya_lib.plan.actions import Script, SetState, WriteFile
 from aya_lib.plan.actions import Setting as Set
 from aya_lib.plan.change import Change

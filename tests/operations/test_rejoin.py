@@ -27,7 +27,7 @@ from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin import staging, waldump
 from aya_lib.operations.rejoin.look import Rejoin
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvaged import Report, place
+from aya_lib.operations.rejoin.salvage import Report, place
 from aya_lib.plan.actions import CreateSlot
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import RunResult, run

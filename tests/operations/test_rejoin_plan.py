@@ -20,8 +20,7 @@ from aya_lib.operations.rejoin import plan, preconditions, rest
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import rows_query
-from aya_lib.operations.rejoin.salvaged import Report, Salvaged
+from aya_lib.operations.rejoin.salvage import Report, Salvaged, rows_query
 from aya_lib.operations.rejoin.staging import Journal, Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
 from aya_lib.site import load_site

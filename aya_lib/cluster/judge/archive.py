@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aya_lib.cluster import wal
 from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.lsn import number
@@ -12,8 +13,6 @@ from aya_lib.cluster.replication import Receiver
 from aya_lib.cluster.server import Cluster
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
-
-PER_ID = 0x1_0000_0000  # bytes of WAL that share the middle part of a segment's name
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,13 @@ def bridge(site: Site, seen: Overview) -> Bridge | Missing | None:
 
 def needed(found: Archive, leader: Cluster, timeline: int, lsn: str) -> tuple[str, ...]:
     """Names of the files from a position on a timeline to the primary's oldest, each on the timeline that was valid there."""
-    size, per_id = found.segment_bytes, PER_ID // found.segment_bytes
+    size = found.segment_bytes
     timelines = [*(switch.timeline for switch in leader.history), leader.timeline]
     begins = [0, *(number(switch.lsn) // size for switch in leader.history)]
-    first, end = number(lsn) // size, int(found.oldest[8:16], 16) * per_id + int(found.oldest[16:], 16)
     names = []
-    for segment in range(first, end):
+    for segment in range(number(lsn) // size, wal.position(found.oldest, size) // size):
         valid = [tli for begin, tli in zip(begins, timelines, strict=True) if begin <= segment][-1]
-        names.append(f"{valid:08X}{segment // per_id:08X}{segment % per_id:08X}")
+        names.append(wal.name(valid, segment * size, size))
     return tuple(names + [f"{tli:08X}.history" for tli in timelines if tli > timeline])
 
 

@@ -17,7 +17,7 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.operations.rejoin import waldump
-from aya_lib.operations.rejoin.salvaged import Newest, Salvaged, look_salvage
+from aya_lib.operations.rejoin.salvage import Newest, Salvaged, look_salvage
 from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
@@ -158,18 +158,6 @@ def control_of(data: ControlData) -> Control:
     return Control(checksums, log_hints, int(data["Bytes per WAL segment"]))
 
 
-def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> tuple[Switch | None, Past | None]:
-    """Where the node's history left the primary's, and its WAL from there on; of one history: what is left of older ones."""
-    history = waldump.look_history(node, files.timeline)
-    fork = waldump.fork((files.timeline, history), (leader.timeline, leader.history))
-    if fork == NOWHERE:
-        return fork, None
-    if fork is not None:
-        return fork, waldump.look(node, waldump.spans(fork, files.timeline, history), segment_bytes, files.lsn)
-    older = tuple(waldump.Span(switch.timeline, switch.lsn) for switch in leader.history)
-    return None, waldump.look(node, older, segment_bytes) if older else None
-
-
 def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> Details:
     files, cluster = target.files, primary.cluster
     control = seen(here.name, "pg_controldata", lambda: control_of(look_control(here)))
@@ -177,7 +165,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
     past: Past | Missing | None = None
     checkpoint: bool | Missing = False
     if isinstance(files, Files) and isinstance(cluster, Cluster) and isinstance(control, Control):
-        left = seen(here.name, "pg_waldump of its WAL", lambda: look_past(here, files, cluster, control.segment_bytes))
+        left = seen(here.name, "pg_waldump of its WAL", lambda: waldump.look_past(here, files, cluster, control.segment_bytes))
         fork, past = left if isinstance(left, tuple) else (left, left)
         if isinstance(fork, Switch) and fork != NOWHERE:
             tried = "look for the last common checkpoint"
