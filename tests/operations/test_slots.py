@@ -13,10 +13,8 @@ from tests_support import Stepped, passed, step
 
 from aya_lib.check import Check
 from aya_lib.cluster import archive, overview
-from aya_lib.cluster.judge import archive as bridges
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import replication
-from aya_lib.cluster.judge.archive import Bridge
 from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
@@ -185,8 +183,8 @@ def test_a_lost_slot_is_mended_from_the_archive_without_a_base_backup(site: Site
 def test_without_one_of_the_files_or_with_one_cut_short_it_is_refused_and_nothing_is_changed(site: Site) -> None:
     with lost(site):
         found = overview.look(open_nodes(site))
-        bridge = bridges.bridge(site, found)
-        assert isinstance(bridge, Bridge)
+        bridge = replication.bridge(site, found)
+        assert isinstance(bridge, replication.Bridge)
         assert bridge.missing == ()
         gone = store(site) / bridge.needed[len(bridge.needed) // 2]
         gone.rename(gone.with_suffix(".away"))
