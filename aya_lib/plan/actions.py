@@ -48,9 +48,7 @@ class Service:
         return node.supervisor.describe(self.action, self.service)
 
     def run(self, node: Node) -> None:
-        keeps = node.supervisor
-        acts = {"start": keeps.start, "stop": keeps.stop, "restart": keeps.restart}
-        {**acts, "enable": keeps.enable, "disable": keeps.disable}[self.action](self.service)
+        getattr(node.supervisor, self.action)(self.service)
 
 
 @dataclass(frozen=True)

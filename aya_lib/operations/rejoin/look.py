@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
 
-from aya_lib.cluster import contents, overview
+from aya_lib.cluster import contents, machine, overview
 from aya_lib.cluster.contents import Compared
-from aya_lib.cluster.machine import parse_df
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.replication import Receiver
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
@@ -178,7 +177,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         seen(here.name, "restore_command", lambda: _archive(here)),
         seen(leader.name, "how much it holds", lambda: _source(leader)),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
-        seen(here.name, "df", lambda: _free(here)),
+        machine.free_bytes(here, here.data_directory.parent),
     )
 
 
@@ -215,8 +214,3 @@ def _link(node: Node, primary: Node) -> float:
     if took >= QUICK_S:
         return SMALL_MB * 2**20 / took
     return LARGE_MB * 2**20 / seconds(LARGE_MB)
-
-
-def _free(node: Node) -> int:
-    output = node.shell.run(["df", "-Pk", str(node.data_directory.parent)], account=node.account).checked()
-    return parse_df(node.name, output.stdout)
