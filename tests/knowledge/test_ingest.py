@@ -157,7 +157,7 @@ def copied(manual: Path, folder: Path, name: str) -> Path:
     """Copies of the manual whose texts nobody has embedded before, so that the encoder has work."""
     place = folder / name
     place.mkdir()
-    for path in sorted(manual.iterdir())[:24]:
+    for path in sorted(manual.iterdir(), key=lambda page: page.stat().st_size)[-24:]:
         (place / path.name).write_text(path.read_text().replace("the ", f"the {name} "))
     return place
 
