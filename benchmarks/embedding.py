@@ -105,13 +105,7 @@ def plain(kind: str) -> Any:
     """The service of the text book: each request calls the model by itself (``threads``), or waits for its turn (``turns``)."""
     from threading import Lock
 
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-    global Body
-
-    class Body(BaseModel):
-        text: str
+    from fastapi import Body, FastAPI
 
     app, model, turn = FastAPI(), transformer(), Lock()
 
@@ -119,11 +113,11 @@ def plain(kind: str) -> Any:
         return {"embedding": model.encode(text, normalize_embeddings=True, show_progress_bar=False).tolist()}
 
     @app.post("/embed")
-    def embed(body: Body) -> dict[str, list[float]]:
+    def embed(text: str = Body(embed=True)) -> dict[str, list[float]]:
         if kind == "threads":
-            return encode(body.text)
+            return encode(text)
         with turn:
-            return encode(body.text)
+            return encode(text)
 
     return app
 

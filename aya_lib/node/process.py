@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +22,10 @@ from aya_lib.errors import AyaError, CommandFailed, UsageError
 from aya_lib.node import pidfile, shell, wait
 from aya_lib.node.host import Host
 from aya_lib.node.keepalive import Keepalive
-from aya_lib.node.supervisor import ServiceAction, ServiceState
+from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 from aya_lib.site import Site
+
+DYING_S = 2.0  # for the socket of a process that was just killed
 
 
 def daemon_file(site: Site) -> Path:
@@ -162,13 +165,19 @@ class Processes:
         if service == "embedding" and self.here.wish.embedding is None:
             raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
         port = self._port(service)
-        holder = self.here.listener(port) if port else None
-        if holder:
+        if holder := self._holder(port) if port else None:
             held = f"port {port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
         process = pidfile.spawn(self.here, self.command(service), self.log(service))
         pidfile.claim(self.pid_file(service), process, self.command(service))
         self._wait_until_it_serves(service, process, port)
+
+    def _holder(self, port: int) -> Listener | None:
+        """Who listens on the port. A process that was killed is gone a moment before its socket is: that one gets the moment."""
+        end = time.monotonic() + DYING_S
+        while (holder := self.here.listener(port)) and holder.pid is None and time.monotonic() < end:
+            time.sleep(0.05)
+        return holder
 
     def _wait_until_it_serves(self, service: str, process: psutil.Process, port: int | None) -> None:
         """A service with a port listens; the sync daemon has said that it is there."""

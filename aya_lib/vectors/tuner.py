@@ -200,7 +200,7 @@ class Tuner:
         if index not in self.real:
             with bench.phase("centroids", f"centroids of {index}", corpus.base.size * 1e-8):
                 try:
-                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.sandbox.connection, INDEX).centers)
+                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.sandbox.connection, INDEX))
                 except AyaError as error:
                     bench.skip(f"the centroids of {index}", error.message)
                     return None
