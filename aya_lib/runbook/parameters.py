@@ -191,7 +191,7 @@ def _from_text(parameter: Parameter, text: str) -> object:
         except ValueError:
             return text
     try:
-        return yaml.safe_load(text if text.strip().startswith(("[", "{")) else f"[{text}]")  # type: ignore[no-any-return]
+        return yaml.safe_load(text if text.strip().startswith(("[", "{")) else f"[{text}]")
     except yaml.YAMLError:
         return text
 
