@@ -70,7 +70,7 @@ def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
 
     found = dead_letters.conflicts(load(site))
     shown = as_text(dead_letters.conflict_table(found)) if found else "No version lost against the primary's."
-    answer(shown, {"schema": 1, "conflicts": [vars(conflict) for conflict in found]}, as_json)
+    answer(shown, {"schema": 1, "conflicts": found}, as_json)
 
 
 @app.command(epilog="Example: aya air retry 17")

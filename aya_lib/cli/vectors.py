@@ -103,8 +103,7 @@ def bench_compare(
 ) -> None:
     """Two measurements beside each other: before and after, or two machines."""
     from aya_lib.show import as_text
-    from aya_lib.vectors.difference import difference
-    from aya_lib.vectors.kept import load
+    from aya_lib.vectors.kept import difference, load
 
     found = difference(load(before), load(after))
     if as_json:
