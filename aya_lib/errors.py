@@ -17,13 +17,13 @@
      +-- RequirementFailed         exit 1  the gate before a change did not open
      +-- ChangeFailed              exit 1  a change broke off; what was undone is said
      +-- VerdictFailed             exit 1  the runbook ended and not everything holds
-     +-- Interrupted               exit 130
 
 An error reads as one line: what was wrong and where, then what to do.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -118,5 +118,7 @@ class VerdictFailed(AyaError):
     pass
 
 
-class Interrupted(AyaError):
-    exit_code = 130
+def nearest(word: str, allowed: Sequence[str]) -> str:
+    """``; did you mean '...'?`` for a word that is nearly one of those allowed, and else nothing."""
+    near = difflib.get_close_matches(word, allowed, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -5,8 +5,8 @@ What a node *is* (primary, in recovery, timeline) is a fact and is looked at; no
 
 from __future__ import annotations
 
-import difflib
 import os
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aya_lib import settings
-from aya_lib.errors import AyaError, SiteError
+from aya_lib.errors import AyaError, SiteError, nearest
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -227,7 +227,9 @@ def load_site(name: str) -> Site:
     """The site called ``name``, or the one described by the file ``name``. :class:`SiteError` when it is not valid."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else settings.parameters() / name / "site.yaml"
     if not path.is_file():
-        raise SiteError(_unknown(name, path), hint=f"Known sites: {', '.join(known_sites()) or 'none'}")
+        known = known_sites()
+        line = f"unknown site '{name}' (no {path}){nearest(name, known)}"
+        raise SiteError(line, hint=f"Known sites: {', '.join(known) or 'none'}")
     site = _validated(path, read_yaml(path))
     if path.name == "site.yaml" and site.name != path.parent.name:
         raise SiteError(f"{path}: name: found '{site.name}', allowed is '{path.parent.name}', the name of its folder")
@@ -256,29 +258,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unknown(name: str, path: Path) -> str:
-    near = difflib.get_close_matches(name, known_sites(), n=1)
-    return f"unknown site '{name}' (no {path})" + (f"; did you mean '{near[0]}'?" if near else "")
-
-
 def _validated(path: Path, content: dict[str, Any]) -> Site:
     try:
         return Site.model_validate(content)
     except ValidationError as error:
-        raise SiteError("; ".join(_one(path, content, item) for item in error.errors()[:3])) from None
+        raise SiteError("; ".join(_one(path, item) for item in error.errors()[:3])) from None
 
 
-def _one(path: Path, content: object, item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        allowed = _keys(item["loc"])
-        near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
-        return f"{path}: {key}: unknown key" + (f"; did you mean '{near[0]}'?" if near else f"; allowed are {', '.join(allowed)}")
-    if item["type"] == "missing":
-        return f"{path}: {key}: missing; {_description(item['loc'])}"
-    if item["type"] == "value_error":
-        return f"{path}: {item['ctx']['error']}"
-    return f"{path}: {key}: found {item['input']!r}; allowed: {item['msg'][0].lower() + item['msg'][1:]}"
+def _one(path: Path, item: Any) -> str:
+    key, last = ".".join(map(str, item["loc"])), str(item["loc"][-1] if item["loc"] else "")
+    fields = _model(item["loc"]).model_fields
+    match item["type"]:
+        case "extra_forbidden":
+            return f"{path}: {key}: unknown key{nearest(last, list(fields)) or '; allowed are ' + ', '.join(fields)}"
+        case "missing":
+            field = fields.get(last)
+            return f"{path}: {key}: missing; {(field and field.description) or 'it has no default'}"
+        case "value_error":
+            return f"{path}: {item['ctx']['error']}"
+        case _:
+            return f"{path}: {key}: found {item['input']!r}; allowed: {item['msg'][0].lower() + item['msg'][1:]}"
 
 
 def _model(location: tuple[Any, ...]) -> type[Wish]:
@@ -288,19 +287,7 @@ def _model(location: tuple[Any, ...]) -> type[Wish]:
         if model is Site and part == "nodes":
             model = NodeWish
         elif part in model.model_fields:
-            nested = [t for t in _types(model.model_fields[part].annotation) if isinstance(t, type) and issubclass(t, Wish)]
-            model = nested[0] if nested else model
+            annotation = model.model_fields[part].annotation
+            kinds = [annotation, *typing.get_args(annotation)]
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Wish)), model)
     return model
-
-
-def _types(annotation: Any) -> list[Any]:
-    return [annotation, *getattr(annotation, "__args__", ())]
-
-
-def _keys(location: tuple[Any, ...]) -> list[str]:
-    return list(_model(location).model_fields)
-
-
-def _description(location: tuple[Any, ...]) -> str:
-    field = _model(location).model_fields.get(str(location[-1]))
-    return (field.description if field and field.description else "") or "it has no default"

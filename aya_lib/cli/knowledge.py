@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aya_lib.cli.options import Json, SiteName, group, nodes, print_json
+from aya_lib.cli.options import Json, SiteName, answer, group, nodes
 from aya_lib.errors import UsageError
 
 app = group()
@@ -30,23 +30,12 @@ def ingest(
 
     Killed at any point and run again, it goes on where it was. Exit 1 when a file was left out.
     """
-    from tqdm import tqdm
-
+    from aya_lib.knowledge.ingest import bar
     from aya_lib.knowledge.ingest import ingest as run
-    from aya_lib.show import as_text
 
-    with tqdm(unit=" files", file=sys.stderr, disable=as_json or not sys.stderr.isatty(), leave=False) as bar:
-
-        def progress(done: int, total: int, chunks: int) -> None:
-            bar.total = total
-            bar.set_postfix_str(f"{chunks} chunks", refresh=False)
-            bar.update(done - bar.n)
-
+    with bar(file=sys.stderr, disable=as_json or not sys.stderr.isatty()) as progress:
         report = run(nodes(site), paths, category=category, prune=prune, progress=progress)
-    if as_json:
-        print_json(report.json())
-    else:
-        print(as_text(report.table()))
+    answer(report, report.json(), as_json)
     raise typer.Exit(1 if report.tally.failed else 0)
 
 
@@ -72,11 +61,8 @@ def search(
     if mode not in MODES:
         raise UsageError(f"--mode {mode}: allowed are {', '.join(MODES)}")
     filters = Filters(category, _pairs(metadata or []), _date("--since", since), _date("--until", until))
-    answer = ask(nodes(site), query, mode, limit, filters)
-    if as_json:
-        print_json(answer.json())
-    else:
-        print(answer.text(coloured(sys.stdout)))
+    found = ask(nodes(site), query, mode, limit, filters)
+    answer(found.text(coloured(sys.stdout)), found.json(), as_json)
 
 
 def _pairs(words: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aya_lib.cli.options import Json, SiteName, group, print_json
+from aya_lib.cli.options import Json, SiteName, answer, group, load
 
 app = group("Three real PostgreSQL clusters and an embedding service on this machine.")
 
@@ -21,9 +21,8 @@ def _say(line: str) -> None:
 def up(site: SiteName = "lab") -> None:
     """Start the lab, making first what is not there. Harmless when it runs."""
     from aya_lib import lab as labs
-    from aya_lib.site import load_site
 
-    wished = load_site(site)
+    wished = load(site)
     labs.up(wished, _say)
     print(f"The lab {wished.name} is up in {wished.root}. Next: aya status --site {site}")
 
@@ -32,9 +31,8 @@ def up(site: SiteName = "lab") -> None:
 def down(site: SiteName = "lab") -> None:
     """Stop everything of the lab; its data stays."""
     from aya_lib import lab as labs
-    from aya_lib.site import load_site
 
-    labs.down(load_site(site))
+    labs.down(load(site))
     print("The lab is down; no process of it is left.")
 
 
@@ -42,9 +40,8 @@ def down(site: SiteName = "lab") -> None:
 def reset(site: SiteName = "lab") -> None:
     """Delete the lab's data and make it anew: mends every fault."""
     from aya_lib import lab as labs
-    from aya_lib.site import load_site
 
-    wished = load_site(site)
+    wished = load(site)
     labs.reset(wished, _say)
     print(f"The lab {wished.name} is new and up in {wished.root}.")
 
@@ -53,14 +50,10 @@ def reset(site: SiteName = "lab") -> None:
 def status(site: SiteName = "lab", as_json: Json = False) -> None:
     """Which processes of the lab run. (aya status tells whether the site serves.)"""
     from aya_lib.lab.status import status as look
-    from aya_lib.show import as_text
-    from aya_lib.site import load_site
 
-    running = look(load_site(site))
-    if as_json:
-        print_json({"schema": 1, "site": running.site.name, "directory": running.site.root, "services": running.lines})
-    else:
-        print(as_text(running.table()))
+    running = look(load(site))
+    document = {"schema": 1, "site": running.site.name, "directory": running.site.root, "services": running.lines}
+    answer(running, document, as_json)
 
 
 @app.command("break", epilog="Example: aya lab break beta-down, then aya run restore")
@@ -68,12 +61,11 @@ def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the f
     """Inject a fault, for real, and verify that it is there."""
     from aya_lib.lab.faults import FAULTS, inject, sentence
     from aya_lib.show import Table, as_text
-    from aya_lib.site import load_site
 
     if fault is None:
         print(as_text(Table("Faults", ("name", "what it does"), tuple((name, sentence(name)) for name in FAULTS))))
         return
-    print(inject(load_site(site), fault))
+    print(inject(load(site), fault))
 
 
 @app.command(
@@ -83,18 +75,16 @@ def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the f
 def psql(context: typer.Context, node: Annotated[str, typer.Argument(help="alpha, beta or air")], site: SiteName = "lab") -> None:
     """psql on a node, as the owner; further words are psql's."""
     from aya_lib import lab as labs
-    from aya_lib.site import load_site
 
-    labs.psql(load_site(site), node, context.args)
+    labs.psql(load(site), node, context.args)
 
 
 @app.command(epilog='Example: eval "$(aya lab env)" && psql service=aya_rag')
 def env(site: SiteName = "lab") -> None:
     """Shell lines after which every libpq client knows service=alpha, beta, air and aya_rag."""
     from aya_lib import lab as labs
-    from aya_lib.site import load_site
 
-    print(labs.env(load_site(site)), end="")
+    print(labs.env(load(site)), end="")
 
 
 @app.command(epilog="Example: aya lab new second && aya lab up --site second")

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from aya_lib import __version__, settings
-from aya_lib.cli import air, knowledge, lab, runbooks, serve, site, vectors
+from aya_lib.cli import air, knowledge, lab, runbooks, site, vectors
 from aya_lib.errors import AyaError
 
 app = typer.Typer(
@@ -22,8 +22,8 @@ app = typer.Typer(
 )
 for merged in (runbooks.app, site.app, knowledge.app):
     app.add_typer(merged)
-app.add_typer(serve.app, name="serve")
-app.add_typer(air.air, name="air")
+app.add_typer(site.serve, name="serve")
+app.add_typer(air.app, name="air")
 app.add_typer(lab.app, name="lab")
 app.add_typer(vectors.bench, name="bench")
 app.add_typer(vectors.vectors, name="vectors")

@@ -8,6 +8,8 @@ import typer
 
 if TYPE_CHECKING:
     from aya_lib.node.node import Nodes
+    from aya_lib.show import Shown
+    from aya_lib.site import Site
 
 SiteName = Annotated[str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
@@ -16,6 +18,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 def group(help_text: str | None = None) -> typer.Typer:
     """A group of commands; one without help is merged into the one above."""
     return typer.Typer(help=help_text, no_args_is_help=help_text is not None, rich_markup_mode=None)
+
+
+def load(site: str) -> Site:
+    """The site called so, whether or not it was made. The site is loaded here, and not where commands are only listed."""
+    from aya_lib.site import load_site
+
+    return load_site(site)
 
 
 def nodes(site: str) -> Nodes:
@@ -33,3 +42,13 @@ def print_json(document: Any) -> None:
     from pydantic_core import to_jsonable_python
 
     print(json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=False))
+
+
+def answer(shown: Shown | str, document: Any, as_json: bool) -> None:
+    """What a command found: the one document with ``--json``, else text for a person."""
+    from aya_lib.show import as_text
+
+    if as_json:
+        print_json(document)
+    else:
+        print(shown if isinstance(shown, str) else as_text(shown.table()))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from aya_lib import settings
-from aya_lib.cli.options import Json, group, print_json
+from aya_lib.cli.options import Json, answer, group, print_json
 
 app = group()
 
@@ -70,12 +70,8 @@ def runs(
 ) -> None:
     """The runs that were kept, newest first."""
     from aya_lib.runbook import runs as history
-    from aya_lib.show import as_text
 
     kept = history.kept(site, runbook)
     if prune:
         kept = history.prune(kept, prune)
-    if as_json:
-        print_json({"schema": 1, "runs": [{**vars(run), "notebook": run.notebook} for run in kept.runs]})
-    else:
-        print(as_text(kept.table()))
+    answer(kept, {"schema": 1, "runs": [{**vars(run), "notebook": run.notebook} for run in kept.runs]}, as_json)

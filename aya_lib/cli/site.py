@@ -1,4 +1,4 @@
-"""``aya status``, and ``aya guard``: what a node's own units ask before they start PostgreSQL."""
+"""``aya status``; ``aya guard``: what a node's own units ask before they start PostgreSQL; ``aya serve``: its other services."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from aya_lib.cli.options import Json, SiteName, group, nodes, print_json
+from aya_lib.cli.options import Json, SiteName, answer, group, load, nodes
 
 app = group()
+serve = group("Run a service in the foreground.")
 
 
 @app.command(epilog="Example: aya status --site production --json")
@@ -22,11 +23,9 @@ def status(site: SiteName = "lab", as_json: Json = False) -> None:
     there = nodes(site)
     seen = overview.look(there)
     checks = judge(there.site, seen)
-    if as_json:
-        at_a_glance = {"schema": 1, "site": there.site.name, "at": seen.at, "status": worst(checks)}
-        print_json({**at_a_glance, "checks": checks, "nodes": seen.nodes})
-    else:
-        print(as_text(seen.table()), as_text(Checks(f"Site {there.site.name}", tuple(checks)).table()), sep="\n\n")
+    at_a_glance = {"schema": 1, "site": there.site.name, "at": seen.at, "status": worst(checks)}
+    tables = (seen.table(), Checks(f"Site {there.site.name}", tuple(checks)).table())
+    answer("\n\n".join(map(as_text, tables)), {**at_a_glance, "checks": checks, "nodes": seen.nodes}, as_json)
     raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
 
 
@@ -39,12 +38,29 @@ def guard(
     from aya_lib.errors import AyaError, UsageError
     from aya_lib.node.node import open_nodes
     from aya_lib.operations.guard import look, rule
-    from aya_lib.site import load_site
 
-    there = open_nodes(load_site(site))
+    there = open_nodes(load(site))
     if node not in there:
         raise UsageError(f"unknown node '{node}'", hint=f"Allowed are {', '.join(there)}")
     ruling = rule(look(there, node))
     if not ruling.may_start:
         raise AyaError(ruling.line)
     print(ruling.line)
+
+
+@serve.command(epilog="Example: aya serve embedding --site lab --node ALPHA")
+def embedding(
+    site: SiteName = "lab", node: Annotated[str, typer.Option("--node", metavar="NODE", help="The node it is for.")] = "ALPHA"
+) -> None:
+    """The embedding service of a node."""
+    from aya_lib.embedding.service import serve
+
+    serve(load(site), node)
+
+
+@serve.command(epilog="Example: aya serve sync --site production")
+def sync(site: SiteName = "lab") -> None:
+    """The sync daemon, on the laptop itself: pushes its queue, pulls what the primary changed."""
+    from aya_lib.air.daemon import serve
+
+    serve(load(site))

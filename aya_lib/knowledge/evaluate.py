@@ -17,14 +17,14 @@ from aya_lib.cluster.canary import writing
 from aya_lib.embedding.client import encoder
 from aya_lib.embedding.encoder import Vectors
 from aya_lib.errors import AyaError
-from aya_lib.knowledge import judge, plots, provenance, ready
-from aya_lib.knowledge.evaluation import DEPTH, Asked, Evaluation, Passage, Question, misses, questions
+from aya_lib.knowledge import judge, provenance, ready
+from aya_lib.knowledge.evaluation import DEPTH, Asked, Evaluation, Passage, Question, misses, questions, retrieval
 from aya_lib.knowledge.search import MODES, Searcher
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows, statement
 from aya_lib.node.unseen import Missing, Unseen, seen
 
-look, preconditions, checks, plot = ready.look, judge.preconditions, judge.searched, plots.retrieval
+look, preconditions, checks, plot = ready.look, judge.preconditions, judge.searched, retrieval
 
 
 @writing("copy the chunks into a temporary table and ask it")

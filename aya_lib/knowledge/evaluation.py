@@ -12,12 +12,14 @@ import numpy as np
 
 from aya_lib.knowledge.search import MODES, Mode
 from aya_lib.node.unseen import Missing
-from aya_lib.show import Shown, Table
+from aya_lib.picture import INK, MARK, Picture, quiet
+from aya_lib.show import Note, Shown, Table
 
 DEPTH = 20  # ranks beyond it count as a miss
 AT = (1, 3, 5, 10)
 LEFT = 100  # characters that a chunk must keep without its question
 MISSES = 8  # that are shown to be read
+COLOURS = (MARK, "#d98b2b", "#2da44e")  # one for each way of searching
 
 
 @dataclass(frozen=True)
@@ -143,3 +145,31 @@ def misses(evaluation: Evaluation | Missing) -> Misses:
     asked = evaluation.asked if isinstance(evaluation, Evaluation) else ()
     worst = sorted(asked, key=lambda each: -(each.ranks["hybrid"] or DEPTH + 1))[:MISSES]
     return Misses(tuple(each for each in worst if each.ranks["hybrid"] != 1))
+
+
+def retrieval(evaluation: Evaluation | Missing) -> Picture | Note:
+    """Recall over the number of results that are looked at, with 95 % intervals, and MRR, for each way of searching."""
+    if not isinstance(evaluation, Evaluation):
+        return Note("No plot: not measured.", "quiet")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), facecolor="none", layout="constrained")
+    curve, bars = figure.subplots(1, 2, width_ratios=(2, 1), subplot_kw={"facecolor": "none"})
+    depths = list(range(1, DEPTH + 1))
+    for place, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
+        points = [evaluation.recall(mode, k) for k in depths]
+        curve.plot(depths, [share.value for share in points], color=colour, linewidth=2, label=mode)
+        low, high = [share.low for share in points], [share.high for share in points]
+        curve.fill_between(depths, low, high, color=colour, alpha=0.12, linewidth=0)
+        mean = evaluation.mrr(mode)
+        error = [[mean.value - mean.low], [mean.high - mean.value]]
+        bars.bar(place, mean.value, color=colour, alpha=0.75, yerr=error, ecolor=INK, capsize=4)
+        bars.annotate(f"{mean.value:.2f}", (place, 0.02), ha="center", color="white", fontsize=10, fontweight="bold")
+    curve.set(xlabel="results looked at (k)", ylabel="recall@k", ylim=(0, 1), xlim=(1, DEPTH), xticks=(1, 3, 5, 10, 15, 20))
+    curve.legend(frameon=False, labelcolor=INK, loc="lower right")
+    bars.set(ylim=(0, 1), title="MRR", xticks=range(len(MODES)), xticklabels=MODES)
+    for axes in (curve, bars):
+        quiet(axes)
+    best = max(MODES, key=lambda mode: evaluation.mrr(mode).value)
+    fused = evaluation.recall("hybrid", 10)
+    return Picture(figure, f"Best by MRR: {best}, {evaluation.mrr(best)}; recall@10 of fused search {fused}")

@@ -11,8 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from aya_lib.cluster import roles
 from aya_lib.embedding.client import Client, encoder
@@ -91,25 +95,23 @@ def ingest(
     return Report(site.name, node.name, tally, round(time.monotonic() - started, 3), run.encoder_s)
 
 
+@dataclass
 class _Run:
     """One pass over the files."""
 
-    def __init__(
-        self,
-        store: Store,
-        client: Client,
-        recipe: Recipe,
-        category: str | None,
-        known: dict[str, Known],
-        tally: Tally,
-        progress: Progress,
-        total: int,
-    ) -> None:
-        self.store, self.client, self.recipe, self.category = store, client, recipe, category
-        self.known, self.tally, self.progress, self.total = known, tally, progress, total
-        self.chunker = Chunker(Tokenizer(recipe.files), recipe.chunk_tokens)
-        self.seen = 0
-        self.encoder_s = 0.0
+    store: Store
+    client: Client
+    recipe: Recipe
+    category: str | None
+    known: dict[str, Known]
+    tally: Tally
+    progress: Progress
+    total: int
+    seen: int = 0
+    encoder_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.chunker = Chunker(Tokenizer(self.recipe.files), self.recipe.chunk_tokens)
 
     def all(self, files: Sequence[SourceFile]) -> None:
         groups = self.groups(files)
@@ -181,6 +183,19 @@ class _Run:
             else:
                 self.tally.changed += 1
         self.progress(self.seen, self.total, self.tally.chunks)
+
+
+@contextmanager
+def bar(**options: Any) -> Iterator[Progress]:
+    """A progress bar (tqdm's options) that goes when the ingest has ended."""
+    with tqdm(unit=" files", leave=False, **options) as shown:
+
+        def progress(done: int, total: int, chunks: int) -> None:
+            shown.total = total
+            shown.set_postfix_str(f"{chunks} chunks", refresh=False)
+            shown.update(done - shown.n)
+
+        yield progress
 
 
 def _recipe(site: Site, fingerprint: str) -> Recipe:

@@ -6,13 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tqdm import tqdm
-
 from aya_lib.check import Check
 from aya_lib.errors import AyaError
 from aya_lib.knowledge import judge, loaded, ready
 from aya_lib.knowledge.discover import Sources, discover
-from aya_lib.knowledge.ingest import ingest
+from aya_lib.knowledge.ingest import bar, ingest
 from aya_lib.knowledge.ready import Ready
 from aya_lib.knowledge.report import Report
 from aya_lib.node.node import Node, Nodes
@@ -51,14 +49,8 @@ class Load:
         return " ".join([*words, *(["--prune"] if self.prune else [])])
 
     def run(self, node: Node) -> None:
-        with tqdm(unit=" files", leave=False, file=sys.stdout, delay=5, mininterval=0.5) as bar:
-
-            def progress(done: int, total: int, chunks: int) -> None:
-                bar.total = total
-                bar.set_postfix_str(f"{chunks} chunks", refresh=False)
-                bar.update(done - bar.n)
-
-            paths = loaded.absolute(self.paths)
+        paths = loaded.absolute(self.paths)
+        with bar(file=sys.stdout, delay=5, mininterval=0.5) as progress:
             self.report = ingest(self.nodes, paths, category=self.category or None, prune=self.prune, progress=progress)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aya_lib.show import Badge, Shown, Table
 
+COUNTED = ("added", "changed", "unchanged", "removed")
 SHOWN = 20  # failed files that a person is shown; JSON has all
 
 
@@ -41,20 +42,16 @@ class Report(Shown):
     encoder_s: float
 
     def json(self) -> dict[str, Any]:
-        counts = {name: value for name, value in vars(self.tally).items() if name != "failed"}
-        failed = [vars(one) for one in self.tally.failed]
-        encoder = round(self.encoder_s, 3)
-        return {"site": self.site, "node": self.node, **counts, "failed": failed, "seconds": self.seconds, "encoder_s": encoder}
+        said = asdict(self)
+        return {**said, **said.pop("tally"), "encoder_s": round(self.encoder_s, 3)}
 
     def table(self) -> Table:
-        found = self.tally
-        counts = (("added", found.added), ("changed", found.changed), ("unchanged", found.unchanged), ("removed", found.removed))
-        words = [f"{count} {name}" for name, count in counts if count]
-        words += [f"{len(found.failed)} failed"] if found.failed else []
-        title = (
-            f"{', '.join(words) or 'no documents found'}; {found.chunks} chunks written to {self.node} in {self.seconds:.1f} s"
-        )
-        rows = tuple((Badge("failed"), one.path, one.reason) for one in found.failed[:SHOWN])
-        more = len(found.failed) - SHOWN
+        failed = self.tally.failed
+        words = [f"{count} {name}" for name in COUNTED if (count := getattr(self.tally, name))]
+        words += [f"{len(failed)} failed"] if failed else []
+        written = f"{self.tally.chunks} chunks written to {self.node} in {self.seconds:.1f} s"
+        rows = tuple((Badge("failed"), file.path, file.reason) for file in failed[:SHOWN])
+        more = len(failed) - SHOWN
         notes = (f"and {more} more; --json lists them all",) if more > 0 else ()
-        return Table(title, ("", "left out", "because"), rows, notes, tone="warning" if found.failed else "passed")
+        title = f"{', '.join(words) or 'no documents found'}; {written}"
+        return Table(title, ("", "left out", "because"), rows, notes, tone="warning" if failed else "passed")

@@ -7,7 +7,6 @@ Read with ``ast`` and ``tokenize``, never executed. (papermill's inspection lose
 from __future__ import annotations
 
 import ast
-import difflib
 import io
 import json
 import tokenize
@@ -20,17 +19,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from aya_lib.errors import ParameterError, UsageError
+from aya_lib.errors import ParameterError, UsageError, nearest
 
-NAMES: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "list": list,
-    "dict": dict,
-    "Literal": Literal,
-}
+NAMES: dict[str, Any] = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Literal": Literal}
+WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -63,9 +55,9 @@ class Declaration:
         """The parameter called so; :class:`ParameterError` names the nearest one, and all that are allowed."""
         names = [parameter.name for parameter in self.parameters]
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            guess = f"; did you mean '{near[0]}'?" if near else ""
-            raise ParameterError(f"{self.name} has no parameter '{name}'{guess}", hint=f"Allowed are {', '.join(names)}")
+            raise ParameterError(
+                f"{self.name} has no parameter '{name}'{nearest(name, names)}", hint=f"Allowed are {', '.join(names)}"
+            )
         return self.parameters[names.index(name)]
 
 
@@ -164,9 +156,7 @@ def _checked(parameter: Parameter, value: object) -> Any:
 def _allowed(parameter: Parameter) -> str:
     if get_origin(parameter.type) is Literal:
         return "one of " + ", ".join(str(choice) for choice in get_args(parameter.type))
-    return {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text"}.get(
-        parameter.annotation, parameter.annotation
-    )
+    return WORDS.get(parameter.annotation, parameter.annotation)
 
 
 def _is(value: object, kind: Any) -> bool:
@@ -201,10 +191,9 @@ def _from_text(parameter: Parameter, text: str) -> object:
         except ValueError:
             return text
     try:
-        value = yaml.safe_load(text if text.strip().startswith(("[", "{")) else f"[{text}]")
+        return yaml.safe_load(text if text.strip().startswith(("[", "{")) else f"[{text}]")
     except yaml.YAMLError:
         return text
-    return value
 
 
 def runbooks(folder: Path) -> list[str]:
@@ -217,6 +206,6 @@ def find(name: str, folder: Path) -> Path:
     path = Path(name) if name.endswith(".ipynb") else folder / f"{name}.ipynb"
     if path.is_file():
         return path
-    near = difflib.get_close_matches(name, runbooks(folder), n=1)
-    guess = f"; did you mean '{near[0]}'?" if near else ""
-    raise UsageError(f"unknown runbook '{name}'{guess}", hint=f"There are {', '.join(runbooks(folder)) or 'none'}")
+    raise UsageError(
+        f"unknown runbook '{name}'{nearest(name, runbooks(folder))}", hint=f"There are {', '.join(runbooks(folder)) or 'none'}"
+    )

@@ -10,7 +10,6 @@ from aya_lib.runbook.run import RunResult
 from aya_lib.show import SYMBOL
 
 COLOUR = {"passed": "32", "warning": "33", "failed": "31", "unknown": "35", "planned": "34"}
-OUTCOME = {"passed": "passed", "planned": "planned", "unknown": "unknown"}
 
 
 def printer(out: TextIO) -> Callable[[Mapping[str, Any]], None]:
@@ -54,7 +53,7 @@ def ending(result: RunResult, out: TextIO) -> None:
     error = str(record.get("error") or "")
     if not line or outcome in ("interrupted", "died"):
         line = f"{record['runbook']} on {record['site']} {outcome}: {error}"
-    mark = _mark(OUTCOME.get(outcome, "failed"), coloured(out))
+    mark = _mark(outcome if outcome in ("passed", "planned", "unknown") else "failed", coloured(out))
     print(f"{mark} {line} ({record['seconds']:.1f} s)", file=out)
     print(result.notebook, file=out)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from aya_lib import settings
 from aya_lib.embedding.client import Served, encoder
@@ -25,9 +26,10 @@ from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.report import Report
 from aya_lib.knowledge.store import Store
 from aya_lib.node import wait
-from aya_lib.node.node import Nodes
+from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.plan.change import apply
 from aya_lib.schema import knowledge as schema
+from aya_lib.site import load_site, read_yaml
 
 
 @pytest.fixture
@@ -153,19 +155,28 @@ def test_ten_thousand_small_files(folder: Path, empty_library: Nodes) -> None:
     assert told(ingest(empty_library, [folder])) == (0, 0, 10_000, 0, 0)
 
 
-def copied(manual: Path, folder: Path, name: str) -> Path:
-    """Copies of the manual whose texts nobody has embedded before, so that the encoder has work."""
+@pytest.fixture(scope="module")
+def small(empty_library: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site with small chunks: many of them, in several groups, are not much work for the encoder."""
+    content = read_yaml(settings.parameters() / empty_library.site.name / "site.yaml") | {"knowledge": {"chunk_tokens": 32}}
+    path = tmp_path_factory.mktemp("small") / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def written(folder: Path, name: str) -> Path:
+    """24 documents of some thirty chunks that nobody has embedded before."""
     place = folder / name
     place.mkdir()
-    for path in sorted(manual.iterdir(), key=lambda page: page.stat().st_size)[-24:]:
-        (place / path.name).write_text(path.read_text().replace("the ", f"the {name} "))
+    for number in range(24):
+        lines = (f"Line {line} of text {number} says what {name} did to the standby.\n\n" for line in range(60))
+        (place / f"{number}.md").write_text("".join(lines))
     return place
 
 
-def test_killed_anywhere_and_run_again_nothing_is_half_there(folder: Path, manual: Path, empty_library: Nodes) -> None:
-    place = copied(manual, folder, "killed")
-    site = settings.parameters() / empty_library["ALPHA"].site.name / "site.yaml"
-    command = [sys.executable, "-m", "aya_lib", "ingest", str(place), "--site", str(site), "--json"]
+def test_killed_anywhere_and_run_again_nothing_is_half_there(folder: Path, small: Path, empty_library: Nodes) -> None:
+    place = written(folder, "killed")
+    command = [sys.executable, "-m", "aya_lib", "ingest", str(place), "--site", str(small), "--json"]
     for most in (0, 8):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait.until(
@@ -186,10 +197,11 @@ def test_killed_anywhere_and_run_again_nothing_is_half_there(folder: Path, manua
     assert len(whole(empty_library, place)) == 24
 
 
-def test_a_service_that_comes_back_in_time_is_waited_for(folder: Path, manual: Path, empty_library: Nodes) -> None:
-    place, supervisor = copied(manual, folder, "returning"), empty_library["ALPHA"].supervisor
+def test_a_service_that_comes_back_in_time_is_waited_for(folder: Path, small: Path, empty_library: Nodes) -> None:
+    place, supervisor = written(folder, "returning"), empty_library["ALPHA"].supervisor
+    nodes = open_nodes(load_site(str(small)))
     reports: list[Report] = []
-    running = threading.Thread(target=lambda: reports.append(ingest(empty_library, [place], patience_s=60)))
+    running = threading.Thread(target=lambda: reports.append(ingest(nodes, [place], patience_s=60)))
     running.start()
     wait.until(lambda: whole(empty_library, place), bool, node="ALPHA", what="documents appear", deadline_s=300)
     supervisor.stop("embedding")
@@ -201,15 +213,16 @@ def test_a_service_that_comes_back_in_time_is_waited_for(folder: Path, manual: P
 
 @pytest.mark.parametrize(("service", "says"), [("embedding", "POST http"), ("postgresql", "SQL on 127.0.0.1")])
 def test_what_goes_away_in_the_middle_is_one_clear_line(
-    service: str, says: str, folder: Path, manual: Path, empty_library: Nodes
+    service: str, says: str, folder: Path, small: Path, empty_library: Nodes
 ) -> None:
-    place, supervisor = copied(manual, folder, service), empty_library["ALPHA"].supervisor
+    place, supervisor = written(folder, service), empty_library["ALPHA"].supervisor
+    nodes = open_nodes(load_site(str(small)))
     encoder(empty_library, near="ALPHA", patience_s=60)
     errors: list[AyaError] = []
 
     def run() -> None:
         try:
-            ingest(empty_library, [place], patience_s=1)
+            ingest(nodes, [place], patience_s=1)
         except AyaError as error:
             errors.append(error)
 
@@ -233,7 +246,7 @@ def test_what_goes_away_in_the_middle_is_one_clear_line(
         deadline_s=300,
     )
     assert 0 < len(whole(empty_library, place)) < 24
-    report = ingest(empty_library, [place], patience_s=60)
+    report = ingest(nodes, [place], patience_s=60)
     assert report.tally.added + report.tally.unchanged == 24
     assert len(whole(empty_library, place)) == 24
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import papermill
 import psutil
 import pytest
 import yaml
+from tests_support import step
 
 from aya_lib import settings
 from aya_lib.check import Check
 from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
+from aya_lib.node.node import open_nodes
 from aya_lib.plan.actions import Service, Sql
 from aya_lib.plan.change import Change, Plan
 from aya_lib.runbook.book import Runbook
@@ -99,24 +100,23 @@ def test_what_was_done_is_undone_when_a_later_change_fails_and_the_first_error_i
     assert states == ["started", "done", "started", "failed", "undone"]
 
 
-def test_a_dry_run_shows_the_plan_and_changes_nothing(bare: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AYA_RECORD")
+def test_a_dry_run_shows_the_plan_and_changes_nothing(bare: Site) -> None:
     inject(bare, "beta-down")
-    result = run("restore", {"site": bare.name, "dry_run": True})
+    result = step("restore", site=bare.name, dry_run=True)
     kinds = [step["kind"] for step in result.record["steps"]]
     (first, _) = (step for step in result.record["steps"] if step["kind"] == "plan")
-    assert (result.exit_code, result.record["outcome"]) == (0, "planned")
+    assert (result.error, result.record["outcome"]) == (None, "planned")
     assert "change" not in kinds
     assert [change["node"] for change in first["changes"]] == ["ALPHA", "BETA"]
-    assert book(bare.name).nodes["BETA"].supervisor.state("postgresql").status == "stopped"
-    book(bare.name).nodes["BETA"].supervisor.start("postgresql")
+    supervisor = open_nodes(bare)["BETA"].supervisor
+    assert supervisor.state("postgresql").status == "stopped"
+    supervisor.start("postgresql")
 
 
-def test_a_dry_run_of_a_probe_writes_nothing(bare: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AYA_RECORD")
-    result = run("verify_replication", {"site": bare.name, "dry_run": True})
+def test_a_dry_run_of_a_probe_writes_nothing(bare: Site) -> None:
+    result = step("verify_replication", site=bare.name, dry_run=True)
     planned = {step["name"] for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "planned"}
-    assert result.record["outcome"] == "planned", result.record["error"]
+    assert result.record["outcome"] == "planned", result.error
     assert planned == {"marked rows arrive", "a write on the standby is refused"}
 
 
@@ -127,18 +127,20 @@ def test_a_wrong_type_is_refused_by_the_runbook_itself(lab_site: Site, name: str
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("values", "line"),
     [
-        (["-p", "dry_run", "perhaps"], "ParameterError: parameter 'dry_run': found 'perhaps' (str), allowed is true or false"),
-        (["-p", "rowz", "3"], "ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?"),
-        (["-p", "site", "nowhere"], "SiteError: unknown site 'nowhere'"),
+        ({"dry_run": "perhaps"}, "ParameterError: parameter 'dry_run': found 'perhaps' (str), allowed is true or false"),
+        ({"rowz": 3}, "ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?"),
+        ({"site": "nowhere"}, "SiteError: unknown site 'nowhere'"),
     ],
 )
-def test_plain_papermill_gets_the_same_refusal_in_one_line(tmp_path: Path, lab_site: Site, words: list[str], line: str) -> None:
+def test_plain_papermill_gets_the_same_refusal_in_one_line(
+    tmp_path: Path, lab_site: Site, values: dict[str, Any], line: str
+) -> None:
     out = tmp_path / "out.ipynb"
     source = settings.home() / "notebooks" / "verify_replication.ipynb"
-    done = subprocess.run([sys.executable, "-m", "papermill", source, out, *words], capture_output=True, text=True)
-    assert done.returncode == 1
+    with pytest.raises(papermill.PapermillExecutionError):
+        papermill.execute_notebook(str(source), str(out), values, progress_bar=False)
     errors = [
         "".join(output["traceback"])
         for cell in json.loads(out.read_text())["cells"]
