@@ -16,7 +16,7 @@ from aya_lib.node.sql import Connection
 from aya_lib.site import Site
 from aya_lib.vectors import ivf_model, ivfflat_pages, wire
 from aya_lib.vectors.generated import generate, parse
-from aya_lib.vectors.ivfflat_pages import Lists, NotWritten, UnreadablePages
+from aya_lib.vectors.ivfflat_pages import NotWritten, UnreadablePages
 
 ROWS = generate(parse("generated:12000x384:7"))
 KINDS = {  # what is indexed, its operator class, and the distance that a search asks for
@@ -54,7 +54,7 @@ def build(connection: Connection, vectors: NDArray[np.float32], lists: int, kind
     execute(connection, f"CREATE INDEX index ON rows USING ivfflat ({what}) WITH (lists = {lists})")
 
 
-def read(connection: Connection) -> Lists:
+def read(connection: Connection) -> NDArray[np.float32]:
     execute(connection, "CHECKPOINT")
     return ivfflat_pages.read(connection, "index")
 
@@ -78,7 +78,7 @@ def some(connection: Connection) -> list[bytes]:
 def test_the_centroids_put_every_row_into_the_list_that_postgresql_put_it_into(kind: str, connection: Connection) -> None:
     """A search for a centroid with one probe gives all rows of its list."""
     build(connection, ROWS[:4000], 70, kind)
-    centers = read(connection).centers
+    centers = read(connection)
     assert centers.shape == (70, 384)
     what, _, order = KINDS[kind]
     query = f"SELECT id FROM rows ORDER BY {what} {order} LIMIT 4000"
@@ -97,30 +97,6 @@ def test_the_centroids_put_every_row_into_the_list_that_postgresql_put_it_into(k
     assert (assigned != expected).sum() <= between
 
 
-@pytest.mark.parametrize(("built", "lists"), [(5000, 100), (3000, 300), (200, 1)])
-def test_how_many_rows_a_well_built_index_was_built_on_is_not_told_by_its_pages(
-    built: int, lists: int, connection: Connection
-) -> None:
-    build(connection, ROWS[:built], lists)
-    add(connection, ROWS[built : built + 700])
-    assert read(connection).rows_when_built is None
-
-
-@pytest.mark.parametrize("built", [0, 30])
-def test_an_index_built_on_hardly_any_rows_is_told_by_its_invented_centroids(built: int, connection: Connection) -> None:
-    build(connection, ROWS[:built], 100)
-    add(connection, ROWS[built:3000])
-    lists = read(connection)
-    assert lists.rows_when_built == built
-    assert int(ivfflat_pages.invented(lists.centers).sum()) == 100 - built
-
-
-def test_real_centroids_are_not_taken_for_invented_ones() -> None:
-    assert not ivfflat_pages.invented(ROWS[:2000]).any()
-    positive = np.abs(ROWS[:2000])  # as a histogram is
-    assert not ivfflat_pages.invented(positive).any()
-
-
 def test_pageinspect_shows_what_the_disk_does_not_have_yet(connection: Connection) -> None:
     build(connection, ROWS[:1000], 20)
     with pytest.raises(NotWritten) as unwritten:
@@ -134,9 +110,8 @@ def test_pageinspect_shows_what_the_disk_does_not_have_yet(connection: Connectio
     finally:
         execute(connection, "DROP EXTENSION pageinspect")
     by_file = ivfflat_pages.read(connection, "index")
-    for lists in (late, by_file):
-        assert np.array_equal(early.centers, lists.centers)
-        assert np.array_equal(early.start_pages, lists.start_pages)
+    assert np.array_equal(early, late)
+    assert np.array_equal(early, by_file)
 
 
 def test_an_unlogged_index_is_only_seen_by_pageinspect(connection: Connection) -> None:
@@ -207,11 +182,11 @@ def test_any_bytes_at_all_give_an_error_of_ours_or_a_layout(some: list[bytes]) -
         broken = [*some]
         broken[block] = changed(broken[block], offset, draw.bytes(1))
         try:
-            lists = ivfflat_pages.parse(broken)
+            centers = ivfflat_pages.parse(broken)
         except UnreadablePages:
             continue
-        assert lists.centers.ndim == 2
-        assert len(lists.centers) == len(lists.start_pages) > 0
+        assert centers.ndim == 2
+        assert len(centers) > 0
 
 
 def test_a_list_page_that_leads_back_to_itself_ends(some: list[bytes]) -> None:
