@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from aya_lib.embedding.client import encoder
 from aya_lib.embedding.files import open_files
-from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.reading import Page, Reading

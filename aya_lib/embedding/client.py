@@ -33,45 +33,43 @@ class Client:
 
     def __init__(self, node: Node, *, timeout_s: float = 120, patience_s: float = 20) -> None:
         assert node.embedding_url
-        self.at, self.url, self.timeout_s, self.patience_s = node, node.embedding_url, timeout_s, patience_s
-
-    @property
-    def node(self) -> str:
-        return self.at.name
+        self.at, self.node, self.url = node, node.name, node.embedding_url
+        self.timeout_s, self.patience_s = timeout_s, patience_s
 
     def served(self) -> Served:
         """What it runs. :class:`Unreachable` when it is not healthy."""
-        limit, tunnel_socket = min(self.timeout_s, 10), self.at.embedding_socket
-        status, said = http.ask(self.node, "GET", f"{self.url}/health", timeout_s=limit, tunnel_socket=tunnel_socket)
+        status, said = self._ask("GET", "/health", min(self.timeout_s, 10))
         if status != 200:
             raise Unreachable(self.node, f"GET {self.url}/health", str(said.get("error") or said.get("status")))
         return self._served(said)
 
     def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """Unit vectors, shape (len(texts), dimension). A text longer than the model reads is refused, never cut."""
-        parts = [self._part(texts[start : start + AT_ONCE], input_type) for start in range(0, len(texts), AT_ONCE)]
+        parts = []
+        for start in range(0, len(texts), AT_ONCE):
+            body = {"texts": list(texts[start : start + AT_ONCE]), "input_type": input_type}
+            parts.append(np.array(self._vectors("/embed/batch", body)["embeddings"], dtype=np.float32))
         return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
 
     def query(self, text: str) -> tuple[Vectors, Served]:
         """The vector of a query, and by which model; a query longer than the model reads is cut."""
-        said = self._asked("/embed", {"text": text, "input_type": "query", "truncate": True})
+        said = self._vectors("/embed", {"text": text, "input_type": "query", "truncate": True})
         return np.array(said["embedding"], dtype=np.float32), self._served(said)
 
     def _served(self, said: dict[str, Any]) -> Served:
         return Served(self.node, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
 
-    def _part(self, texts: Sequence[str], input_type: InputType) -> Vectors:
-        said = self._asked("/embed/batch", {"texts": list(texts), "input_type": input_type})
-        return np.array(said["embeddings"], dtype=np.float32)
+    def _ask(self, method: str, path: str, timeout_s: float, body: object = None) -> tuple[int, dict[str, Any]]:
+        url = f"{self.url}{path}"
+        return http.ask(self.node, method, url, timeout_s=timeout_s, body=body, tunnel_socket=self.at.embedding_socket)
 
-    def _asked(self, path: str, body: object) -> dict[str, Any]:
+    def _vectors(self, path: str, body: object) -> dict[str, Any]:
         """The answer; while the service is away, starting or too busy, it is asked again for ``patience_s``."""
-        url, give_up = f"{self.url}{path}", time.monotonic() + self.patience_s
+        give_up = time.monotonic() + self.patience_s
         while True:
             try:
-                tunnel_socket = self.at.embedding_socket
-                status, said = http.ask(self.node, "POST", url, timeout_s=self.timeout_s, body=body, tunnel_socket=tunnel_socket)
-                error = Unreachable(self.node, f"POST {url}", f"status {status}: {said.get('detail')}")
+                status, said = self._ask("POST", path, self.timeout_s, body)
+                error = Unreachable(self.node, f"POST {self.url}{path}", f"status {status}: {said.get('detail')}")
             except Unreachable as unreachable:
                 status, said, error = 503, {}, unreachable
             if status == 200:

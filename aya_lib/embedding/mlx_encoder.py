@@ -18,8 +18,7 @@ from aya_lib.embedding.encoder import Vectors, padded
 from aya_lib.embedding.files import ModelFiles
 from aya_lib.errors import AyaError
 
-POOLINGS = ("cls", "mean")
-ACTIVATIONS = ("gelu", "relu")
+ACTIVATIONS = {"gelu": nn.gelu, "relu": nn.relu}
 MODULES = {"Transformer", "Pooling", "Normalize"}
 OTHERWISE = "Set embedding.backend to sentence-transformers"
 
@@ -37,7 +36,7 @@ class MlxEncoder:
         self.layers = int(config["num_hidden_layers"])
         self.heads = int(config["num_attention_heads"])
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
-        self.activation = str(config.get("hidden_act", "gelu"))
+        self.activation = ACTIVATIONS[config.get("hidden_act", "gelu")]
         self.weights = _weights(files)
         expected = f"encoder.layer.{self.layers - 1}.output.dense.weight"
         if expected not in self.weights or "embeddings.word_embeddings.weight" not in self.weights:
@@ -59,7 +58,7 @@ class MlxEncoder:
         for number in range(self.layers):
             layer = f"encoder.layer.{number}."
             hidden = self._norm(hidden + self._attention(hidden, mask, layer), layer + "attention.output.LayerNorm")
-            inner = self._act(self._dense(hidden, layer + "intermediate.dense"))
+            inner = self.activation(self._dense(hidden, layer + "intermediate.dense"))
             hidden = self._norm(hidden + self._dense(inner, layer + "output.dense"), layer + "output.LayerNorm")
         return hidden
 
@@ -88,9 +87,6 @@ class MlxEncoder:
     def _norm(self, hidden: Any, name: str) -> Any:
         return mx.fast.layer_norm(hidden, self.weights[name + ".weight"], self.weights[name + ".bias"], self.epsilon)
 
-    def _act(self, hidden: Any) -> Any:
-        return nn.gelu(hidden) if self.activation == "gelu" else nn.relu(hidden)
-
 
 def _understood(files: ModelFiles, config: dict[str, Any]) -> None:
     """Refuse, before anything is loaded, what this network would compute wrongly."""
@@ -98,7 +94,7 @@ def _understood(files: ModelFiles, config: dict[str, Any]) -> None:
         "model_type": (config.get("model_type"), ("bert",)),
         "hidden_act": (config.get("hidden_act", "gelu"), ACTIVATIONS),
         "position_embedding_type": (config.get("position_embedding_type", "absolute"), ("absolute",)),
-        "pooling": (files.pooling, POOLINGS),
+        "pooling": (files.pooling, ("cls", "mean")),
     }
     for name, (value, allowed) in found.items():
         if value not in allowed:

@@ -1,4 +1,4 @@
-"""The encoder that the site wishes: its files verified first, its dimension checked afterwards."""
+"""The encoder that the site wishes, with its tokenizer: files verified first, dimension checked afterwards."""
 
 from __future__ import annotations
 
@@ -6,17 +6,42 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import tokenizers
+from tokenizers import normalizers
 
 from aya_lib.embedding.encoder import Encoder, InputType, Vectors
 from aya_lib.embedding.files import ModelFiles, open_files
-from aya_lib.embedding.tokens import Tokenizer
 from aya_lib.errors import AyaError
 from aya_lib.site import Embedding
 
-BATCH = 32  # texts that go through the network together when nobody says otherwise
+BATCH = 8  # texts that go through the network together where no service makes batches
+
+
+class Tokenizer:
+    """The model's own. ``max_tokens``: what the model reads, special tokens included; nothing is cut unless asked."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        self.max_tokens = files.max_tokens
+        path = files.folder / "tokenizer.json"
+        try:
+            self.raw = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise AyaError(f"the model's file {path} cannot be read: {error}") from None
+        self.raw.no_truncation()
+        self.raw.no_padding()
+        if files.lower_case:
+            steps = [normalizers.Lowercase(), *([self.raw.normalizer] if self.raw.normalizer else [])]
+            self.raw.normalizer = normalizers.Sequence(steps)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The whole token ids of each text, special tokens included."""
+        return [encoding.ids for encoding in self.raw.encode_batch_fast(list(texts))]
+
+    def cut(self, ids: list[int]) -> list[int]:
+        """As the model reads it: the first ``max_tokens``, the closing special token kept."""
+        return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +52,6 @@ class Model:
     tokenizer: Tokenizer
     encoder: Encoder
 
-    @property
-    def name(self) -> str:
-        return self.files.name
-
-    @property
-    def dimension(self) -> int:
-        return self.encoder.dimension
-
     def prepared(self, texts: Sequence[str], input_type: InputType = "passage") -> list[list[int]]:
         """Token ids, uncut; before a query stands the instruction that the model asks for."""
         instruction = self.files.query_instruction if input_type == "query" else ""
@@ -42,14 +59,11 @@ class Model:
 
     def encode(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """One unit vector a text, in the texts' order; shape (len(texts), dimension). A text too long for the model is cut."""
-        return self.encode_ids([self.tokenizer.cut(ids) for ids in self.prepared(texts, input_type)])
-
-    def encode_ids(self, ids: Sequence[Sequence[int]], batch: int = BATCH) -> Vectors:
-        """As :meth:`encode`, of token ids: batches of like length, so that little is padded."""
-        vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
-        order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
-        for start in range(0, len(order), batch):
-            part = order[start : start + batch]
+        ids = [self.tokenizer.cut(each) for each in self.prepared(texts, input_type)]
+        vectors = np.empty((len(ids), self.encoder.dimension), dtype=np.float32)
+        order = sorted(range(len(ids)), key=lambda position: len(ids[position]))  # of like length: little is padded
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
             vectors[part] = self.encoder.vectors([ids[position] for position in part])
         return vectors
 
@@ -83,10 +97,10 @@ def backend(wish: Embedding) -> str:
     return "mlx" if sys.platform == "darwin" and platform.machine() == "arm64" else "sentence-transformers"
 
 
-def metal() -> dict[str, Any]:
-    """What MLX says of this machine; where MLX is not installed there is no Metal for it."""
+def metal() -> bool:
+    """Whether MLX has Metal on this machine; where MLX is not installed there is none for it."""
     try:
         import mlx.core as mx
     except ImportError:
-        return {"metal_available": False}
-    return {"metal_available": bool(mx.metal.is_available())}
+        return False
+    return bool(mx.metal.is_available())

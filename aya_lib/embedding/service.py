@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aya_lib import __version__
-from aya_lib.embedding.bodies import MAX_BODY, OpenAI, Text, Texts
-from aya_lib.embedding.engine import Engine, Refused
+from aya_lib.embedding.encoder import InputType
+from aya_lib.embedding.engine import MAX_TEXTS, Embedded, Engine, Refused
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.shell import Local
 from aya_lib.site import Embedding, EmbeddingService, Site
 
 FINISH_S = 60  # how long a service that is told to stop goes on with the requests it has
+MAX_BODY = 64 * 1024 * 1024  # bytes
+
+
+class Options(BaseModel):
+    input_type: Annotated[InputType, Field(description="query: the model's query instruction is put before the text")] = "passage"
+    truncate: Annotated[bool, Field(description="cut a text longer than the model reads, and say so; else it is a 413")] = False
+
+
+class Text(Options):
+    text: Annotated[str, Field(description="what is to be embedded")]
+
+
+class Texts(Options):
+    texts: Annotated[list[str], Field(description=f"at most {MAX_TEXTS}")]
+
+
+class OpenAI(Options):
+    """The body of OpenAI's ``POST /v1/embeddings``; ``input_type`` and ``truncate`` are additions."""
+
+    input: Annotated[str | list[str], Field(description=f"a text, or at most {MAX_TEXTS} of them")]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
 
 
 def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
@@ -44,8 +70,8 @@ def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
 
     @app.get("/health", response_model=None)
     async def health() -> Response:
-        said = engine.health()
-        return _json(said, 200 if said["status"] == "healthy" else 503)
+        health = engine.health()
+        return _json(health, 200 if health["status"] == "healthy" else 503)
 
     @app.get("/stats", response_model=None)
     async def stats() -> Response:
@@ -57,17 +83,21 @@ def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
 
     @app.post("/embed", response_model=None)
     async def embed(body: Text) -> Response:
-        return _json((await engine.embed([body.text], body.input_type, body.truncate)).single())
+        answer = await engine.embed([body.text], body.input_type, body.truncate)
+        own = {"embedding": answer.vectors[0], "tokens": answer.tokens[0], "truncated": bool(answer.truncated)}
+        return _json(own | _by(answer))
 
     @app.post("/embed/batch", response_model=None)
     async def batch(body: Texts) -> Response:
-        return _json((await engine.embed(body.texts, body.input_type, body.truncate)).batch())
+        answer = await engine.embed(body.texts, body.input_type, body.truncate)
+        own = {"embeddings": answer.vectors, "count": len(answer.vectors), "tokens": sum(answer.tokens)}
+        return _json(own | {"truncated": answer.truncated} | _by(answer))
 
     @app.post("/v1/embeddings", response_model=None)
     async def openai(body: OpenAI) -> Response:
         texts = [body.input] if isinstance(body.input, str) else body.input
         _is_ours(engine, body)
-        return _json((await engine.embed(texts, body.input_type, body.truncate)).openai(body.encoding_format))
+        return _openai(await engine.embed(texts, body.input_type, body.truncate), body.encoding_format)
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
@@ -82,11 +112,29 @@ def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
 
 
 def _is_ours(engine: Engine, body: OpenAI) -> None:
-    model = engine.model
-    if model and body.model and body.model not in (model.name, model.name.rsplit("/", 1)[-1]):
-        raise Refused(404, f"this service runs {model.name}, not {body.model}")
-    if model and body.dimensions not in (None, model.dimension):
-        raise Refused(422, f"{model.name} gives {model.dimension} dimensions, not {body.dimensions}")
+    if engine.model is None:
+        return
+    name, dimension = engine.model.files.name, engine.model.encoder.dimension
+    if body.model and body.model not in (name, name.rsplit("/", 1)[-1]):
+        raise Refused(404, f"this service runs {name}, not {body.model}")
+    if body.dimensions not in (None, dimension):
+        raise Refused(422, f"{name} gives {dimension} dimensions, not {body.dimensions}")
+
+
+def _by(answer: Embedded) -> dict[str, Any]:
+    files, encoder = answer.model.files, answer.model.encoder
+    return {"dimension": encoder.dimension, "model": files.name, "fingerprint": files.fingerprint}
+
+
+def _openai(answer: Embedded, encoding: str) -> Response:
+    """In OpenAI's form; base64 is of little-endian float32, as its clients decode it."""
+    vectors: list[Any] = answer.vectors
+    if encoding == "base64":
+        vectors = [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    usage = dict.fromkeys(("prompt_tokens", "total_tokens"), sum(answer.tokens))
+    of_model = {"model": answer.model.files.name, "usage": usage, "truncated": answer.truncated}
+    return _json({"object": "list", "data": data} | of_model)
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError
 from aya_lib.knowledge.reading import Kind, Page, Reading
 

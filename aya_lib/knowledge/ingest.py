@@ -22,7 +22,7 @@ from aya_lib.cluster import roles
 from aya_lib.embedding.client import Client, encoder
 from aya_lib.embedding.encoder import Vectors
 from aya_lib.embedding.files import ModelFiles, open_files
-from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunker

@@ -9,7 +9,7 @@ import pytest
 
 from aya_lib import settings
 from aya_lib.embedding.files import open_files
-from aya_lib.embedding.tokens import Tokenizer
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.knowledge.chunking import Chunker
 from aya_lib.knowledge.reading import Page, Reading, read
 from aya_lib.site import Embedding
