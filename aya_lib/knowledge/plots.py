@@ -5,7 +5,7 @@ from __future__ import annotations
 from aya_lib.knowledge.evaluation import DEPTH, Evaluation
 from aya_lib.knowledge.search import MODES
 from aya_lib.node.unseen import Missing
-from aya_lib.picture import INK, MARK, Picture, quiet
+from aya_lib.picture import INK, MARK, Picture, canvas, quiet
 from aya_lib.show import Note
 
 COLOURS = (MARK, "#d98b2b", "#2da44e")  # one for each way of searching
@@ -15,9 +15,7 @@ def retrieval(evaluation: Evaluation | Missing) -> Picture | Note:
     """Recall over the number of results that are looked at, with 95 % intervals, and MRR, for each way of searching."""
     if not isinstance(evaluation, Evaluation):
         return Note("No plot: not measured.", "quiet")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), facecolor="none", layout="constrained")
+    figure = canvas(9, 3.4)
     curve, bars = figure.subplots(1, 2, width_ratios=(2, 1), subplot_kw={"facecolor": "none"})
     depths = list(range(1, DEPTH + 1))
     for place, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
