@@ -74,8 +74,9 @@ def headline(figure: Figure, text: str) -> None:
 def quiet(axes: Axes, grid: str = "y") -> None:
     """The colours of the page, not those of paper. ``grid``: x, y, both, or empty for none."""
     axes.tick_params(colors=INK, labelsize=9, length=0, pad=6)
-    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-        text.set_color(INK)
+    axes.title.set_color(INK)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=9)
     if grid:
         axes.grid(axis=grid, color=INK, alpha=0.2)  # type: ignore[arg-type]
     for side in axes.spines.values():
@@ -92,22 +93,22 @@ def unspread(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 + NEAR_ONE - 10.0 ** -np.asarray(places, np.float64))
 
 
-def ticks(low: float, high: float = 1.0, apart: float = 0.07) -> list[float]:
-    """Shares to write on such a scale: in the range, and no two nearer than ``apart`` of its length."""
-    room = float(spread(np.array(high)) - spread(np.array(low)))
+def ticks(low: float, apart: float = 0.07) -> list[float]:
+    """Shares to write on such a scale from ``low`` to 1: no two nearer than ``apart`` of its length."""
+    room = float(spread(np.array(1.0)) - spread(np.array(low)))
     kept: list[float] = []
     for share in SHARES:
         here = float(spread(np.array(share)))
-        if low <= share <= high and all(abs(here - float(spread(np.array(other)))) >= apart * room for other in kept):
+        if low <= share and all(abs(here - float(spread(np.array(other)))) >= apart * room for other in kept):
             kept.append(float(share))
     return sorted(kept)
 
 
-def share_axis(axis: Any, low: float, high: float = 1.0, apart: float = 0.07) -> None:
-    """An axis of shares from ``low`` to ``high``, spread near 1."""
+def share_axis(axis: Any, low: float, apart: float = 0.07) -> None:
+    """An axis of shares from ``low`` to 1, spread near 1."""
     _scale(axis, "function", functions=(spread, unspread))
-    getattr(axis.axes, f"set_{axis.axis_name}lim")(low, high if high < 1 else 1 + NEAR_ONE * 0.35)
-    _write(axis, ticks(low, high, apart), "{:g}")
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(low, 1 + NEAR_ONE * 0.35)
+    _write(axis, ticks(low, apart), "{:g}")
 
 
 def log_axis(axis: Any, text: str = "{:,.6g}") -> None:

@@ -29,8 +29,8 @@ def recall_qps(c: Comparison) -> Picture | Note:
     axes.set_ylim(min(seen) / 1.5, max(seen) * 1.6)
     log_axis(axes.yaxis)
     quiet(axes, "both")
-    axes.set_xlabel(f"recall@{c.k} (share of the true nearest {c.k} that a search finds)", fontsize=9)
-    axes.set_ylabel("searches per second, one client", fontsize=9)
+    words = f"recall@{c.k} (share of the true nearest {c.k} that a search finds)"
+    axes.set(xlabel=words, ylabel="searches per second, one client")
     axes.axvspan(low, c.target, color=INK, alpha=0.07, linewidth=0)
     axes.axvline(c.target, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"target {c.target:g}")
     best = front(map(spot_of, points))
@@ -109,13 +109,9 @@ def builds(c: Comparison) -> Picture | Note:
 
 
 def _bars(axes: Axes, colours: list[tuple[str, float]], values: Sequence[float], words: list[str], title: str) -> None:
-    axes.barh(range(len(values)), values, color=colours, height=0.62)
-    for place, (value, word) in enumerate(zip(values, words, strict=True)):
-        axes.annotate(word, (value, place), xytext=(4, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
-    axes.set_xlim(0, max(values) * 1.22)
-    axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.set_xticks([])
-    axes.set_xlabel(title, loc="left", fontsize=9)
+    axes.bar_label(axes.barh(range(len(values)), values, color=colours, height=0.62), words, padding=4, color=INK, fontsize=9)
+    axes.set(xlim=(0, max(values) * 1.22), ylim=(len(values) - 0.4, -0.6), xticks=[])
+    axes.set_xlabel(title, loc="left")
     quiet(axes, "")
 
 
@@ -145,14 +141,13 @@ def latencies(c: Comparison) -> Picture | Note:
     axes = figure.add_subplot(facecolor="none")
     for place, choice in enumerate(shown):
         _box(axes, place, choice.point)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel="milliseconds a search, one client")
     log_axis(axes.xaxis, "{:g}")
-    axes.set_xlabel("milliseconds a search, one client", fontsize=9)
     quiet(axes, "x")
     today = (c.today.index, c.today.value) if c.today else None
     words = [f"{'today: ' if (o.index, o.value) == today else ''}{named(o.index)}\n{o.point.setting}".strip() for o in shown]
     _labelled(axes, c, [choice.index for choice in shown], words)
-    numbers = axes.secondary_yaxis("right")
+    numbers: Any = axes.secondary_yaxis("right")
     numbers.set_yticks(range(len(shown)), ["   ".join(f"{ms:,.2f}" for ms in o.point.latency_ms.values()) for o in shown])
     quiet(numbers, "")
     said = _latencies_said(c, shown)

@@ -226,7 +226,7 @@ def test_the_scale_gives_room_near_one_and_can_be_undone() -> None:
     assert (np.diff(places) > 0.25).all()
     assert places[3] - places[2] > 0.9 * (places[2] - places[0]), "0.9 to 0.99 has as much room as 0 to 0.9"
     assert ticks(0.5) == [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0]
-    assert ticks(0.9, 0.98) == [0.9, 0.95, 0.98]
+    assert ticks(0.9, apart=0.3) == [0.9, 0.99, 1.0]
 
 
 def test_a_picture_shows_itself() -> None:
