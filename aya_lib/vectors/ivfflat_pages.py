@@ -59,8 +59,6 @@ class Lists:
 
         Each list has one page then, and pgvector invented the centroids that were missing: the others count the rows.
         """
-        import numpy as np
-
         made_up = int(invented(self.centers).sum())
         return len(self) - made_up if made_up and (np.diff(self.start_pages) == 1).all() else None
 
@@ -138,9 +136,7 @@ def parse(pages: Sequence[bytes], kind: Kind = "vector") -> Lists:
     Raises :class:`NotWritten` for pages of zeros or half-done lists, :class:`UnreadablePages` for anything else that is not
     an IVFFlat index of this kind of value.
     """
-    if not pages:
-        raise NotWritten("the file of the index is empty")
-    dimensions, lists = meta(pages[0])
+    dimensions, lists = meta(pages[0] if pages else b"")
     items: list[bytes] = []
     block = HEAD
     while block != NONE and len(items) < lists:
