@@ -3,7 +3,7 @@
     python benchmarks/vectors.py [tuner] [grid] [families] [pgbench] [faiss] [duel] [--rows N] [--dimension D]
 
 Without names all parts but duel run, in this order. FAISS is no dependency: ``pip install faiss-cpu==1.15.1`` first, or
-that part says so. Generated vectors (their recipe: aya_lib/vectors/corpus/generate.py); a lab of its own with 4 GB of shared
+that part says so. Generated vectors (their recipe: aya_lib/vectors/generated.py); a lab of its own with 4 GB of shared
 buffers. Results are merged into vectors.json.
 """
 

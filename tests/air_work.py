@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +17,26 @@ from typing import Any
 
 import psutil
 
-from aya_lib.air import differ, schema
-from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends
+from aya_lib.air import differ
+from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends, schema_version
+from aya_lib.air.setup.actions import Prepare
 from aya_lib.air.sync_round import Round, run_round
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, column
 
+AYA = [sys.executable, "-m", "aya_lib"]
 FORK = multiprocessing.get_context("fork")
 Rows = list[tuple[Any, ...]]
+VECTOR = "(SELECT array_agg((n * 7 + place) %% 11 / 10.0 ORDER BY place) FROM generate_series(0, 383) place)::vector"
+CHUNKS = f"""
+    INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
+    SELECT d.id, %s || ' part ' || n, {VECTOR}, n FROM generate_series(0, %s - 1) n, documents d WHERE d.id = %s ORDER BY n
+    """.encode()
+SAME_CHUNKS = f"""
+    INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
+    SELECT d.id, 'part ' || n, {VECTOR.replace("n * 7", "7")}, n FROM generate_series(1, %s) n, documents d WHERE d.id = %s
+    """.encode()
 SENDING = "SELECT pid FROM pg_stat_progress_copy WHERE tuples_processed > 100"
 STEPS = (
     "push: looked",
@@ -48,6 +61,10 @@ def ask(nodes: Nodes, name: str, text: str, *values: object) -> Rows:
         return done.fetchall() if done.description else []
 
 
+def aya(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*AYA, *words, "--site", nodes["AIR"].site.name], capture_output=True, text=True, timeout=60)
+
+
 def one(nodes: Nodes, name: str, text: str, *values: object) -> Any:
     """The single value of a statement."""
     return ask(nodes, name, text, *values)[0][0]
@@ -59,50 +76,74 @@ def one_round(nodes: Nodes, at: Callable[[str], None] = lambda step: None) -> Ro
         return run_round(ends, None, at)
 
 
+def as_it_is(nodes: Nodes) -> None:
+    """Let what waits here be sent without chunks."""
+    ask(nodes, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+
+
+def offline(nodes: Nodes, *contents: str) -> None:
+    """Documents on the laptop, to be sent without chunks."""
+    for content in contents:
+        ask(nodes, "AIR", "INSERT INTO documents (content) VALUES (%s)", content)
+    as_it_is(nodes)
+
+
+def texts(nodes: Nodes, name: str, *numbers: int) -> list[str]:
+    """Of these documents, those that are there, by their ids."""
+    return [row[0] for row in ask(nodes, name, "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", list(numbers))]
+
+
+def count(nodes: Nodes, name: str, pattern: str) -> int:
+    """How many documents have a content like this."""
+    return int(one(nodes, name, "SELECT count(*) FROM documents WHERE content LIKE %s", pattern))
+
+
+def settle(nodes: Nodes) -> None:
+    """Rounds until nothing is queued; documents that were written without a chunk are sent as they are."""
+    as_it_is(nodes)
+    one_round(nodes)
+    one_round(nodes)
+
+
 def prepare(nodes: Nodes) -> list[str]:
     """Give both sides the sync schema where it is missing or of another version; which nodes."""
     sides: list[tuple[Side, str]] = [("primary", "ALPHA"), ("laptop", "AIR")]
-    lacking = [(side, name) for side, name in sides if schema.version(nodes[name], side) != SCHEMA_VERSION]
-    for side, name in lacking:
-        schema.Prepare(side).run(nodes[name])
-    return [name for _, name in lacking]
+    lacking = []
+    for side, name in sides:
+        with nodes[name].session() as connection:
+            current = schema_version(connection, side) == SCHEMA_VERSION
+        if not current:
+            Prepare(side).run(nodes[name])
+            lacking.append(name)
+    return lacking
 
 
-def vector(dimension: int, number: int) -> str:
-    return "[" + ",".join(str((number * 7 + place) % 11 / 10) for place in range(dimension)) + "]"
-
-
-def add(connection: Connection, content: str, dimension: int, parts: int = 2) -> int:
+def add(connection: Connection, content: str, parts: int = 2) -> int:
     """A document with its chunks in one transaction, as a client writes them; its id."""
     with connection.transaction():
         row = connection.execute("INSERT INTO documents (content) VALUES (%s) RETURNING id", (content,)).fetchone()
         assert row
         number = int(str(row[0]))
-        rewrite(connection, number, content, dimension, parts)
+        rewrite(connection, number, content, parts)
     return number
 
 
-def rewrite(connection: Connection, number: int, content: str, dimension: int, parts: int = 2) -> None:
+def rewrite(connection: Connection, number: int, content: str, parts: int = 2) -> None:
     """Content and chunks of a document, anew."""
     connection.execute("UPDATE documents SET content = %s WHERE id = %s AND content <> %s", (content, number, content))
     connection.execute("DELETE FROM chunks WHERE document_id = %s", (number,))
-    for index in range(parts):
-        connection.execute(
-            "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)"
-            " SELECT id, %s, %s, %s FROM documents WHERE id = %s",
-            (f"{content} part {index}", vector(dimension, index), index, number),
-        )
+    connection.execute(CHUNKS, (content, parts, number))
 
 
 def writing(nodes: Nodes, name: str, content: str, parts: int = 2) -> int:
     """A document with chunks on a node; its id."""
     with nodes[name].session(write=True) as connection:
-        return add(connection, content, nodes[name].site.embedding.dimension, parts)
+        return add(connection, content, parts)
 
 
 def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
     with nodes[name].session(write=True) as connection, connection.transaction():
-        rewrite(connection, number, content, nodes[name].site.embedding.dimension)
+        rewrite(connection, number, content)
 
 
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
@@ -151,13 +192,9 @@ def killed(nodes: Nodes, step: str, after: int) -> str:
 
 def many(nodes: Nodes, mark: str, count: int = 12_000) -> None:
     """More on the primary than the buffers of a connection hold."""
-    query = """
-        WITH made AS (INSERT INTO documents (content) VALUES (%s) RETURNING id)
-        INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index)
-        SELECT id, 'part ' || n, %s::vector, n FROM made, generate_series(1, %s) n"""
     with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
         alpha.execute("DROP INDEX IF EXISTS idx_chunks_embedding")
-        alpha.execute(query, (mark, vector(nodes["AIR"].site.embedding.dimension, 1), count))
+        alpha.execute(SAME_CHUNKS, (count, add(alpha, mark, 0)))
 
 
 @contextmanager
@@ -215,7 +252,6 @@ def writers(nodes: Nodes, seed: int) -> Iterator[Callable[[], dict[str, dict[str
 
 def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     draw = random.Random(f"{seed}{name}")
-    dimension = nodes[name].site.embedding.dimension
     last: dict[str, str | None] = {}
     count = 0
     while not stop.is_set():
@@ -223,7 +259,7 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
             with nodes[name].session(write=True, deadline_s=600) as connection:
                 while not stop.is_set():
                     count += 1
-                    _step(connection, draw, f"{name.lower()}-{seed}-{count}", last, dimension)
+                    _step(connection, draw, f"{name.lower()}-{seed}-{count}", last)
                     time.sleep(draw.random() * 0.02)
         except SqlFailed as error:
             if error.sqlstate not in ("40P01", "55P03"):  # a deadlock or a lock timeout: rolled back, and tried otherwise
@@ -232,12 +268,12 @@ def _write(nodes: Nodes, name: str, seed: int, stop: Any, out: Pipe) -> None:
     out.close()
 
 
-def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str, str | None], dimension: int) -> None:
+def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str, str | None]) -> None:
     alive = [one for one, content in last.items() if content is not None]
     what = draw.random()
     if what < 0.4 or not alive:
         with connection.transaction():
-            add(connection, f"{mark}|0", dimension, draw.randint(0, 3))
+            add(connection, f"{mark}|0", draw.randint(0, 3))
             if draw.random() < 0.2:
                 time.sleep(0.1)  # it commits after others that began later
         last[mark] = f"{mark}|0"
@@ -248,7 +284,7 @@ def _step(connection: Connection, draw: random.Random, mark: str, last: dict[str
         assert row, f"{chosen} is gone"
         if what < 0.85:
             content: str | None = f"{chosen}|{mark}"
-            rewrite(connection, int(str(row[0])), str(content), dimension, draw.randint(0, 3))
+            rewrite(connection, int(str(row[0])), str(content), draw.randint(0, 3))
         else:
             content = None
             connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))

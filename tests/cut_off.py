@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import psutil
 import yaml
+from real_sshd import SSHD, client, sshd
 from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.pidfile import end
+from aya_lib.node.pidfile import ended
 from aya_lib.node.shell import unprivileged
 from aya_lib.site import Site, load_site, read_yaml
 
-SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+PORT = 2222  # of the sshd of a host of its own
 
 
 def lacking() -> str:
@@ -54,6 +55,11 @@ class Hosts:
     here: str
     there: str
 
+    @property
+    def within(self) -> list[str]:
+        """Words that run a program on ALPHA's host."""
+        return ["ip", "netns", "exec", self.namespace]
+
     def cut(self) -> None:
         subprocess.run(["ip", "link", "set", self.link, "down"], check=True)
 
@@ -62,7 +68,7 @@ class Hosts:
 
     def inside(self, code: str, *arguments: str) -> subprocess.Popen[str]:
         """A Python program on ALPHA's host."""
-        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-c", code, *arguments]
+        command = [*self.within, sys.executable, "-c", code, *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -74,28 +80,35 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
     labs.down(site)
     number = settings.lab_ports()[0] // 100 % 200  # a number of this test process
     found = Hosts(site, f"aya-{os.getpid()}", f"ayav{os.getpid() % 100000}", f"10.213.{number}.1", f"10.213.{number}.2")
-    with namespace(found), sshd(found, place / f"{name}-ssh") as port:
-        moved = Hosts(_move(found, place / f"{name}-ssh", port), found.namespace, found.link, found.here, found.there)
+    folder = place / f"{name}-ssh"
+    with namespace(found), sshd(folder, found.there, PORT, *found.within):
+        moved = replace(found, site=_move(found, folder))
         nodes = open_nodes(moved.site)
         try:
-            for node in ("ALPHA", "BETA"):
-                nodes[node].supervisor.start("postgresql")
+            for name_ in ("ALPHA", "BETA"):
+                nodes[name_].supervisor.start("postgresql")
             _streams(nodes["ALPHA"])
             yield moved
         finally:
             moved.heal()
-            for node in ("BETA", "ALPHA"):
-                pid = nodes[node].supervisor.state("postgresql").pid
-                if pid:
-                    end(pid, node, 20)
+            nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]  # a connection that was cut sends again only in its time
+            for name_ in ("AIR", "BETA", "ALPHA"):
+                quits(nodes[name_])
             nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]
             shutil.rmtree(moved.site.root)
 
 
+def quits(node: Node) -> None:
+    """End a node's PostgreSQL at once, for nothing of it is kept."""
+    if pid := node.supervisor.state("postgresql").pid:
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGQUIT)
+        ended([process], 20)
+
+
 @contextmanager
 def namespace(found: Hosts) -> Iterator[None]:
-    peer = found.link + "p"
-    inside = ["ip", "netns", "exec", found.namespace]
+    peer, inside = found.link + "p", found.within
     try:
         for command in (
             ["ip", "netns", "add", found.namespace],
@@ -114,39 +127,7 @@ def namespace(found: Hosts) -> Iterator[None]:
         subprocess.run(["ip", "link", "delete", found.link], capture_output=True)
 
 
-@contextmanager
-def sshd(found: Hosts, folder: Path) -> Iterator[int]:
-    folder.mkdir()
-    port = 2222  # of a host of its own
-    for name in ("host", "client"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    shutil.copy(folder / "client.pub", folder / "authorized_keys")
-    kind, public = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known_hosts").write_text(f"[{found.there}]:{port} {kind} {public}\n")
-    options: dict[str, Any] = {
-        "Port": port,
-        "ListenAddress": found.there,
-        "HostKey": folder / "host",
-        "AuthorizedKeysFile": folder / "authorized_keys",
-        "PidFile": folder / "pid",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PasswordAuthentication": "no",
-        "PermitRootLogin": "prohibit-password",
-    }
-    (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
-    Path("/run/sshd").mkdir(exist_ok=True)
-    command = ["ip", "netns", "exec", found.namespace, SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "log")]
-    process = subprocess.Popen(command)
-    try:
-        wait.until((folder / "pid").exists, bool, node="ALPHA", what="its sshd listens", deadline_s=60)
-        yield port
-    finally:
-        end(process.pid, "ALPHA", 10)
-        process.wait()
-
-
-def _move(found: Hosts, folder: Path, port: int) -> Site:
+def _move(found: Hosts, folder: Path) -> Site:
     """Let the pair speak over the link: addresses, access rules, passwords for any host, ALPHA reached by ssh."""
     site = found.site
     for name in ("alpha", "beta"):
@@ -158,11 +139,7 @@ def _move(found: Hosts, folder: Path, port: int) -> Site:
             rules.write("host all all 10.213.0.0/16 scram-sha-256\nhost replication all 10.213.0.0/16 scram-sha-256\n")
     for passfile in [site.root / "secrets" / "pgpass", *site.root.glob("*/replication.pgpass")]:
         passfile.write_text(re.sub(r"^127\.0\.0\.1:", "*:", passfile.read_text(), flags=re.MULTILINE))
-    config = folder / "config"
-    config.write_text(
-        f"Host alpha\n  HostName {found.there}\n  Port {port}\n  User {getpass.getuser()}\n  IdentityFile {folder / 'client'}\n"
-        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known_hosts'}\n  GlobalKnownHostsFile {os.devnull}\n"
-    )
+    config = client(folder, "config", "alpha", found.there, PORT)
     path = settings.parameters() / site.name / "site.yaml"
     content = read_yaml(path)
     content["nodes"]["ALPHA"] |= {"host": found.there, "ssh": {"host": "alpha", "config": str(config)}}

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from cut_off import Hosts, namespace, sshd
+from cut_off import PORT, Hosts, namespace, quits
+from real_sshd import client, sshd
 from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
-from aya_lib.node.node import open_nodes
+from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import end
 from aya_lib.node.shell import unprivileged
 from aya_lib.site import Site, load_site, read_yaml
-
-PORT = 2222  # of cut_off.sshd
 
 
 @contextmanager
@@ -35,8 +34,8 @@ def away(place: Path, name: str) -> Iterator[Hosts]:
     shutil.rmtree(site.root / "air" / "data")
     number, folder = settings.lab_ports()[0] // 100 % 200, place / f"{name}-ssh"  # a number of this test process
     found = Hosts(site, f"aya-air-{os.getpid()}", f"ayaw{os.getpid() % 100000}", f"10.214.{number}.1", f"10.214.{number}.2")
-    with namespace(found), sshd(found, folder) as port:
-        moved = Hosts(_move(found, folder, port), found.namespace, found.link, found.here, found.there)
+    with namespace(found), sshd(folder, found.there, PORT, *found.within):
+        moved = replace(found, site=_move(found, folder))
         nodes = open_nodes(moved.site)
         try:
             for node in ("ALPHA", "BETA"):
@@ -44,18 +43,26 @@ def away(place: Path, name: str) -> Iterator[Hosts]:
             yield moved
         finally:
             moved.heal()
-            keeps = nodes["AIR"].supervisor
-            for service in ("sync", "embedding", "postgresql"):
-                keeps.disable(service)
-            running = [(name, service) for service in ("sync", "embedding", "postgresql") for name in ("AIR", "BETA", "ALPHA")]
-            for name_, service in running:
-                if service in nodes[name_].supervisor.units and (pid := nodes[name_].supervisor.state(service).pid):
-                    end(pid, name_, 20)
-            nodes["AIR"].shell.close()  # type: ignore[attr-defined]
+            nodes["AIR"].shell.close()  # type: ignore[attr-defined]  # a connection that was cut sends again only in its time
+            for pair in ("ALPHA", "BETA"):
+                quits(nodes[pair])
+            if (folder / "known_hosts").exists():  # else nothing was made there
+                _end(nodes["AIR"])
             shutil.rmtree(moved.site.root)
 
 
-def _move(found: Hosts, folder: Path, port: int) -> Site:
+def _end(laptop: Node) -> None:
+    keeps = laptop.supervisor
+    for service in keeps.units:
+        keeps.disable(service)
+    for service in ("sync", "embedding"):
+        if pid := keeps.state(service).pid:
+            end(pid, 20)
+    quits(laptop)
+    laptop.shell.close()  # type: ignore[attr-defined]
+
+
+def _move(found: Hosts, folder: Path) -> Site:
     """ALPHA listens on the link too, and AIR is reached by ssh, through which its services are reached."""
     site = found.site
     data = site.root / "alpha" / "data"
@@ -66,11 +73,7 @@ def _move(found: Hosts, folder: Path, port: int) -> Site:
     passfile = site.root / "secrets" / "pgpass"
     passfile.write_text(re.sub(r"^127\.0\.0\.1:", "*:", passfile.read_text(), flags=re.MULTILINE))
     (folder / "known_hosts").unlink()
-    config = folder / "config"
-    config.write_text(
-        f"Host air\n  HostName {found.there}\n  Port {port}\n  User {getpass.getuser()}\n  IdentityFile {folder / 'client'}\n"
-        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known_hosts'}\n  GlobalKnownHostsFile {os.devnull}\n"
-    )
+    config = client(folder, "config", "air", found.there, PORT)
     said = subprocess.run(["ssh-keygen", "-lf", folder / "host.pub"], capture_output=True, text=True, check=True).stdout
     path = settings.parameters() / site.name / "site.yaml"
     content = read_yaml(path)

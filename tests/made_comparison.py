@@ -138,7 +138,7 @@ def choice(index: Index, value: int, target: float = 0.95, predicted: float | No
     many = next((one for one in own if one.clients == 2), None)
     found = replace(next(one for one in own if one.clients == 1), predicted=predicted)
     create = f"CREATE INDEX ON chunks USING {index.method} (embedding)" if index.method else ""
-    return Choice(index, value, found, many, BUILT[index], found.recall.value >= target, 1, create, "SELECT id FROM chunks")
+    return Choice(index, value, found, many, BUILT[index], found.recall.value >= target, create, "SELECT id FROM chunks")
 
 
 def comparison(points: Sequence[Point] = POINTS, target: float = 0.95, **changes: Any) -> Comparison:
@@ -153,7 +153,6 @@ def comparison(points: Sequence[Point] = POINTS, target: float = 0.95, **changes
         "metric": "cosine",
         "k": 10,
         "target": target,
-        "table_name": "chunks",
         "server": Server("ALPHA", "18.1", "0.8.5", 4 * 2**30, 64 * 2**20, 2, 2),
         "points": tuple(points),
         "builds": dict(BUILT),

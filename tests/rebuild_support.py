@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from pgvector import Vector
-from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from aya_lib.knowledge.search import Searcher, composed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection
+from aya_lib.vectors import wire
+from aya_lib.vectors.catalog import Live, look
 
 ROWS, QUERIES, K = 5000, 25, 10
 RARE = 40  # chunks of a document of the category 'rare'
@@ -34,28 +35,48 @@ def vectors(count: int = ROWS, dimension: int = 384) -> Any:
 def fill(node: Node, given: Any) -> None:
     """The chunks, ids from 1; no vector index."""
     with node.session(write=True, deadline_s=60) as connection:
-        register_vector(connection)
         connection.execute("DROP INDEX IF EXISTS idx_chunks_embedding")
         connection.execute("TRUNCATE documents, chunks RESTART IDENTITY CASCADE")
         connection.execute("INSERT INTO documents (content, category) SELECT 'x', 'many' FROM generate_series(1, 124)")
         connection.execute("INSERT INTO documents (content, category) VALUES ('x', 'rare')")
-        with connection.cursor().copy("COPY chunks (document_id, chunk_text, embedding) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["int4", "text", "vector"])
-            for number, vector in enumerate(given):
-                copy.write_row((number % 125 + 1, "a chunk", Vector(vector)))
+        connection.execute("CREATE TEMP TABLE given (position int4, embedding vector)")
+        with connection.cursor().copy("COPY given FROM STDIN (FORMAT BINARY)") as copy:
+            for block in wire.copy_in(given):
+                copy.write(block)
+        columns = "document_id, chunk_text, embedding"
+        rows = "SELECT position % 125 + 1, 'a chunk', embedding FROM given ORDER BY position"
+        connection.execute(f"INSERT INTO chunks ({columns}) {rows}".encode())
         connection.execute("ANALYZE chunks, documents")
 
 
 def lists(node: Node, count: int, stored: str = "{}") -> None:
     """Whatever is there: an IVFFlat index with so many lists, and these settings."""
-    with node.session(write=True, deadline_s=60) as connection:
-        connection.execute("SET client_min_messages = error")
-        names = "idx_chunks_embedding, idx_chunks_embedding_new, idx_chunks_embedding_old, idx_chunks_embedding_ccnew"
-        connection.execute(f"DROP INDEX IF EXISTS {names}".encode())
-        query = "CREATE INDEX idx_chunks_embedding ON chunks USING ivfflat (embedding vector_cosine_ops) WITH (lists = {})"
-        connection.execute(sql.SQL(query).format(sql.Literal(count)))
-        connection.execute("DELETE FROM aya_settings WHERE key = 'search'")
-        connection.execute("INSERT INTO aya_settings (key, value) VALUES ('search', %s::jsonb)", (stored,))
+    names = "idx_chunks_embedding, idx_chunks_embedding_new, idx_chunks_embedding_old, idx_chunks_embedding_ccnew"
+    execute(
+        node,
+        "SET client_min_messages = error",
+        f"DROP INDEX IF EXISTS {names}",
+        f"CREATE INDEX idx_chunks_embedding ON chunks USING ivfflat (embedding vector_cosine_ops) WITH (lists = {count})",
+        "DELETE FROM aya_settings WHERE key = 'search'",
+        f"INSERT INTO aya_settings (key, value) VALUES ('search', '{stored}'::jsonb)",
+    )
+
+
+def live(node: Node) -> Live:
+    found = look(node)
+    assert isinstance(found, Live), found
+    return found
+
+
+def names(state: Live) -> list[tuple[str, str]]:
+    """Of all indexes, and what each is."""
+    return [(one.name, str(one.index())) for one in state.indexes]
+
+
+def execute(node: Node, *queries: str) -> None:
+    with node.session(write=True) as connection:
+        for query in queries:
+            connection.execute(query.encode())
 
 
 @dataclass
@@ -81,7 +102,7 @@ class Searching:
 
     def _search(self, connection: Connection, searcher: Searcher) -> None:
         number = 0
-        while not self.stopped.wait(0.005):
+        while not self.stopped.wait(0.01):
             vector = self.asked[number % QUERIES]
             hits = searcher.search("", vector, "vector", K)
             recall = len({hit.chunk_id for hit in hits} & self.truth[number % QUERIES]) / K

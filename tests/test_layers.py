@@ -41,7 +41,7 @@ EDGES = {
     "knowledge": {"check", "cluster", "embedding", "node", "picture", "plan", "schema"},
     "vectors": {"check", "cluster", "knowledge", "node", "picture", "plan", "schema"},
     "air": {"check", "cluster", "embedding", "knowledge", "node", "operations.autostart", "plan", "schema"},
-    "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "schema"},
+    "lab": {"cluster", "embedding", "knowledge", "node", "operations.guard", "plan", "schema"},
     "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",

@@ -20,17 +20,14 @@ ONLY_HERE = "only here: the primary does not know it"
 
 
 @dataclass(frozen=True)
-class Acknowledged:
-    """A mutation that a primary had taken, and where that primary was afterwards. ``recent``: so young that the primary would
-    still know it."""
+class Acknowledged(Position):
+    """A mutation that a primary had taken, at the position where that primary was afterwards. ``recent``: so young that the
+    primary would still know it."""
 
     id: int
     mutation: str
     operation: str
     document_id: int
-    system_identifier: str
-    timeline: int
-    lsn: str
     recent: bool
 
 
@@ -132,7 +129,7 @@ def _unknown(ends: Ends, client: str) -> list[Acknowledged]:
     candidates = [
         done
         for done in rows(ends.here, __package__, "acknowledged", Acknowledged)
-        if done.recent or not survives(Position(done.system_identifier, done.timeline, done.lsn), ends.cluster)
+        if done.recent or not survives(done, ends.cluster)
     ]
     query = "SELECT mutation::text FROM aya_sync.mutations WHERE client = %s AND mutation = ANY (%s::uuid[])"
     known = set(column(ends.there, query, (client, [done.mutation for done in candidates])))

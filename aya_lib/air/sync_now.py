@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aya_lib.air import ready, status
 from aya_lib.air.chunk_writer import ChunkWriter
 from aya_lib.air.daemon import alone
-from aya_lib.air.link import laptop, open_ends, state
+from aya_lib.air.link import laptop, lock, open_ends, state
 from aya_lib.air.sync_round import run_round
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node import wait
@@ -14,6 +16,7 @@ from aya_lib.node.sql import statement, value
 from aya_lib.site import Site
 
 DEADLINE_S = 60.0
+COMPARE = "UPDATE aya_sync.laptop SET snapshot = NULL"
 
 
 def sync(site: Site) -> str:
@@ -53,6 +56,21 @@ def _wake(node: Node, rounds: int) -> None:
         what="the daemon ends a round (see: aya air status)",
         deadline_s=DEADLINE_S,
     )
+
+
+@dataclass(frozen=True)
+class CompareAgain:
+    """Have the next round compare everything under its own locks, and fetch what differs. What only the laptop has, or has in
+    another version, is kept whole among the conflicts before it goes."""
+
+    def command(self, node: Node) -> str:
+        return f"{COMPARE}; NOTIFY aya_queue"
+
+    def run(self, node: Node) -> None:
+        with node.session(write=True) as connection:
+            lock(node.name, connection)  # the end of a round under way would store its own snapshot over this
+            connection.execute(COMPARE)
+        sync(node.site)
 
 
 def pause(site: Site, minutes: float) -> str:

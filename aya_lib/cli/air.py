@@ -77,7 +77,7 @@ def conflicts(site: SiteName = "lab", as_json: Json = False) -> None:
     from aya_lib.site import load_site
 
     found = dead_letters.conflicts(load_site(site))
-    document = {"schema": 1, "conflicts": [vars(one) for one in found]}
+    document = {"schema": 1, "conflicts": found}
     shown = as_text(dead_letters.conflict_table(found)) if found else "No version lost against the primary's."
     print(json.dumps(document, indent=1) if as_json else shown)
 

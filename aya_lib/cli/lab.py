@@ -66,13 +66,12 @@ def status(site: SiteName = "lab", as_json: Json = False) -> None:
 @app.command("break", epilog="Example: aya lab break beta-down, then aya run restore")
 def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the faults.")] = None, site: SiteName = "lab") -> None:
     """Inject a fault, for real, and verify that it is there."""
-    from aya_lib.lab.faults import FAULTS, inject
+    from aya_lib.lab.faults import FAULTS, inject, sentence
     from aya_lib.show import Table, as_text
     from aya_lib.site import load_site
 
     if fault is None:
-        rows = tuple((name, (function.__doc__ or "").splitlines()[0]) for name, function in FAULTS.items())
-        print(as_text(Table("Faults", ("name", "what it does"), rows)))
+        print(as_text(Table("Faults", ("name", "what it does"), tuple((name, sentence(name)) for name in FAULTS))))
         return
     print(inject(load_site(site), fault))
 

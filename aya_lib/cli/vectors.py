@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aya_lib import settings
-from aya_lib.cli.options import Json, SiteName, nodes
+from aya_lib.cli.options import Json, SiteName, group, nodes, print_json
 from aya_lib.errors import AyaError
 
 if TYPE_CHECKING:
     from aya_lib.runbook.record import Record
     from aya_lib.vectors.result import Comparison
 
-bench = typer.Typer(help="Measure, and compare measurements.", no_args_is_help=True, rich_markup_mode=None)
-vectors = typer.Typer(help="The vector index of a table.", no_args_is_help=True, rich_markup_mode=None)
+bench = group("Measure, and compare measurements.")
+vectors = group("The vector index of a table.")
 NodeName = Annotated[str, typer.Option("--node", metavar="NODE", help="Default: the one that accepts writes.")]
 TableName = Annotated[str, typer.Option("--table", metavar="T", help="The table, perhaps schema.table.")]
 Column = Annotated[str, typer.Option("--column", metavar="C", help="Its vector column.")]
@@ -82,8 +81,9 @@ def bench_vectors(
     source = open_source(on, corpus, queries, metric, table=table, column=column, key=key, k=k, most=rows, seed=seed)
     request = replace(request, today=today(on, source))
     record = _record(site, {"corpus": source.corpus.name, "target": target, "k": k, "table": table, "node": on.name})
+    bar = sys.stderr if sys.stderr.isatty() and not as_json else None
     try:
-        found = compare_indexes(on, source.corpus, source.given, request, out=_bar(as_json))
+        found = compare_indexes(on, source.corpus, source.given, request, out=bar)
     except AyaError as error:
         record.end("failed", error=str(error), exit_code=error.exit_code)
         raise
@@ -103,11 +103,13 @@ def bench_compare(
 ) -> None:
     """Two measurements beside each other: before and after, or two machines."""
     from aya_lib.show import as_text
-    from aya_lib.vectors.difference import difference
-    from aya_lib.vectors.kept import load
+    from aya_lib.vectors.kept import difference, load
 
     found = difference(load(before), load(after))
-    print(json.dumps(found.json(), indent=1) if as_json else as_text(found.table()))
+    if as_json:
+        print_json(found.json())
+    else:
+        print(as_text(found.table()))
 
 
 @vectors.command("checkup", epilog="Example: aya vectors checkup --target 0.98 --json")
@@ -132,7 +134,7 @@ def check_up(
     checks = checkup.checks(found)
     if as_json:
         document = found.json() if isinstance(found, checkup.Checkup) else {"unseen": str(found)}
-        print(json.dumps({"schema": 1, **document, "checks": [vars(check) for check in checks]}, indent=1, default=str))
+        print_json({"schema": 1, **document, "checks": checks})
     else:
         parts = [found.table()] if isinstance(found, checkup.Checkup) else []
         print("\n\n".join(as_text(part) for part in [*parts, Checks("Vector index", tuple(checks)).table()]))
@@ -165,31 +167,15 @@ def rebuild(
     same command finishes or cleans up. Exit 1 when something does not hold before, or the new index is not good enough; the
     old one is back then.
     """
+    values = {name: value for name, value in locals().items() if name != "as_json"}  # the runbook's parameters
+    values["result"] = str(Path(result).absolute()) if result else ""
     from aya_lib.runbook import progress
     from aya_lib.runbook.run import run
 
-    values = {
-        "site": site,
-        "node": node,
-        "table": table,
-        "column": column,
-        "result": str(Path(result).absolute()) if result else "",
-        "family": family,
-        "lists": lists,
-        "probes": probes,
-        "m": m,
-        "ef_construction": ef_construction,
-        "ef_search": ef_search,
-        "again": again,
-        "target": target,
-        "k": k,
-        "dry_run": dry_run,
-        "approved_by": approved_by,
-    }
     out = sys.stderr if as_json else sys.stdout
     done = run("rebuild_index", values, progress.printer(out))
     if as_json:
-        print(json.dumps(done.record, indent=1, ensure_ascii=False))
+        print_json(done.record)
     else:
         progress.ending(done, out)
     raise typer.Exit(done.exit_code)
@@ -217,18 +203,11 @@ def _tell(found: Comparison, record: Record, as_json: bool) -> None:
     outcome = "passed" if best else "failed"
     record.end(outcome, verdict={"status": outcome, "line": found.table().title}, exit_code=0 if best else 1)
     if as_json:
-        print(json.dumps(found.json(), indent=1, ensure_ascii=False))
+        print_json(found.json())
         return
     shown = [found.table(), *([LeftOut(found.skipped).table()] if found.skipped else [])]
     print("\n\n".join(as_text(table, 150) for table in shown))
     if best:
-        print("\n" + "\n".join(_statements(best.create_sql, best.json()["search_settings"], best.search_sql)))
+        chosen = [f"SET {name} = {value}" for name, value in best.json()["search_settings"].items()]
+        print("\n" + "\n".join(f"{line};" for line in (best.create_sql, *chosen, best.search_sql) if line))
     print(f"\n{as_text(kept.table())}")
-
-
-def _statements(create: str, chosen: dict[str, int], search: str) -> list[str]:
-    return [f"{line};" for line in [create, *(f"SET {name} = {value}" for name, value in chosen.items()), search] if line]
-
-
-def _bar(as_json: bool) -> TextIO | None:
-    return sys.stderr if sys.stderr.isatty() and not as_json else None

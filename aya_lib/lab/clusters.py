@@ -12,6 +12,7 @@ from aya_lib import files, schema
 from aya_lib.lab import access
 from aya_lib.node.node import Node
 from aya_lib.node.shell import become, unprivileged
+from aya_lib.plan.actions import CreateSlot
 from aya_lib.schema import roles
 from aya_lib.secrets import Secret
 
@@ -55,21 +56,15 @@ def make(node: Node) -> None:
 
 
 def _init(node: Node) -> None:
-    scratch = _scratch(node)
-    password = access.passwords(node.site)[node.site.database.owner]
+    scratch, owner = _scratch(node), node.site.database.owner
     pwfile = scratch.with_suffix(".pw")
-    files.write(pwfile, password + "\n", private=True)
+    files.write(pwfile, access.passwords(node.site)[owner] + "\n", private=True)
     _give(pwfile)
+    locale = "--locale=C.UTF-8" if os.uname().sysname == "Linux" else "--locale=C"
+    access_options = ["-U", owner, "--pwfile", str(pwfile), "-A", "scram-sha-256"]
     try:
-        owner = node.site.database.owner
-        arguments = ("-D", str(scratch), "-U", owner, "--pwfile", str(pwfile), "-A", "scram-sha-256", "--no-sync")
-        options = (
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8" if os.uname().sysname == "Linux" else "--locale=C",
-            "--data-checksums",
-        )
-        node.postgresql("initdb", *arguments, *options, timeout_s=60).checked()
+        options = [*access_options, "-E", "UTF8", locale, "--data-checksums", "--no-sync"]
+        node.postgresql("initdb", "-D", str(scratch), *options, timeout_s=60).checked()
     finally:
         pwfile.unlink()
     configure(node, scratch)
@@ -82,22 +77,9 @@ def clone(node: Node, primary: Node) -> None:
     if node.data_directory.exists():
         return
     scratch = _scratch(node)
-    passfile = _own_passfile(node)
-    source = _conninfo(primary, passfile, "pg_basebackup")
-    arguments = (
-        "-D",
-        str(scratch),
-        "-d",
-        source,
-        "-X",
-        "stream",
-        "-c",
-        "fast",
-        "--no-sync",
-        "-S",
-        node.site.replication.slot,
-    )
-    node.postgresql("pg_basebackup", *arguments, timeout_s=120).checked()
+    source = _conninfo(primary, _own_passfile(node), "pg_basebackup")
+    options = ["-X", "stream", "-c", "fast", "--no-sync", "-S", node.site.replication.slot]
+    node.postgresql("pg_basebackup", "-D", str(scratch), "-d", source, *options, timeout_s=120).checked()
     configure(node, scratch)
     follow(node, primary, scratch)
     (scratch / "standby.signal").touch()
@@ -110,10 +92,10 @@ def configure(node: Node, directory: Path) -> None:
     values = {**SETTINGS, "port": str(node.wish.postgresql.port), "cluster_name": node.name.lower()}
     text = "".join(f"{name} = '{value}'\n" for name, value in values.items())
     (directory / "lab.conf").write_text(text)
-    main = directory / "postgresql.conf"
-    if "include 'lab.conf'" not in main.read_text():
+    main, include = directory / "postgresql.conf", "\ninclude 'lab.conf'\n"
+    if include not in main.read_text():
         with main.open("a") as file:
-            file.write("\ninclude 'lab.conf'\n")
+            file.write(include)
     (directory / "pg_hba.conf").write_text(ACCESS)
 
 
@@ -131,9 +113,8 @@ def populate(node: Node, *, replicated: bool) -> None:
     secrets = {role: Secret(password) for role, password in access.passwords(site).items()}
     with node.session(database="postgres", write=True) as connection:
         roles.create(connection, site, secrets, replication=True)
-        slots = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s"
-        if replicated and not connection.execute(slots, (site.replication.slot,)).fetchone():
-            connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (site.replication.slot,))
+    if replicated:
+        CreateSlot(site.replication.slot).run(node)
     with node.session(write=True) as connection:
         schema.create(connection, site, offline_queue=node.wish.role == "laptop")
 

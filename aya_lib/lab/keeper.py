@@ -41,10 +41,7 @@ class Watched:
 
     def runs(self) -> bool:
         """Whether the process seen last is there still; cheap enough for every turn."""
-        try:
-            return self.process is not None and self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return self.process is not None and pidfile.runs(self.process)
 
     def say(self, line: str) -> None:
         """Once, not at every turn."""

@@ -21,11 +21,12 @@ from aya_lib.lab import access, binaries, clusters, documents
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.pidfile import end, thaw
-from aya_lib.node.unseen import Missing, Starting, seen
+from aya_lib.node.pidfile import end, ended, thaw
+from aya_lib.node.unseen import Starting, seen
 from aya_lib.site import LAB_MARKER, Site
 
 Progress = Callable[[str], None]
+CHECKPOINT_S = 60.0
 
 
 def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = True) -> None:
@@ -35,7 +36,8 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     """
     nodes = open_nodes(_lab(site))
     prefix = binaries.prefix()
-    _ports_are_ours(nodes.values(), embedding)
+    for node in nodes.values():
+        _ports_are_ours(node, embedding)
     _folder(site, prefix)
     known = state.read(site)
     primary = nodes[roles.agreed(site, known)]
@@ -69,7 +71,7 @@ def down(site: Site) -> None:
         if nodes[name].data_directory.exists():
             keeps.stop("postgresql")
     for process in _processes(site):
-        end(process.pid, site.name, site.deadlines.command_s)
+        end(process.pid, site.deadlines.command_s)
     left = _processes(site)
     if left:
         raise AyaError(f"processes of the lab {site.name} are left: {', '.join(str(p.pid) for p in left)}")
@@ -90,7 +92,7 @@ def delete(site: Site) -> None:
         with suppress(psutil.NoSuchProcess):
             thaw(process.pid)
             process.send_signal(signal.SIGQUIT if _is_server(process) else signal.SIGKILL)
-    psutil.wait_procs(processes, site.deadlines.command_s)
+    ended(processes, site.deadlines.command_s)
     down(site)
     if site.root.exists():
         shutil.rmtree(site.root)
@@ -117,27 +119,20 @@ def _folder(site: Site, prefix: Path) -> None:
     access.passwords(site)
 
 
-def _ports_are_ours(nodes: object, embedding: bool) -> None:
-    for node in nodes:  # type: ignore[attr-defined]
-        wanted = [("postgresql", node.wish.postgresql.port)]
-        if embedding and node.wish.embedding:
-            wanted.append(("embedding", node.wish.embedding.port))
-        for service, port in wanted:
-            _port_is_ours(node, service, port)
-
-
-def _port_is_ours(node: Node, service: str, port: int) -> None:
-    with socket.socket() as probe:  # fast for the usual case: nobody is there
-        if probe.connect_ex((node.wish.host, port)) != 0:
-            return
-    holder = local_listener(node.shell, port)
-    made = node.data_directory.exists() or service == "embedding"
-    if holder is None or (made and node.supervisor.state(service).pid == holder.pid):
-        return
-    raise AyaError(
-        f"port {port}, wished for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
-        hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
-    )
+def _ports_are_ours(node: Node, embedding: bool) -> None:
+    wish = node.wish
+    ports = {"postgresql": wish.postgresql.port} | ({"embedding": wish.embedding.port} if embedding and wish.embedding else {})
+    for service, port in ports.items():
+        with socket.socket() as probe:  # fast for the usual case: nobody is there
+            if probe.connect_ex((wish.host, port)) != 0:
+                continue
+        holder = local_listener(node.shell, port)
+        made = node.data_directory.exists() or service == "embedding"
+        if holder and not (made and node.supervisor.state(service).pid == holder.pid):
+            raise AyaError(
+                f"port {port}, wished for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
+                hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
+            )
 
 
 def _start_alone(node: Node, progress: Progress) -> None:
@@ -155,7 +150,7 @@ def _start_alone(node: Node, progress: Progress) -> None:
 def _accepting(node: Node) -> Cluster:
     """The server once it takes sessions: one that a killed run had just started may still be in crash recovery."""
 
-    def ask() -> Cluster | Missing:
+    def ask() -> Cluster:
         with node.session(database="postgres") as connection:
             return server.read(node.name, connection)
 
@@ -191,7 +186,8 @@ def _start_service(node: Node, progress: Progress) -> None:
 
 
 def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
-    """Load the documents where none are; without a service and without vectors in the cache they stay out."""
+    """Load the documents where none are, and have them on disk; without a service and without vectors in the cache they stay
+    out."""
     empty = [node for node in nodes if not _accepting(node).in_recovery and documents.missing(node)]
     if not empty:
         return
@@ -203,22 +199,23 @@ def _fill(nodes: list[Node], url: str | None, progress: Progress) -> None:
         return
     for node in empty:
         documents.load(node, vectors)
+        with node.session(write=True, deadline_s=CHECKPOINT_S) as connection:
+            connection.execute("CHECKPOINT")  # the pages of a vector index are looked at on disk
         progress(f"{node.name}: {len(list(documents.shipped()))} documents loaded, {len(vectors)} chunks with embeddings")
 
 
 def _wait_until_healthy(node: Node, progress: Progress) -> None:
-    url = str(node.embedding_url)
     started = time.monotonic()
-    found = wait.until(
-        lambda: services.look_health(node, url),
+    health = wait.until(
+        lambda: services.look_health(node, str(node.embedding_url)),
         lambda health: isinstance(health, Health) and health.status in ("healthy", "failed"),
         node=node.name,
         what="the embedding service is healthy",
         deadline_s=node.site.deadlines.start_s,
         poll_s=0.1,
     )
-    if isinstance(found, Health) and found.status == "failed":
-        raise AyaError(f"{node.name}: the embedding service cannot load its model: {found.error}")
+    if isinstance(health, Health) and health.status == "failed":
+        raise AyaError(f"{node.name}: the embedding service cannot load its model: {health.error}")
     if time.monotonic() - started > 0.5:
         progress(f"{node.name}: embedding service healthy")
 

@@ -45,11 +45,10 @@ def status(site: Site) -> LabStatus:
     site.require_made()
     lines = []
     for name, node in open_nodes(site).items():
-        lines.append(Line(name, "postgresql", node.wish.postgresql.port, node.supervisor.state("postgresql")))
-        for service in [service for service in node.supervisor.units if service != "postgresql"]:
+        ports = {"postgresql": node.wish.postgresql.port, "embedding": node.wish.embedding.port if node.wish.embedding else None}
+        for service in node.supervisor.units:
             state = node.supervisor.state(service)
-            if node.wish.role == "laptop" and state.status == "stopped":
-                continue  # it is there once air_setup has run
-            port = node.wish.embedding.port if service == "embedding" and node.wish.embedding else None
-            lines.append(Line(name, service, port, state))
+            later = node.wish.role == "laptop" and service != "postgresql" and state.status == "stopped"
+            if not later:  # it is there once air_setup has run
+                lines.append(Line(name, service, ports.get(service), state))
     return LabStatus(site, tuple(lines))

@@ -34,7 +34,7 @@ class Keepalive:
     units: Collection[str]
 
     def mark(self, service: str) -> Path:
-        return self._run / f"{self._name}-{service}.keep"
+        return pidfile.run_file(self.here, f"{service}.keep")
 
     def wished(self, service: str) -> Kept | None:
         """``on``: to be running; ``stopped``: enabled, and stopped on purpose; None: not enabled."""
@@ -49,7 +49,7 @@ class Keepalive:
 
     def enable(self, service: str, now: Kept) -> None:
         """Keep it from now on; one that is enabled stays as it is. Returns when the keeper watches."""
-        self._run.mkdir(parents=True, exist_ok=True)
+        self.pid_file.parent.mkdir(parents=True, exist_ok=True)
         with self.lock(service):
             if self.wished(service) is None:
                 self._write(service, now)
@@ -57,13 +57,13 @@ class Keepalive:
 
     def disable(self, service: str) -> None:
         """Forget it. When this returns no start of the keeper's is under way; the last one takes the keeper with it."""
-        if self._run.exists():
+        if self.pid_file.parent.exists():
             with self.lock(service):
                 self.mark(service).unlink(missing_ok=True)
         keeper = self.keeper()
         if keeper.pid and not self.services():
             pidfile.thaw(keeper.pid)
-            pidfile.end(keeper.pid, self.here.name, self.here.site.deadlines.start_s)
+            pidfile.end(keeper.pid, self.here.site.deadlines.start_s)
         if not self.services():
             self.pid_file.unlink(missing_ok=True)
 
@@ -86,9 +86,8 @@ class Keepalive:
         try:
             lock.acquire()
         except Timeout:
-            raise DeadlinePassed(
-                self.here.name, f"start or stop {service}", f"somebody else has been at it for {limit:g} s"
-            ) from None
+            reason = f"somebody else has been at it for {limit:g} s"
+            raise DeadlinePassed(self.here.name, f"start or stop {service}", reason) from None
         try:
             yield
         finally:
@@ -96,17 +95,17 @@ class Keepalive:
 
     @property
     def pid_file(self) -> Path:
-        return self._run / f"{self._name}-keeper.pid"
+        return pidfile.run_file(self.here, "keeper.pid")
 
     @property
     def log(self) -> Path:
-        return self.here.site.root / "log" / f"{self._name}-keeper.log"
+        return pidfile.log_file(self.here, "keeper")
 
     @property
     def command(self) -> list[str]:
         """The keeper's argument list; ``-D`` and the folder mark it as a process of this lab."""
         site = settings.parameters() / self.here.site.name / "site.yaml"
-        words = ["--site", str(site), "--node", self.here.name, "-D", str(self._run)]
+        words = ["--site", str(site), "--node", self.here.name, "-D", str(self.pid_file.parent)]
         return [sys.executable, "-m", "aya_lib.lab.keeper", *words]
 
     def keeper(self) -> ServiceState:
@@ -126,14 +125,6 @@ class Keepalive:
         )
         with suppress(psutil.Error):
             process.wait(0)  # a second one ends at once, and is reaped
-
-    @property
-    def _name(self) -> str:
-        return self.here.name.lower()
-
-    @property
-    def _run(self) -> Path:
-        return self.here.site.root / "run"
 
     def _write(self, service: str, word: Kept) -> None:
         files.write(self.mark(service), f"{word}\n")

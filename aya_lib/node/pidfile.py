@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,17 @@ from aya_lib.node.host import Host
 from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import ServiceState
 
+POLL_S = 0.02
 START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
+
+
+def run_file(node: Host, name: str) -> Path:
+    """Where a node's PID files and marks are: ``<node>-<name>`` below the site's ``run``."""
+    return node.site.root / "run" / f"{node.name.lower()}-{name}"
+
+
+def log_file(node: Host, service: str) -> Path:
+    return node.site.root / "log" / f"{node.name.lower()}-{service}.log"
 
 
 def claim(path: Path, process: psutil.Process, command: Sequence[str]) -> None:
@@ -38,12 +50,16 @@ def state(path: Path, command: Sequence[str]) -> ServiceState:
         return ServiceState("stopped")
     except (ValueError, KeyError, TypeError):
         return ServiceState("stale", detail=f"{path.name} is not readable")
+    return named(path.name, pid, started, lambda process: cmdline(process) == words and alike(words, command))
+
+
+def named(file: str, pid: int, started: float, ours: Callable[[psutil.Process], bool]) -> ServiceState:
+    """The process with this PID, if it started then and is ``ours``; else the file is stale."""
     process = living(pid)
     if process is None:
-        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is gone")
-    runs = abs(process.create_time() - started) <= START_SLACK_S and cmdline(process) == words
-    if not (runs and alike(words, command)):
-        return ServiceState("stale", detail=f"{path.name} names PID {pid}, which is another process")
+        return ServiceState("stale", detail=f"{file} names PID {pid}, which is gone")
+    if abs(process.create_time() - started) > START_SLACK_S or not ours(process):
+        return ServiceState("stale", detail=f"{file} names PID {pid}, which is another process")
     return alive(process)
 
 
@@ -53,12 +69,30 @@ def alike(words: Sequence[str], command: Sequence[str]) -> bool:
 
 
 def living(pid: int) -> psutil.Process | None:
-    """The process, unless it is gone or only waits to be reaped."""
+    """The process with this PID, if it is alive."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except psutil.NoSuchProcess:
         return None
+    return process if runs(process) else None
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it is there still; one that only waits to be reaped has ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ended(processes: Collection[psutil.Process], deadline_s: float) -> bool:
+    """Wait until all of them have ended; False when one runs still after the deadline."""
+    due = time.monotonic() + deadline_s
+    while any(map(runs, processes)):
+        if time.monotonic() > due:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def cmdline(process: psutil.Process) -> list[str]:
@@ -96,15 +130,13 @@ def thaw(pid: int) -> None:
         member.resume()
 
 
-def end(pid: int, node: str, deadline_s: float) -> None:
+def end(pid: int, deadline_s: float) -> None:
     """SIGTERM; SIGKILL when the process is still there after the deadline."""
-    try:
-        process = psutil.Process(pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(deadline_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(deadline_s)
-    except psutil.NoSuchProcess:
+    process = living(pid)
+    if process is None:
         return
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGTERM)
+        if not ended([process], deadline_s):
+            process.kill()
+            ended([process], deadline_s)

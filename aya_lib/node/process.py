@@ -84,7 +84,7 @@ class Processes:
         if service == "postgresql":
             self._pg_ctl("stop", "-m", "fast")
         else:
-            pidfile.end(state.pid, self.here.name, self.here.site.deadlines.command_s)
+            pidfile.end(state.pid, self.here.site.deadlines.command_s)
             self.pid_file(service).unlink(missing_ok=True)
 
     @cached_property
@@ -106,30 +106,27 @@ class Processes:
         self.start(service)
 
     def pid_file(self, service: str) -> Path:
-        return self.here.site.root / "run" / f"{self.here.name.lower()}-{service}.pid"
+        return pidfile.run_file(self.here, f"{service}.pid")
 
     def log(self, service: str) -> Path:
-        return self.here.site.root / "log" / f"{self.here.name.lower()}-{service}.log"
+        return pidfile.log_file(self.here, service)
 
     def command(self, service: str) -> list[str]:
         """The argument list of a service other than PostgreSQL."""
         site = str(settings.parameters() / self.here.site.name / "site.yaml")
-        if service == "sync":
-            return [sys.executable, "-m", "aya_lib", "serve", "sync", "--site", site]
-        return [sys.executable, "-m", "aya_lib", "serve", "embedding", "--site", site, "--node", self.here.name]
+        node = [] if service == "sync" else ["--node", self.here.name]
+        return [sys.executable, "-m", "aya_lib", "serve", service, "--site", site, *node]
 
     def _postgres(self) -> ServiceState:
         text = shell.read(self.here.shell, self.here.data_directory / "postmaster.pid", account=self.here.account)
         if text is None:
             return ServiceState("stopped")
         pid, directory, started = text.split("\n")[:3]
-        process = pidfile.living(int(pid))
-        if process is None:
-            return ServiceState("stale", detail=f"postmaster.pid names PID {pid}, which is gone")
-        same = abs(process.create_time() - float(started)) < pidfile.START_SLACK_S and "postgres" in process.name()
-        if not same or Path(directory) != self.here.data_directory:
-            return ServiceState("stale", detail=f"postmaster.pid names PID {pid}, which is another process")
-        return pidfile.alive(process)
+
+        def ours(process: psutil.Process) -> bool:
+            return "postgres" in process.name() and Path(directory) == self.here.data_directory
+
+        return pidfile.named("postmaster.pid", int(pid), float(started), ours)
 
     def _start_postgres(self) -> None:
         if self.state("postgresql").status == "stale":
@@ -147,14 +144,22 @@ class Processes:
         command = ("pg_ctl", arguments[0], "-D", directory, "-w", "-t", str(int(seconds)), *arguments[1:])
         self.here.postgresql(*command, timeout_s=seconds + 5).checked()
 
+    def _holder(self, service: str, dying_s: float = 0.0) -> Listener | None:
+        """Who listens on the service's port; None: nobody, or it has no port. A process that was killed is gone a moment before
+        its socket is: that one gets ``dying_s``."""
+        port, end = self._port(service), time.monotonic() + dying_s
+        if port is None:
+            return None
+        while (holder := self.here.listener(port)) and holder.pid is None and time.monotonic() < end:
+            time.sleep(0.05)
+        return holder
+
     def _port(self, service: str) -> int | None:
-        """The TCP port that the service listens on; None: it listens on none."""
         return self.here.wish.embedding.port if service == "embedding" and self.here.wish.embedding else None
 
     def _unclaimed(self, service: str) -> ServiceState:
         """Without a PID file: a process with exactly our command on our port is ours, spawned by a run that was killed."""
-        port = self._port(service)
-        holder = self.here.listener(port) if port else None
+        holder = self._holder(service)
         process = pidfile.living(holder.pid) if holder and holder.pid else None
         if process is None or not pidfile.alike(pidfile.cmdline(process), self.command(service)):
             return ServiceState("stopped")
@@ -164,20 +169,12 @@ class Processes:
     def _start_plain(self, service: str) -> None:
         if service == "embedding" and self.here.wish.embedding is None:
             raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
-        port = self._port(service)
-        if holder := self._holder(port) if port else None:
-            held = f"port {port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
+        if holder := self._holder(service, dying_s=DYING_S):
+            held = f"port {holder.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")
         process = pidfile.spawn(self.here, self.command(service), self.log(service))
         pidfile.claim(self.pid_file(service), process, self.command(service))
-        self._wait_until_it_serves(service, process, port)
-
-    def _holder(self, port: int) -> Listener | None:
-        """Who listens on the port. A process that was killed is gone a moment before its socket is: that one gets the moment."""
-        end = time.monotonic() + DYING_S
-        while (holder := self.here.listener(port)) and holder.pid is None and time.monotonic() < end:
-            time.sleep(0.05)
-        return holder
+        self._wait_until_it_serves(service, process, self._port(service))
 
     def _wait_until_it_serves(self, service: str, process: psutil.Process, port: int | None) -> None:
         """A service with a port listens; the sync daemon has said that it is there."""

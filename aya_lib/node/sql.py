@@ -25,6 +25,8 @@ from aya_lib.node.deadline import Watch
 from aya_lib.node.host import Host
 
 Row = TypeVar("Row")
+# A link that is cut says nothing: it is noticed after 5 + 3 x 2 s of silence, or 10 s (in ms) without an acknowledgement.
+SILENCE: dict[str, Any] = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
 Values = Mapping[str, object] | Sequence[object] | None
@@ -88,10 +90,7 @@ def _connect(node: Host, where: str, database: str | None, role: str | None, wri
             passfile=str(node.site.path(wish.passfile)) if wish.passfile else None,
             connect_timeout=max(1, math.ceil(limits.connect_s)),
             application_name=f"aya {node.site.name}",
-            keepalives_idle=5,  # a link that is cut says nothing: it is noticed after 5 + 3 x 2 s of silence,
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=10_000,  # or 10 s without an acknowledgement
+            **SILENCE,
             options=options if write else options + " -c default_transaction_read_only=on",
             autocommit=True,
         )

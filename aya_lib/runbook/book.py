@@ -86,11 +86,14 @@ class Runbook(Shown):
             self._end(status, line)
             raise RequirementFailed(line, hint=next((check.hint for check in stop if check.hint), ""))
 
-    def apply(self, plan: Plan) -> None:
-        """Walk the plan; a dry run leaves it at the plan. Raises :class:`ApprovalMissing` and :class:`ChangeFailed`."""
+    def apply(self, plan: Plan, *, show: bool = False) -> None:
+        """Walk the plan; a dry run leaves it at the plan. ``show`` it first, where no cell of its own does. Raises
+        :class:`ApprovalMissing` and :class:`ChangeFailed`."""
         self.record.add("plan", title=plan.title, changes=[_plain(step) for step in plan.changes])
         if not plan:
             return self._show(Note("Nothing to change: what is wished holds already.", "passed"))
+        if show:
+            self._show(plan)
         if self.dry_run:
             self.pending = True
             return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))

@@ -25,9 +25,8 @@ def _without(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-# Three quarters of what papermill's import costs, for nothing: jsonschema has a grammar of internationalised addresses built,
-# and papermill asks pyarrow for Hadoop's file system.
-with _without("rfc3987_syntax", "rfc3986_validator", "pyarrow"):
+# Half of what papermill's import costs, for nothing: it asks pyarrow for Hadoop's file system.
+with _without("pyarrow"):
     import papermill
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager

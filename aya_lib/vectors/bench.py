@@ -1,7 +1,11 @@
-"""The bench: one corpus in a scratch table, one index at a time, each setting measured once and remembered."""
+"""The bench: one corpus in a scratch table, one index at a time, each setting measured once and remembered.
+
+What was measured is kept line by line in a journal, so that a run that was broken off goes on from there.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,17 +14,17 @@ from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from aya_lib.node.sql import Connection
 from aya_lib.show import in_notebook
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.index import Index, Table
-from aya_lib.vectors.journal import Entry, Journal
 from aya_lib.vectors.measure import Search, Timing, time_searches
 from aya_lib.vectors.result import Point, Skipped
 from aya_lib.vectors.sandbox import Built, Sandbox
-from aya_lib.vectors.truth import Truth, hits, interval
+from aya_lib.vectors.truth import Truth, folder, hits, interval
 
 Queries = Literal["choose", "verify", "again"]
 QUANTILES = tuple(range(0, 101, 5))
@@ -32,7 +36,7 @@ class Progress:
     told at the pace of what is done."""
 
     def __init__(self, out: TextIO | None = None, expected_s: float = 0.0) -> None:
-        self._shown, self._expected = out is not None, expected_s
+        self._expected = expected_s
         self._bar = tqdm(total=expected_s, file=out, disable=out is None, delay=5, leave=False, bar_format=BAR)
 
     def expect(self, seconds: float) -> None:
@@ -51,11 +55,59 @@ class Progress:
             self._bar.update(expected_s)
 
     def close(self) -> None:
+        shown = not self._bar.disable
         self._bar.close()
-        if self._shown and in_notebook():
+        if shown and in_notebook():
             from IPython.display import clear_output
 
             clear_output()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a journal: an index that was built, or a point that was measured."""
+
+    index: Index
+    built: Built | None = None
+    point: Point | None = None
+
+
+ENTRY = TypeAdapter(Entry)
+
+
+class Journal:
+    """Points and builds of one corpus, metric, k and server. ``resumed``: how many points were there from before.
+
+    A run that ends whole removes it, so that the next one measures afresh.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.path = folder() / "bench" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.jsonl"
+        self.points: dict[tuple[Index, int, str, int], Point] = {}  # by index, value of its knob, queries, clients
+        self.builds: dict[Index, Built] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+            try:
+                self._know(ENTRY.validate_json(line))
+            except ValueError:
+                continue  # the last line of a run that was killed while it wrote
+        self.resumed = len(self.points)
+
+    def add(self, entry: Entry) -> None:
+        """Keep one; it is on disk when this returns."""
+        self._know(entry)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(ENTRY.dump_json(entry, exclude_none=True) + b"\n")
+
+    def close(self) -> None:
+        """The run is whole: nothing is left to go on from."""
+        self.path.unlink(missing_ok=True)
+
+    def _know(self, entry: Entry) -> None:
+        if entry.built:
+            self.builds[entry.index] = entry.built
+        if point := entry.point:
+            self.points[point.index, point.value, point.queries, point.clients] = point
 
 
 @dataclass
@@ -139,11 +191,9 @@ class Bench:
             return None
         truth = self.truth[queries].of(timing.asked)
         recall = interval(hits(self.corpus.base, asked[timing.asked], self.corpus.metric, truth, timing.keys(self.k)))
-        p50, p95, p99 = (round(timing.percentile(percent), 4) for percent in (50, 95, 99))
-        quantiles = tuple(round(float(second) * 1000, 4) for second in np.percentile(timing.seconds, QUANTILES))
-        server_ms, asked_count, reads = timing.plan.ms, len(timing.seconds), timing.plan.reads
-        latencies = (p50, p95, p99, server_ms, asked_count, reads, quantiles)
-        return Point(index, value, queries, timing.clients, recall, timing.qps, *latencies)
+        p50, p95, p99, *quantiles = (round(timing.percentile(percent), 4) for percent in (50, 95, 99, *QUANTILES))
+        served = (timing.plan.ms, len(timing.seconds), timing.plan.reads, tuple(quantiles))
+        return Point(index, value, queries, timing.clients, recall, timing.qps, p50, p95, p99, *served)
 
     def _sessions(self, clients: int) -> Sequence[Connection]:
         while len(self.sessions) < clients:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from aya_lib.cluster import machine, roles
 from aya_lib.errors import UsageError
 from aya_lib.knowledge.search import DEFAULT_EF_SEARCH, Kind, default_probes
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import rows, value
+from aya_lib.node.sql import rows, statement, value
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.vectors.index import Index, Table, hnsw, ivfflat, parts
 from aya_lib.vectors.metric import METRICS, Metric
@@ -214,22 +215,6 @@ class Live:
         return [setting for setting in self.roles if setting.name == index.knob and setting.role in roles]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Columns of ``catalog_table.sql``, which are fields of :class:`Live` but for the table's ``oid``."""
-
-    oid: int | None
-    schema: str
-    key: str | None
-    dimension: int
-    problem: str
-    settings_table: bool
-    in_recovery: bool
-    maintenance_work_mem: int
-    workers: int
-    configured: dict[str, int]
-
-
 def node_of(nodes: Nodes, name: str = "", otherwise: Callable[[Nodes], Node] = roles.primary) -> Node:
     """The node called so, in any case of letters; without a name what ``otherwise`` finds. :class:`UsageError`."""
     if not name:
@@ -249,21 +234,23 @@ def look(node: Node, table: str = "chunks", column: str = "embedding") -> Live |
 def _read(node: Node, name: str, column: str) -> Live:
     with node.session(deadline_s=LOOK_S) as connection:
         connection.execute("SELECT '[1]'::vector")  # loads pgvector, so that its settings are known
-        (row,) = rows(connection, __package__, "catalog_table", _Row, table=name, column=column)
-        if row.problem:
-            return Live(node.name, name, column, row.problem)
+        with connection.cursor(row_factory=dict_row) as cursor:
+            (row,) = cursor.execute(statement(__package__, "catalog_table"), {"table": name, "column": column})
+        if row["problem"]:
+            return Live(node.name, name, column, row["problem"])
+        oid = row.pop("oid")
         count = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column), sql.Identifier(*parts(name)))
         chosen = "SELECT value FROM aya_settings WHERE key = 'search'"
         return Live(
             node.name,
             name,
             column,
-            **{name: found for name, found in vars(row).items() if name != "oid"},
+            **row,
             rows=value(connection, count),
-            indexes=tuple(rows(connection, __package__, "catalog_indexes", LiveIndex, oid=row.oid, column=column)),
-            builds=tuple(rows(connection, __package__, "catalog_builds", Build, oid=row.oid)),
+            indexes=tuple(rows(connection, __package__, "catalog_indexes", LiveIndex, oid=oid, column=column)),
+            builds=tuple(rows(connection, __package__, "catalog_builds", Build, oid=oid)),
             idle=tuple(rows(connection, __package__, "catalog_idle", Idle, older_s=IDLE_S)),
-            stored=(value(connection, chosen) if row.settings_table else None) or {},
+            stored=(value(connection, chosen) if row["settings_table"] else None) or {},
             roles=tuple(rows(connection, __package__, "catalog_roles", RoleSetting)),
             application_role=node.site.database.application_role,
             free_bytes=machine.free_bytes(node),

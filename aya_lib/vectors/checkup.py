@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
 
 from aya_lib.check import Check
 from aya_lib.cluster import roles
@@ -50,85 +50,54 @@ class Checkup(Shown):
     @property
     def decided_by(self) -> str:
         """Who chose the value in force."""
-        return self.live.decided_by(self.discovered.index.index()) if self.discovered.index and self.facts.in_force else ""
+        return self.live.decided_by(self.live.current.index()) if self.live.current and self.facts.in_force else ""
 
     @property
     def rows_added_share(self) -> float | None:
         """Share of today's rows that came after the build; None when that is not known."""
-        origin = self.facts.origin
-        return max(0.0, 1 - origin.rows / self.facts.rows) if origin and self.facts.rows else None
+        built = self.facts.built
+        return max(0.0, 1 - built.rows / self.facts.rows) if built and self.facts.rows else None
 
     @property
     def list_sizes(self) -> dict[str, float]:
         """Rows of the smallest (*min*), median and largest list (*max*), and *skew*, the largest over the mean; empty without
         lists."""
-        import numpy as np
-
         curve = self.discovered.curve
         if curve is None:
             return {}
         sizes = {"min": int(curve.sizes.min()), "median": int(np.median(curve.sizes)), "max": int(curve.sizes.max())}
         return {**sizes, "skew": round(curve.skew, 2)}
 
-    def curve_points(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """For a plot: probes 1, 2, 3 ..., recall, and the mean of rows scanned; all empty without a curve."""
-        import numpy as np
-
-        curve = self.discovered.curve
-        if curve is None:
-            return np.empty(0, np.int64), np.empty(0), np.empty(0)
-        return np.arange(1, curve.lists + 1), curve.recalls, curve.scanned
-
     def json(self) -> dict[str, Any]:
-        """Flat; None for what is not known or does not apply.
+        """The facts (:class:`Facts`: ways of searching with their recall, rows scanned and microseconds), where they are from,
+        and the verdict. None for what is not known or does not apply.
 
-        ``rows``: with a vector; ``rows_when_built`` and who tells it (``rows_when_built_by``: *record* of a rebuild, or *pages*
-        of an index built on fewer rows than lists); ``rows_added_share`` of today's rows; ``probes`` (HNSW: ``ef_search``) in
-        force and ``decided_by``; ``probes_needed`` (``ef_search_needed``) for ``target``; ``recall`` in force with its
-        interval; ``list_sizes``: min, median, max, and skew, the largest over the mean; ``us_*``: microseconds of a search
-        (predicted; of HNSW measured) in force, at the target with this index, with a fresh one of the same lists, with one of
-        ``better`` lists, and without an index; ``curve``: [probes, recall, rows scanned]; ``status``: passed, warning or
-        failed; ``mend``: a command; ``sample``: rows that were held.
+        ``rows``: with a vector; ``rows_added_share`` of them came after the build; ``decided_by``: who chose the value in
+        force; ``list_sizes``: min, median, max, and skew, the largest over the mean; ``curve``: [probes, recall, rows scanned];
+        ``mend``: a command; ``sample``: rows that were held.
         """
-        facts, index, curve, said = self.facts, self.discovered.index, self.discovered.curve, self.verdict
-        now, needed, better, origin = facts.in_force, facts.needed, facts.better, facts.origin
-        recall = now.recall if now else None
-        return {
+        index, found, said = self.live.current, self.discovered, self.verdict
+        document = {
             "node": self.live.node,
             "table": self.live.relation,
             "column": self.live.column,
-            "index": facts.index or None,
-            "method": facts.method or None,
+            **vars(self.facts),
             "kind": index.kind if index else None,
             "bytes": index.bytes if index else None,
-            "lists": curve.lists if curve else None,
-            "rows": facts.rows,
-            "rows_when_built": origin.rows if origin else None,
-            "rows_when_built_by": origin.by if origin else None,
-            "rows_added_share": _round(self.rows_added_share),
-            "target": facts.target,
-            "k": facts.k,
-            "probes": now.value if now and curve else None,
-            "ef_search": now.value if now and not curve else None,
+            "lists": found.curve.lists if found.curve else None,
             "decided_by": self.decided_by or None,
-            "recall": {"value": _round(recall.value), "low": _round(recall.low), "high": _round(recall.high)} if recall else None,
-            "recall_when_built": origin.recall if origin else None,
-            "probes_needed": needed.value if needed and curve else None,
-            "ef_search_needed": needed.value if needed and not curve else None,
+            "rows_added_share": self.rows_added_share,
             "list_sizes": self.list_sizes or None,
-            **{f"us_{name}": _us(way) for name, way in self._ways().items()},
-            "better": {"lists": better.lists, "probes": better.value} if better else None,
-            "us_exact": _round(facts.exact_us, 1),
-            "leftovers": list(facts.leftovers),
             "curve": self._points(),
             "verdict": said.word,
             "status": said.status,
             "why": said.why,
             "mend": said.mend or None,
-            "sample": self.discovered.sample,
+            "sample": found.sample,
             "seconds": round(self.seconds, 2),
-            "notes": list(self.discovered.notes),
+            "notes": found.notes,
         }
+        return dict(from_json(to_json(document, inf_nan_mode="null")))  # JSON has no word for what is not a number
 
     def table(self) -> Drawn:
         said = self.verdict
@@ -138,7 +107,7 @@ class Checkup(Shown):
         return Drawn(title, ("", ""), lines, self.discovered.notes, tone=said.status)
 
     def _lines(self) -> list[tuple[Cell, ...]]:
-        facts, index, curve, sizes = self.facts, self.discovered.index, self.discovered.curve, self.list_sizes
+        facts, index, curve, sizes = self.facts, self.live.current, self.discovered.curve, self.list_sizes
         what = f"{index.name}: {index.index()}, {mb(index.bytes)}" if index else "none"
         lines: list[tuple[Cell, ...]] = [("index", what), ("rows with a vector", self._rows())]
         if curve:
@@ -164,15 +133,10 @@ class Checkup(Shown):
         return "\n".join(lines)
 
     def _rows(self) -> str:
-        origin, added, now = self.facts.origin, self.rows_added_share, f"{self.facts.rows:,}"
-        if origin is None or added is None:
+        built, added, now = self.facts.built, self.rows_added_share, f"{self.facts.rows:,}"
+        if built is None or added is None:
             return f"{now} now; how many when it was built is unknown" if self.facts.index else now
-        by = "as its rebuild recorded" if origin.by == "record" else "as its pages tell"
-        return f"{now} now, {origin.rows:,} when it was built ({by}): {added:.0%} came later"
-
-    def _ways(self) -> dict[str, Setting | None]:
-        facts = self.facts
-        return {"in_force": facts.in_force, "needed": facts.needed, "fresh": facts.fresh, "better": facts.better}
+        return f"{now} now, {built.rows:,} when it was built: {added:.0%} came later"
 
     def _points(self) -> list[list[float]]:
         curve = self.discovered.curve
@@ -224,11 +188,3 @@ def checks(found: Checkup | Missing) -> list[Check]:
 
 def _ms(us: float) -> str:
     return f"{us / 1000:.2f} ms"
-
-
-def _us(setting: Setting | None) -> float | None:
-    return _round(setting.us, 1) if setting else None
-
-
-def _round(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None else round(value, digits)

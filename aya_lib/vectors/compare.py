@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Node
 from aya_lib.vectors import ivf_model
-from aya_lib.vectors.bench import Bench, Progress, Queries
+from aya_lib.vectors.bench import Bench, Journal, Progress, Queries
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.explorer import Explorer
 from aya_lib.vectors.index import FAMILIES, Family, Index, Table, hnsw, ivfflat
-from aya_lib.vectors.journal import Journal
 from aya_lib.vectors.measure import exact_distances
 from aya_lib.vectors.result import Choice, Comparison
 from aya_lib.vectors.sandbox import Sandbox, no_room, open_sandbox
@@ -131,7 +130,7 @@ def _compared(bench: Bench, given: Table, request: Request) -> Comparison:
         if family != "exact":
             best[family] = tuner.family(family)
     _grid(bench, request, tuner)
-    comparison = _result(bench, given, request, tuner, {family: choice for family, choice in best.items() if choice}, today)
+    comparison = _result(bench, request, tuner, {family: choice for family, choice in best.items() if choice}, today)
     bench.journal.close()
     return comparison
 
@@ -211,9 +210,7 @@ def sweep(bench: Bench, grid: Grid, budget_s: float, seed: int = 1) -> None:
             bench.measure(index, value, "verify", budget_s=budget_s)
 
 
-def _result(
-    bench: Bench, given: Table, request: Request, tuner: Tuner, best: dict[Family, Choice], today: Choice | None
-) -> Comparison:
+def _result(bench: Bench, request: Request, tuner: Tuner, best: dict[Family, Choice], today: Choice | None) -> Comparison:
     corpus, notes = bench.corpus, list(bench.corpus.notes)
     points = tuple(bench.journal.points.values())
     met = [choice for choice in best.values() if choice.met]
@@ -233,7 +230,6 @@ def _result(
         metric=corpus.metric.name,
         k=request.k,
         target=request.target,
-        table_name=given.name,
         server=bench.sandbox.server,
         points=points,
         builds=dict(bench.journal.builds),

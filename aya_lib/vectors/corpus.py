@@ -103,8 +103,11 @@ def corpus(
         raise UsageError(f"k = {k}: {name} has {len(base)} rows to search", hint="Take a smaller k, or more rows")
     base, questions = metric.prepare(base), metric.prepare(questions)
     middle = len(questions) * choose // (choose + verify)
-    fingerprint = _fingerprint(metric, base, questions)
-    return Corpus(name, asked, metric, base, questions[:middle], questions[middle:], fingerprint, notes)
+    digest = hashlib.blake2b(metric.name.encode(), digest_size=16)
+    for array in (base, questions):
+        digest.update(repr(array.shape).encode())
+        digest.update(array.ravel().data)
+    return Corpus(name, asked, metric, base, questions[:middle], questions[middle:], digest.hexdigest(), notes)
 
 
 def _refuse(name: str, vectors: NDArray[np.float32], metric: Metric, least: int = LEAST_ROWS) -> None:
@@ -128,15 +131,6 @@ def _refuse(name: str, vectors: NDArray[np.float32], metric: Metric, least: int 
             )
 
 
-def _fingerprint(metric: Metric, *arrays: NDArray[np.float32]) -> str:
-    digest = hashlib.blake2b(metric.name.encode(), digest_size=16)
-    for array in arrays:
-        digest.update(repr(array.shape).encode())
-        for start in range(0, len(array), BLOCK):
-            digest.update(array[start : start + BLOCK].tobytes())
-    return digest.hexdigest()
-
-
 def open_source(
     node: Node,
     source: str = "",
@@ -156,20 +150,20 @@ def open_source(
     Raises :class:`UsageError` for anything that cannot be measured, in one line.
     """
     notes: tuple[str, ...] = ()
-    own = VectorFile(np.empty((0, 0), np.float32))
-    asked = vector_files.read(Path(queries)) if queries else own
+    asked = vector_files.read(Path(queries)) if queries else None
     of_table = source in ("", "auto")
     if of_table:
         with node.session(deadline_s=READ_S) as connection:
-            stored = _column(connection, node, table, column)
-            if source == "auto" and stored.rows < WORTH:
-                source, of_table = f"generated:{STAND_IN}x{stored.dimension or node.site.embedding.dimension}", False
-                notes = (f"{table} has {stored.rows:,} vectors, too few for an index to matter; measured instead: {source}",)
+            given, count = _given(connection, node, table, column, key)
+            if source == "auto" and count < WORTH:
+                source, of_table = f"generated:{STAND_IN}x{given.dimension or node.site.embedding.dimension}", False
+                notes = (f"{table} has {count:,} vectors, too few for an index to matter; measured instead: {source}",)
             else:
                 source = f"{table}.{column} on {node.name}"
-                own, notes = _read(
-                    connection, source, stored, Table(table, column, key, stored.dimension or 0, metric("l2")), most, seed
-                )
+                own = _stored(connection, source, given, count, most, seed)
+                if count > most:
+                    sample = f"a random sample of about {most:,} of {count:,} rows"
+                    notes = (f"{sample}: more probes are said than the table needs",)
     if source.startswith("generated"):
         own = VectorFile(generated.generate(generated.parse(source)))
     elif not of_table:
@@ -177,8 +171,9 @@ def open_source(
     if not 1 <= own.base.shape[1] <= STORED:
         raise UsageError(f"{source}: {own.base.shape[1]} dimensions; pgvector stores at most 16,000")
     wanted = metric(metric_name or own.metric or "cosine")
-    questions = (asked.base if asked.queries is None else asked.queries) if queries else own.queries
-    words = queries or (f"the query set of {source}" if own.queries is not None else "")
+    questions, words = own.queries, f"the query set of {source}" if own.queries is not None else ""
+    if asked:
+        questions, words = asked.base if asked.queries is None else asked.queries, queries
     made = corpus(source, own.base, wanted, questions, asked=words, seed=seed, k=k, notes=notes)
     return Source(made, Table(table, column, key, made.dimension, wanted), of_table)
 
@@ -189,35 +184,26 @@ class _Type:
     dimension: int | None
 
 
-@dataclass(frozen=True)
-class _Column(_Type):
-    """``rows``: with a vector, counted exactly."""
-
-    rows: int
-
-
-def _column(connection: Connection, node: Node, table: str, column: str) -> _Column:
+def _given(connection: Connection, node: Node, table: str, column: str, key: str) -> tuple[Table, int]:
+    """The table, of dimension 0 where its column's type has none, and how many rows have a vector: counted exactly."""
     names = parts(table)
-    found = rows(connection, __package__, "corpus_column", _Type, table=".".join(f'"{name}"' for name in names), column=column)
-    if not found:
+    quoted = ".".join(f'"{name}"' for name in names)
+    types = rows(connection, __package__, "corpus_column", _Type, table=quoted, column=column)
+    if not types:
         database = node.site.database.name
         raise UsageError(f"{node.name} has no {table}.{column} in {database}", hint="Name it with --table and --column")
-    if found[0].type not in ("vector", "halfvec"):
-        raise UsageError(f"{table}.{column} is of type {found[0].type}; allowed are vector and halfvec")
+    if types[0].type not in ("vector", "halfvec"):
+        raise UsageError(f"{table}.{column} is of type {types[0].type}; allowed are vector and halfvec")
     count = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column), sql.Identifier(*names))
     row = connection.execute(count).fetchone()
-    return _Column(found[0].type, found[0].dimension, int(str(row[0])) if row else 0)
+    return Table(table, column, key, types[0].dimension or 0, metric("l2")), int(str(row[0])) if row else 0
 
 
-def _read(
-    connection: Connection, name: str, stored: _Column, table: Table, most: int, seed: int
-) -> tuple[VectorFile, tuple[str, ...]]:
+def _stored(connection: Connection, name: str, table: Table, count: int, most: int, seed: int) -> VectorFile:
     """The vectors of a column by binary COPY; of a larger table a random sample."""
-    if stored.rows < LEAST_ROWS:
+    if count < LEAST_ROWS:
         raise UsageError(
-            f"{name} has {stored.rows} vectors; at least {LEAST_ROWS} are needed to measure anything",
+            f"{name} has {count} vectors; at least {LEAST_ROWS} are needed to measure anything",
             hint="Ingest documents first, or see the tool at work: --corpus generated:20000x384",
         )
-    blocks = list(wire.read(connection, table, 100 * most / stored.rows, seed))
-    sample = f"a random sample of about {most:,} of {stored.rows:,} rows: more probes are said than the table needs"
-    return VectorFile(np.concatenate(blocks)), (sample,) if stored.rows > most else ()
+    return VectorFile(np.concatenate(list(wire.read(connection, table, 100 * most / count, seed))))

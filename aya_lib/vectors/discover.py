@@ -12,9 +12,8 @@ from aya_lib.vectors import ivf_model, ivfflat_pages, measure, yardstick
 from aya_lib.vectors.catalog import Live, LiveIndex
 from aya_lib.vectors.index import EF_SEARCH, LISTS, Table
 from aya_lib.vectors.ivf_model import Cost, Curve
-from aya_lib.vectors.ivfflat_pages import Lists
 from aya_lib.vectors.measure import Search, SearchPlan
-from aya_lib.vectors.verdict import PAYS, Facts, Origin, Setting
+from aya_lib.vectors.verdict import PAYS, Facts, Setting
 from aya_lib.vectors.yardstick import Yardstick
 
 EXACT_ROW_US = 2.15  # of a row read without an index, at 768 dimensions: it lies outside of the heap and is fetched
@@ -28,10 +27,9 @@ HNSW_QUERIES = 100
 
 @dataclass(frozen=True)
 class Discovered:
-    """``index``: the live one; ``curve``: recall and rows scanned over probes, of IVFFlat only; ``sample``: rows held."""
+    """``curve``: recall and rows scanned over probes, of IVFFlat only; ``sample``: rows held."""
 
     facts: Facts
-    index: LiveIndex | None
     curve: Curve | None = None
     sample: int = 0
     notes: tuple[str, ...] = ()
@@ -53,32 +51,33 @@ class _Discovery:
         live, current = self.live, self.live.current
         few = live.rows < self.k + 2
         if few or (current is None and (live.rows < PAYS or live.builds)):
-            return Discovered(self._facts(live.rows), current)
+            return Discovered(self._facts(live.rows))
         if current and current.dimension not in (None, live.dimension):
             raise AyaError(f"{current.name} indexes {current.dimension} dimensions of something else than {live.column}")
         if not len(self._rows.queries):  # nearly all are zero vectors
-            return Discovered(self._facts(self._rows.rows), current)
+            return Discovered(self._facts(self._rows.rows))
         if current is None:
             facts = replace(self._facts(self._rows.rows), better=self._better(None))
-            return Discovered(facts, None, None, len(self._rows.base), tuple(self._notes()))
+            return Discovered(facts, None, len(self._rows.base), tuple(self._notes()))
         return self._hnsw(current) if current.method == "hnsw" else self._ivfflat(current)
 
     def _ivfflat(self, current: LiveIndex) -> Discovered:
-        lists = ivfflat_pages.read(self.connection, self.live.qualified(current))
-        curve = self._rows.curve(self._table.metric.prepare(lists.centers))
+        centroids = ivfflat_pages.read(self.connection, self.live.qualified(current))
+        lists = len(centroids)
+        curve = self._rows.curve(self._table.metric.prepare(centroids))
         value = self.live.value(current.index())
         planned = measure.planned(self.connection, Search(self._table, current.index(), self.k, value), self._rows.base[0])
-        fresh = self._at_target(self._rows.twin(len(lists)))
+        fresh = self._at_target(self._rows.twin(lists))
         facts = replace(
             self._facts(self._rows.rows),
-            in_force=self._setting(curve, min(value, len(lists))),
+            in_force=self._setting(curve, min(value, lists)),
             needed=self._at_target(curve),
             fresh=fresh,
             better=self._better(fresh),
-            origin=self._origin(current, lists),
+            built=self.live.built,
             passed_over=not planned.index,
         )
-        return Discovered(facts, current, curve, len(self._rows.base), tuple(self._notes(current, lists)))
+        return Discovered(facts, curve, len(self._rows.base), tuple(self._notes(current, lists)))
 
     def _hnsw(self, current: LiveIndex) -> Discovered:
         """Searched for rows of the table."""
@@ -87,7 +86,7 @@ class _Discovery:
         facts = replace(self._facts(self._rows.rows), in_force=settings[0], needed=reached)
         asked = settings[0].recall.queries
         note = f"HNSW has no centroids to read: recall was measured by {asked} searches at each ef_search, against exact ones."
-        return Discovered(facts, current, None, len(self._rows.base), (note,))
+        return Discovered(facts, None, len(self._rows.base), (note,))
 
     def _searched(self, current: LiveIndex) -> Iterator[Setting]:
         """The ef_search in force, then twice as much until the target is reached."""
@@ -158,16 +157,7 @@ class _Discovery:
             best = tried
         return best if best is not fresh else None
 
-    def _origin(self, current: LiveIndex, lists: Lists) -> Origin | None:
-        """As its rebuild recorded it, else as its pages tell. The recorded recall counts only where it was measured as searches
-        run now."""
-        built, rows = self.live.built, lists.rows_when_built
-        if built is None:
-            return None if rows is None else Origin(rows, "pages")
-        same = (built.k, built.value) == (self.k, self.live.value(current.index()))
-        return Origin(built.rows, "record", built.recall if same else None)
-
-    def _notes(self, current: LiveIndex | None = None, lists: Lists | None = None) -> Iterator[str]:
+    def _notes(self, current: LiveIndex | None = None, lists: int = 0) -> Iterator[str]:
         rows = self._rows
         yield (
             f"{len(rows.queries)} of its rows stand for queries, their neighbours found in all {rows.rows:,} rows; no search was"
@@ -175,9 +165,9 @@ class _Discovery:
         )
         if rows.without_direction:
             yield f"{rows.without_direction:,} zero vectors have no direction: an index by cosine leaves them out."
-        if current and lists and current.options["lists"] != len(lists):
+        if current and lists and current.options["lists"] != lists:
             yield (
-                f"{current.name} is declared with {current.options['lists']} lists and was built with {len(lists)}:"
+                f"{current.name} is declared with {current.options['lists']} lists and was built with {lists}:"
                 " the declared ones hold when it is next built."
             )
         others = [

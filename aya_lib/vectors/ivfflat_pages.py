@@ -43,28 +43,8 @@ class NotWritten(UnreadablePages):
     """The pages are on disk only as zeros, or half-done: the server still holds them in memory alone."""
 
 
-@dataclass(frozen=True)
-class Lists:
-    """``centers`` (lists, d) as float32 (bits as 0 and 1); ``start_pages`` (lists,), the block that each list begins on."""
-
-    centers: NDArray[np.float32]
-    start_pages: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.centers)
-
-    @property
-    def rows_when_built(self) -> int | None:
-        """How many rows there were at the build, where they were fewer than lists; else the pages do not tell.
-
-        Each list has one page then, and pgvector invented the centroids that were missing: the others count the rows.
-        """
-        made_up = int(invented(self.centers).sum())
-        return len(self) - made_up if made_up and (np.diff(self.start_pages) == 1).all() else None
-
-
-def read(connection: Connection, index: str) -> Lists:
-    """The lists of an index, named as SQL has it (``public.idx_chunks_embedding``).
+def read(connection: Connection, index: str) -> NDArray[np.float32]:
+    """The centroids (lists, d) of an index, as float32 (bits as 0 and 1); named as SQL has it (``public.idx_chunks_embedding``).
 
     :class:`UnreadablePages` where privileges are missing or it is no IVFFlat index; :class:`NotWritten` where pages are not
     yet on disk and pageinspect is not installed.
@@ -130,8 +110,8 @@ def list_pages(dimensions: int, lists: int, kind: Kind = "vector", page: int = P
     return -(-lists // max(1, (page - HEADER - SPECIAL) // (aligned + POINTER)))
 
 
-def parse(pages: Sequence[bytes], kind: Kind = "vector") -> Lists:
-    """Metapage and list pages (blocks 0, 1, 2 ...; more do no harm).
+def parse(pages: Sequence[bytes], kind: Kind = "vector") -> NDArray[np.float32]:
+    """The centroids of metapage and list pages (blocks 0, 1, 2 ...; more do no harm).
 
     Raises :class:`NotWritten` for pages of zeros or half-done lists, :class:`UnreadablePages` for anything else that is not
     an IVFFlat index of this kind of value.
@@ -148,26 +128,10 @@ def parse(pages: Sequence[bytes], kind: Kind = "vector") -> Lists:
             raise UnreadablePages(f"list page {before} leads back to block {block}")
     if len(items) != lists:
         raise UnreadablePages(f"{len(items)} lists stand on the list pages, the metapage says {lists}")
-    centers = np.stack([_center(item, dimensions, kind) for item in items])
     blocks = np.array([struct.unpack_from("<II", item) for item in items], np.int64)
     if (blocks == NONE).any():
         raise NotWritten(f"{int((blocks == NONE).any(axis=1).sum())} of {lists} lists have no pages yet on disk")
-    return Lists(centers, blocks[:, 0])
-
-
-def invented(centers: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which centroids pgvector made up for want of rows, shape (lists,): every value drawn evenly from 0 to 1.
-
-    Such a centroid has no negative value, a spread of 0.577 of its mean, and no value far above twice its mean; told from 16
-    dimensions on, within five standard errors.
-    """
-    dimensions = centers.shape[1]
-    if dimensions < 16:
-        return np.zeros(len(centers), np.bool_)
-    mean = np.maximum(centers.mean(axis=1), 1e-30)
-    spread = np.abs(centers.std(axis=1) / mean - 3**-0.5) < 5 * 0.42 / np.sqrt(dimensions)
-    highest = centers.max(axis=1) / mean < 2 * (1 + 5 * 3**-0.5 / np.sqrt(dimensions))
-    return np.asarray((centers >= 0).all(axis=1) & spread & highest)
+    return np.stack([_center(item, dimensions, kind) for item in items])
 
 
 def _require(page: bytes, block: int) -> None:

@@ -1,11 +1,14 @@
-"""What a comparison leaves beside its run record: one JSON document, every measured point as CSV and Parquet, the plots."""
+"""What a comparison leaves beside its run record (a JSON document, every measured point as CSV and Parquet, the plots), and two
+of them beside each other: before and after a change, or the same vectors on two machines."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +16,16 @@ from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.picture import Picture
 from aya_lib.show import Shown, Table
+from aya_lib.vectors.index import Index, mb
 from aya_lib.vectors.plots import PLOTS
 from aya_lib.vectors.result import SCHEMA, Comparison, Point
 from aya_lib.vectors.sandbox import Built
+from aya_lib.vectors.style import STYLE, named
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Document = Mapping[str, Any]
 DOCUMENT, POINTS = "vectors.json", "points"
 DPI = 160
 # What must be there for a document to be read: its keys, and of which kind.
@@ -33,18 +39,49 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "builds": dict,
 }
 POINT_KEYS = {"index", "type", "options", "search_settings", "recall", "qps", "latency_ms"}
-TEXTS = ("index", "family", "knob", "queries")
-COUNTS = (
-    *("lists", "m", "ef_construction", "knob_value", "clients"),
-    *("recall_queries", "asked_searches", "uncached_blocks", "index_bytes", "build_memory_bytes"),
-)
-QUANTILES = tuple(f"q{share:03d}_ms" for share in range(0, 101, 5))
-COLUMNS = (
-    *("index", "family", "lists", "m", "ef_construction", "knob", "knob_value", "queries", "clients"),
-    *("recall", "recall_low", "recall_high", "recall_queries", "predicted_recall"),
-    *("searches_per_s", "p50_ms", "p95_ms", "p99_ms", "server_p50_ms", "asked_searches", "uncached_blocks"),
-    *("build_s", "index_bytes", "build_memory_bytes", *QUANTILES),
-)
+# Columns of the table of points, units in their names: the type, and where a point has it; of the build, and options, below.
+COLUMNS = {
+    "index": ("string", "index"),
+    "family": ("string", "index.family"),
+    "lists": ("int64", ""),
+    "m": ("int64", ""),
+    "ef_construction": ("int64", ""),
+    "knob": ("string", "index.knob"),
+    "knob_value": ("int64", "value"),
+    "queries": ("string", "queries"),
+    "clients": ("int64", "clients"),
+    "recall": ("float64", "recall.value"),
+    "recall_low": ("float64", "recall.low"),
+    "recall_high": ("float64", "recall.high"),
+    "recall_queries": ("int64", "recall.queries"),
+    "predicted_recall": ("float64", "predicted"),
+    "searches_per_s": ("float64", "qps"),
+    "p50_ms": ("float64", "p50"),
+    "p95_ms": ("float64", "p95"),
+    "p99_ms": ("float64", "p99"),
+    "server_p50_ms": ("float64", "server_ms"),
+    "asked_searches": ("int64", "asked"),
+    "uncached_blocks": ("int64", "reads"),
+    "build_s": ("float64", ""),
+    "index_bytes": ("int64", ""),
+    "build_memory_bytes": ("int64", ""),
+    **{f"q{share:03d}_ms": ("float64", "") for share in range(0, 101, 5)},
+}
+# What must be equal beside the vectors for numbers to be comparable: its name, and where it stands in a document.
+EQUAL = {
+    "metric": "corpus.metric",
+    "k": "k",
+    "target": "target",
+    "node": "server.node",
+    "PostgreSQL": "server.version",
+    "pgvector": "server.pgvector",
+    "shared_buffers": "server.shared_buffers",
+    "maintenance_work_mem": "server.maintenance_work_mem",
+    "parallel build workers": "server.parallel_maintenance",
+    "cores": "server.cores",
+}
+RATIOS = {"qps": "qps", "p95": "latency_ms.p95", "bytes": "bytes", "build": "build_s"}
+SHORT = ("index", "type", "options", "search_settings", "recall", "qps", "latency_ms", "bytes", "build_s")
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,38 +141,19 @@ def _write(c: Comparison, folder: Path, stem: str) -> None:
 
 
 def points(c: Comparison) -> pa.Table:
-    """Every measured point as a row of plain columns, units in their names; an empty field where there is no value."""
+    """Every measured point as a row of plain columns; an empty field where there is no value."""
     import pyarrow as pa
 
-    kinds = {**dict.fromkeys(TEXTS, pa.string()), **dict.fromkeys(COUNTS, pa.int64())}
-    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in COLUMNS])
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, (kind, _) in COLUMNS.items()])
     return pa.Table.from_pylist([_row(point, c.builds.get(point.index, Built())) for point in c.points], schema=schema)
 
 
 def _row(point: Point, built: Built) -> dict[str, Any]:
-    return {
-        "index": str(point.index),
-        "family": point.index.family,
-        **dict(point.index.options),
-        "knob": point.index.knob or None,
-        "knob_value": point.value if point.index.knob else None,
-        "queries": point.queries,
-        "clients": point.clients,
-        "recall": point.recall.value,
-        "recall_low": point.recall.low,
-        "recall_high": point.recall.high,
-        "recall_queries": point.recall.queries,
-        "predicted_recall": point.predicted,
-        "searches_per_s": point.qps,
-        **{f"{name}_ms": value for name, value in point.latency_ms.items()},
-        "server_p50_ms": point.server_ms,
-        "asked_searches": point.asked,
-        "uncached_blocks": point.reads,
-        "build_s": built.seconds,
-        "index_bytes": built.bytes,
-        "build_memory_bytes": built.memory,
-        **dict(zip(QUANTILES, point.quantiles, strict=False)),
-    }
+    row = {name: attrgetter(place)(point) for name, (_, place) in COLUMNS.items() if place}
+    row |= {"index": str(point.index), **dict(point.index.options)}
+    row |= {"build_s": built.seconds, "index_bytes": built.bytes, "build_memory_bytes": built.memory}
+    row |= {f"q{5 * number:03d}_ms": value for number, value in enumerate(point.quantiles)}
+    return row if point.index.knob else row | {"knob": None, "knob_value": None}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -162,3 +180,108 @@ def _is_comparison(document: dict[str, Any]) -> bool:
         return False
     parts = [*document["measured"], *document["best_of_family"], document.get("today"), document.get("recommendation")]
     return all(isinstance(p, dict) and p.keys() >= POINT_KEYS and "low" in p["recall"] for p in parts if p is not None)
+
+
+@dataclass(frozen=True, repr=False)
+class Difference(Shown):
+    """``pairs``: today's index, the recommendation and the best of each family, each before and after (None: not in that one),
+    with ratios of after to before. ``unlike``: what differs between the two besides the results, each as a sentence."""
+
+    before: str
+    after: str
+    unlike: list[str]
+    pairs: list[dict[str, Any]]
+
+    def json(self) -> dict[str, Any]:
+        return {"schema": 1, **asdict(self)}
+
+    def table(self) -> Table:
+        columns = ("", "index", "searches/s", "x", "recall", "p95", "size", "build")
+        legend = "x, p95, size and build: after as a multiple of before; new, gone: only in one of the two."
+        notes = (*self.unlike, f"Before: {self.before}. After: {self.after}.", legend)
+        return Table(self.headline, columns, tuple(map(_line, self.pairs)), notes, "warning" if self.unlike else "plain")
+
+    @property
+    def headline(self) -> str:
+        """What changed for the one who searches: the recommendation, or what else is in both."""
+        times = {pair["what"]: pair["qps_ratio"] for pair in self.pairs}
+        for what in ("recommendation", "today"):
+            if times.get(what):
+                return f"{what.capitalize()}: {times[what]:.2f} times the searches per second of before"
+        return "Nothing to compare: neither a recommendation nor today's index is in both"
+
+
+def difference(before: Document, after: Document) -> Difference:
+    """What changed from one saved comparison to another. What makes them unlike is named, and nothing is refused."""
+    places = [(what, before.get(what), after.get(what)) for what in ("recommendation", "today")]
+    was, now = ({choice["type"]: choice for choice in document["best_of_family"]} for document in (before, after))
+    places += [(style.word, was.get(family), now.get(family)) for family, style in STYLE.items()]
+    pairs = [_pair(*place) for place in places if any(place[1:])]
+    return Difference(_called(before), _called(after), _unlike(before, after), pairs)
+
+
+def _pair(what: str, before: Document | None, after: Document | None) -> dict[str, Any]:
+    """The same place in two comparisons. Where the 95 % intervals of recall overlap, the difference may be chance."""
+    pair: dict[str, Any] = {"what": what}
+    for name, choice in (("before", before), ("after", after)):
+        pair[name] = {key: choice.get(key) for key in SHORT} if choice else None
+    for name, place in RATIOS.items():
+        was, now = _at(before, place), _at(after, place)
+        pair[f"{name}_ratio"] = now / was if was and now else None
+    pair |= {"recall_difference": None, "recall_intervals_overlap": None}
+    if before and after:
+        was, now = before["recall"], after["recall"]
+        pair["recall_difference"] = now["value"] - was["value"]
+        pair["recall_intervals_overlap"] = was["low"] <= now["high"] and now["low"] <= was["high"]
+    return pair
+
+
+def _line(pair: dict[str, Any]) -> tuple[str, ...]:
+    what, before, after = pair["what"], pair["before"], pair["after"]
+    if not before or not after:
+        only = before or after
+        return (what, _name(only), f"{only['qps']:,.0f}", "gone" if before else "new", _recall(only), "", "", "")
+    names = "\n-> ".join(dict.fromkeys((_name(before), _name(after))))
+    chance = "intervals overlap" if pair["recall_intervals_overlap"] else "intervals apart"
+    recall = f"{_recall(before)}\n-> {_recall(after)}\n{pair['recall_difference']:+.3f}, {chance}"
+    times, *ratios = ("" if pair[f"{name}_ratio"] is None else f"{pair[f'{name}_ratio']:.2f}" for name in RATIOS)
+    return (what, names, f"{before['qps']:,.0f} -> {after['qps']:,.0f}", times, recall, *ratios)
+
+
+def _unlike(before: Document, after: Document) -> list[str]:
+    sentences = []
+    if _at(before, "corpus.fingerprint") != _at(after, "corpus.fingerprint"):
+        was, now = (f"{_at(of, 'corpus.name')}, {_plain(_at(of, 'corpus.rows'))} rows" for of in (before, after))
+        sentences.append(f"Not the same vectors: {was} before, {now} after; recall and speed are not of one thing.")
+    for word, place in EQUAL.items():
+        was, now = _at(before, place), _at(after, place)
+        if was != now:
+            show = mb if word.endswith(("buffers", "_mem")) and was and now else _plain
+            sentences.append(f"Not the same {word}: {show(was)} before, {show(now)} after.")
+    return sentences
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _called(document: Document) -> str:
+    server = document["server"]
+    return f"{document.get('at') or 'at an unknown time'} on {server.get('node')} ({document['corpus'].get('name')})"
+
+
+def _at(document: Document | None, place: str) -> Any:
+    value: Any = document
+    for key in place.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _name(choice: Document) -> str:
+    settings = ", ".join(f"{name.split('.')[-1]}={value}" for name, value in choice["search_settings"].items())
+    return "\n".join(part for part in (named(Index(choice["type"], tuple(choice["options"].items()))), settings) if part)
+
+
+def _recall(choice: Document) -> str:
+    recall = choice["recall"]
+    return f"{recall['value']:.3f} ({recall['low']:.3f} to {recall['high']:.3f})"

@@ -37,29 +37,30 @@ class Request:
         family = self._family(now)
         if family == "exact" or family not in FAMILIES:
             raise UsageError(f"family '{family}': allowed are {', '.join(name for name in FAMILIES if name != 'exact')}")
+        method = Index(family).method
+        for other in DEFAULTS:
+            if other != method and self._given(other):
+                raise UsageError(f"{', '.join(self._given(other))} are of {other}, not of {family}")
         old = dict(now.options) if now and now.family == family else {}
-        if family.startswith("ivfflat"):
-            if self.m or self.ef_construction or self.ef_search:
-                raise UsageError(f"--m, --ef-construction and --ef-search are of hnsw, not of {family}")
-            if not (self.lists or old):
-                raise UsageError("an IVFFlat index needs --lists", hint="aya bench vectors finds the best number")
-            index, value = Index(family, (("lists", self.lists or old["lists"]),)), self.probes
-        else:
-            if self.lists or self.probes:
-                raise UsageError(f"--lists and --probes are of ivfflat, not of {family}")
-            given = {"m": self.m, "ef_construction": self.ef_construction}
-            options = tuple((name, given[name] or old.get(name, value)) for name, value in DEFAULTS["hnsw"].items())
-            index, value = Index(family, options), self.ef_search
+        if method == "ivfflat" and not (self.lists or old):
+            raise UsageError("an IVFFlat index needs --lists", hint="aya bench vectors finds the best number")
+        options = ((name, getattr(self, name) or old.get(name, default)) for name, default in DEFAULTS[method].items())
+        index = Index(family, tuple(options))
         # As it is for the same index, else what a search takes by itself.
+        value = self.probes or self.ef_search
         return index, value or (live.value(index) if now == index else live.chosen(index))
+
+    def _given(self, method: str) -> list[str]:
+        """The options that were given of those that IVFFlat or HNSW alone has."""
+        names = [*DEFAULTS[method], "probes" if method == "ivfflat" else "ef_search"]
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
 
     def _family(self, now: Index | None) -> str:
         if self.family:
             return self.family
-        if self.lists or self.probes:
-            return now.family if now and now.method == "ivfflat" else "ivfflat"
-        if self.m or self.ef_construction or self.ef_search:
-            return now.family if now and now.method == "hnsw" else "hnsw"
+        for method in DEFAULTS:
+            if self._given(method):
+                return now.family if now and now.method == method else method
         if now is None:
             raise UsageError("there is no index yet: say which", hint="For example --lists 300 --probes 12, or --family hnsw")
         return now.family

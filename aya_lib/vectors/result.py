@@ -50,31 +50,30 @@ class Point:
     def latency_ms(self) -> dict[str, float]:
         return {"p50": self.p50, "p95": self.p95, "p99": self.p99}
 
-    def json(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
+        """What is told of a measured point and of a chosen one alike."""
+        index = self.index
         return {
-            **_described(self.index, self.value),
-            "queries": self.queries,
-            "clients": self.clients,
+            "index": str(index),
+            "type": index.family,
+            "options": dict(index.options),
+            "search_settings": {index.knob: self.value} if index.knob else {},
             "recall": asdict(self.recall),
             "predicted_recall": self.predicted,
             "qps": round(self.qps, 1),
             "latency_ms": {**self.latency_ms, "server_p50": self.server_ms},
-            "latency_quantiles_ms": list(self.quantiles),
-            "asked": self.asked,
-            "uncached_blocks": self.reads,
         }
 
-
-def _described(index: Index, value: int) -> dict[str, Any]:
-    settings = {index.knob: value} if index.knob else {}
-    return {"index": str(index), "type": index.family, "options": dict(index.options), "search_settings": settings}
+    def json(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("queries", "clients", "asked")}
+        return self.figures() | own | {"latency_quantiles_ms": list(self.quantiles), "uncached_blocks": self.reads}
 
 
 @dataclass(frozen=True)
 class Choice:
     """An index with its setting, verified on queries that chose nothing. ``met``: its recall reaches the target there.
 
-    ``many``: the same at more clients. ``tries``: settings that were verified until one met the target.
+    ``many``: the same at more clients.
     """
 
     index: Index
@@ -83,21 +82,15 @@ class Choice:
     many: Point | None
     built: Built
     met: bool
-    tries: int
     create_sql: str
     search_sql: str
 
     def json(self) -> dict[str, Any]:
-        point, many = self.point, self.many
-        document = {
-            **_described(self.index, self.value),
+        many = self.many
+        document = self.point.figures() | {
             "create_sql": self.create_sql,
             "search_sql": self.search_sql,
-            "recall": asdict(point.recall),
             "meets_target": self.met,
-            "predicted_recall": point.predicted,
-            "qps": round(point.qps, 1),
-            "latency_ms": {**point.latency_ms, "server_p50": point.server_ms},
             "build_s": self.built.seconds,
             "build_memory_bytes": self.built.memory,
             "bytes": self.built.bytes,
@@ -138,7 +131,6 @@ class Comparison(Shown):
     metric: str
     k: int
     target: float
-    table_name: str
     server: Server
     points: tuple[Point, ...]
     builds: Mapping[Index, Built]
@@ -160,17 +152,11 @@ class Comparison(Shown):
 
     def json(self) -> dict[str, Any]:
         """One document; ``schema`` rises when a key changes its meaning."""
+        corpus = {name: getattr(self, name) for name in ("rows", "dimension", "metric", "fingerprint")}
         return {
             "schema": SCHEMA,
             "at": self.at,
-            "corpus": {
-                "name": self.corpus,
-                "queries": self.asked,
-                "rows": self.rows,
-                "dimension": self.dimension,
-                "metric": self.metric,
-                "fingerprint": self.fingerprint,
-            },
+            "corpus": {"name": self.corpus, "queries": self.asked, **corpus},
             "k": self.k,
             "target": self.target,
             "server": asdict(self.server),
@@ -178,7 +164,7 @@ class Comparison(Shown):
             "best_of_family": [choice.json() for choice in self.best.values()],
             "today": self.today.json() if self.today else None,
             "measured": [point.json() for point in self.points],
-            "predicted": [{"lists": t.lists, "probes": t.probes, "us": t.us, "curve": t.curve} for t in self.twins],
+            "predicted": [asdict(twin) for twin in self.twins],
             "cost_model": {**asdict(self.cost), "median_error": None if math.isnan(self.cost_error) else self.cost_error},
             "builds": {str(index): asdict(built) for index, built in self.builds.items()},
             "skipped": [asdict(skipped) for skipped in self.skipped],

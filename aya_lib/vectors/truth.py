@@ -30,11 +30,6 @@ class Truth:
     rows: NDArray[np.int64]
     distances: NDArray[np.float64]
 
-    @property
-    def limit(self) -> NDArray[np.float64]:
-        """The largest distance that is a hit, for each query, shape (q,)."""
-        return limits(self.distances[:, -1])
-
     def of(self, queries: NDArray[np.int64]) -> Truth:
         """The same for some of the queries, by their numbers."""
         return Truth(self.rows[queries], self.distances[queries])
@@ -129,7 +124,7 @@ def folder() -> Path:
 
 
 def limits(kth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The largest distance that is a hit, given that of the true k-th neighbour."""
+    """The largest distance that is a hit, for each query (q,), given that of the true k-th neighbour."""
     return np.asarray(kth + EPSILON * np.maximum(np.abs(kth), 1e-2))
 
 
@@ -137,11 +132,11 @@ def hits(
     base: NDArray[np.float32], queries: NDArray[np.float32], metric: Metric, truth: Truth, answers: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Recall of each query, shape (q,). ``answers`` (q, k): positions that a search returned, -1 where it returned fewer."""
-    k = truth.rows.shape[1]
+    k, largest = truth.rows.shape[1], limits(truth.distances[:, -1])
     shares = np.zeros(len(queries))
     for number, (query, returned) in enumerate(zip(queries, answers, strict=True)):
         distances = metric.paired(query, base[np.unique(returned[returned >= 0])])
-        shares[number] = min(k, int((distances <= truth.limit[number]).sum())) / k
+        shares[number] = min(k, int((distances <= largest[number]).sum())) / k
     return shares
 
 

@@ -80,7 +80,7 @@ class Tuner:
         target; where none does, the one with the highest recall."""
         if family == "exact":
             point = self.bench.measure(EXACT, 0, least=10)
-            return self._choice(EXACT, 0, point, None, Built(), 1) if point else None
+            return self._choice(EXACT, 0, point, None, Built()) if point else None
         choices = list(self.hnsw(GRAPHS[family]) if family in GRAPHS else self.ivfflat(family))
         fastest = max((choice for choice in choices if choice.met), key=lambda choice: choice.point.qps, default=None)
         return fastest or max(choices, key=lambda choice: choice.point.recall.value, default=None)
@@ -151,7 +151,7 @@ class Tuner:
     def _verified(self, index: Index, values: list[int], built: Built) -> Choice | None:
         """Verify the settings in turn until one meets the target, each on queries that chose nothing, all of them asked."""
         last: Choice | None = None
-        for number, (value, judge) in enumerate(zip(values, JUDGES, strict=False), 1):
+        for value, judge in zip(values, JUDGES, strict=False):
             point = self.bench.measure(index, value, judge, least=len(self.bench.queries[judge]))
             if point is None:
                 return last
@@ -159,18 +159,18 @@ class Tuner:
             if met or last is None:
                 point = self.bench.best_of(point, ROUNDS)
                 many = self.bench.measure(index, value, judge, self.clients) if self.clients > 1 else None
-                last = self._choice(index, value, point, many, built, number)
+                last = self._choice(index, value, point, many, built)
             if met:
                 return last
         return last
 
-    def _choice(self, index: Index, value: int, point: Point, many: Point | None, built: Built, tries: int) -> Choice:
+    def _choice(self, index: Index, value: int, point: Point, many: Point | None, built: Built) -> Choice:
         curve = self.real.get(index) or self.explorer.curves.get(index.option("lists")) if index.method == "ivfflat" else None
         point = replace(point, predicted=round(curve.recall(value).value, 4) if curve else None)
         name = f"{self.given.index_name}_{'_'.join([index.family, *(str(v) for _, v in index.options)])}"[:63]
         create = self._plain(index.create(self.given, name)) if index.method else ""
         search = self._plain(index.search(self.given, self.bench.k, value))
-        return Choice(index, value, point, many, built, point.recall.value >= self.target, tries, create, search)
+        return Choice(index, value, point, many, built, point.recall.value >= self.target, create, search)
 
     def _plain(self, statement: sql.Composed) -> str:
         """A statement with only those names quoted that need it, as the server's quote_ident says."""
@@ -200,7 +200,7 @@ class Tuner:
         if index not in self.real:
             with bench.phase("centroids", f"centroids of {index}", corpus.base.size * 1e-8):
                 try:
-                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.sandbox.connection, INDEX).centers)
+                    centres = corpus.metric.prepare(ivfflat_pages.read(bench.sandbox.connection, INDEX))
                 except AyaError as error:
                     bench.skip(f"the centroids of {index}", error.message)
                     return None

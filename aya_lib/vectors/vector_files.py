@@ -7,10 +7,9 @@ a second time. What cannot be read, or would not be what it says, is a :class:`U
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,28 +33,10 @@ class VectorFile:
     metric: str | None = None
 
 
-class Rows(Protocol):
-    """What numpy's arrays and HDF5's datasets have in common: ``source[start:stop]`` gives rows."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __getitem__(self, rows: slice, /) -> Any: ...
-
-
-def read(path: Path, *, column: str | None = None, most: int | None = None) -> VectorFile:
-    """The vectors of a file, by its suffix; of a long one only the first ``most`` rows (queries are read whole).
-
-    ``column``: which one to read, of a Parquet file with several columns of vectors. Raises :class:`UsageError`.
-    """
-    readers: dict[str, Callable[[Path, int | None], VectorFile]] = {
-        ".hdf5": _hdf5,
-        ".h5": _hdf5,
-        ".fvecs": _fvecs,
-        ".npy": _npy,
-        ".parquet": lambda path, most: _parquet(path, column, most),
-    }
+def read(path: Path, *, most: int | None = None) -> VectorFile:
+    """The vectors of a file, by its suffix; of a long one only the first ``most`` rows (queries are read whole). Raises
+    :class:`UsageError`."""
+    readers = {".hdf5": _hdf5, ".h5": _hdf5, ".fvecs": _fvecs, ".npy": _npy, ".parquet": _parquet}
     suffix = path.suffix.lower()
     try:
         if path.is_dir():
@@ -67,8 +48,6 @@ def read(path: Path, *, column: str | None = None, most: int | None = None) -> V
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     if suffix not in readers:
         raise UsageError(f"{path}: its name ends in '{path.suffix}'; allowed are {', '.join(readers)}")
-    if column is not None and suffix != ".parquet":
-        raise UsageError(f"{path}: column '{column}': only a Parquet file has columns")
     if most is not None and most < 1:
         raise UsageError(f"{path}: the first {most} rows; allowed is 1 and above")
     return readers[suffix](path, most)
@@ -79,7 +58,7 @@ def _hdf5(path: Path, most: int | None) -> VectorFile:
 
     try:
         with h5py.File(path, "r") as file:
-            datasets: dict[str, Rows] = {}
+            datasets: dict[str, Any] = {}
             file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
             name = _base_name(path, datasets)
             metric = _metric(path, file.attrs.get("distance"))
@@ -95,7 +74,7 @@ def _hdf5(path: Path, most: int | None) -> VectorFile:
     return VectorFile(base, queries, metric)
 
 
-def _base_name(path: Path, datasets: dict[str, Rows]) -> str:
+def _base_name(path: Path, datasets: dict[str, Any]) -> str:
     """``train``, or the only dataset of two dimensions."""
     flat = ["train"] if "train" in datasets else [name for name, rows in datasets.items() if len(rows.shape or ()) == 2]
     if len(flat) == 1:
@@ -141,9 +120,9 @@ def _npy(path: Path, most: int | None) -> VectorFile:
     return VectorFile(_taken(raw, most, str(path)))
 
 
-def _taken(source: Rows, most: int | None, what: str) -> NDArray[np.float32]:
-    """The first rows of an array as float32."""
-    shape = source.shape or ()
+def _taken(source: Any, most: int | None, what: str) -> NDArray[np.float32]:
+    """The first rows of an array, or of a dataset of HDF5, as float32."""
+    shape: tuple[int, ...] = source.shape or ()
     if source.dtype.kind not in "fiu":
         raise UsageError(f"{what} holds values of type {source.dtype}; allowed are floats and integers, all rows of one length")
     if len(shape) != 2:
@@ -169,36 +148,42 @@ def _put(vectors: NDArray[np.float32], start: int, block: NDArray[Any], what: st
         raise UsageError(f"{what}: row {row} (of rows 0 and above) has a value that is infinite, or beyond float32's 3.4e38")
 
 
-def _parquet(path: Path, column: str | None, most: int | None) -> VectorFile:
+def _parquet(path: Path, most: int | None) -> VectorFile:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER, pre_buffer=False) as file:
-            name = _column(path, file.schema_arrow, column)
-            rows = min(most or file.metadata.num_rows, file.metadata.num_rows)
-            if rows == 0:
+            name = _column(path, file.schema_arrow)
+            what, there = f"{path}: column '{name}'", file.metadata.num_rows
+            if there == 0:
                 raise UsageError(f"{path} is empty: it has no rows")
-            batches = file.iter_batches(PARQUET_ROWS, columns=[name])
-            return VectorFile(_gathered((batch.column(0) for batch in batches), rows, f"{path}: column '{name}'"))
+            rows, start, dimension = min(most or there, there), 0, 0
+            for batch in file.iter_batches(PARQUET_ROWS, columns=[name]):
+                block = _block(batch.column(0)[: rows - start], start, dimension, what)
+                if start == 0:
+                    dimension = block.shape[1]
+                    vectors = empty(rows, dimension, what)
+                _put(vectors, start, block, what)
+                start += len(block)
+                if start >= rows:
+                    return VectorFile(vectors)
+            raise UsageError(f"{what} ends after {start} rows, and the file says that it has {there}")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no Parquet file that can be read: {error}") from None
 
 
-def _column(path: Path, schema: Any, column: str | None) -> str:
-    """The column that is asked for, or the only one of vectors."""
+def _column(path: Path, schema: Any) -> str:
+    """The only column of vectors."""
     vectors = [field.name for field in schema if _is_vector(field.type)]
-    there = ", ".join(f"'{name}'" for name in vectors) or "none"
-    if column is not None and schema.names.count(column) != 1:
-        raise UsageError(f"{path}: no column '{column}'; columns of vectors are: {there}")
-    if column is not None and column not in vectors:
-        kind = schema.field(column).type
-        raise UsageError(f"{path}: column '{column}' is of type {kind}, not lists of numbers; columns of vectors are: {there}")
-    if column is None and len(vectors) != 1:
-        what = "several columns" if vectors else "no column"
-        names = there if vectors else ", ".join(f"'{field.name}' {field.type}" for field in schema)
-        raise UsageError(f"{path}: {what} of vectors (lists of numbers): {names}", hint="Name the column" if vectors else "")
-    return column or vectors[0]
+    if not vectors:
+        there = ", ".join(f"'{field.name}' {field.type}" for field in schema)
+        raise UsageError(f"{path}: no column of vectors (lists of numbers): {there}")
+    if len(vectors) > 1:
+        names = ", ".join(f"'{name}'" for name in vectors)
+        hint = "Write a file in which there is one"
+        raise UsageError(f"{path}: several columns of vectors (lists of numbers): {names}", hint=hint)
+    return str(vectors[0])
 
 
 def _is_vector(kind: Any) -> bool:
@@ -208,31 +193,15 @@ def _is_vector(kind: Any) -> bool:
     return bool(lists and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)))
 
 
-def _gathered(arrays: Iterator[Any], rows: int, what: str) -> NDArray[np.float32]:
-    """The first rows of arrays of lists as float32."""
-    import pyarrow.compute
-
-    vectors, start = np.empty((0, 0), np.float32), 0
-    for array in arrays:
-        lists = array[: rows - start]
-        values, lengths = lists.flatten(), pyarrow.compute.list_value_length(lists)
-        if lists.null_count or values.null_count:
-            raise UsageError(f"{what}: row {start + _first_null(lists)} has no vector, or a null in it; every row needs one")
-        if start == 0:
-            if lengths[0].as_py() == 0:
-                raise UsageError(f"{what} is empty: its first vector has no values")
-            vectors = empty(rows, lengths[0].as_py(), what)
-        different = lengths.filter(pyarrow.compute.not_equal(lengths, vectors.shape[1]))
-        if len(different):
-            sizes = f"{vectors.shape[1]} and of {different[0]}"
-            raise UsageError(f"{what} has vectors of {sizes} values; all rows must have the same")
-        _put(vectors, start, values.to_numpy(zero_copy_only=False).reshape(len(lists), -1), what)
-        start += len(lists)
-        if start >= rows:
-            return vectors
-    raise UsageError(f"{what} ends after {start} rows, and the file says that it has {rows}")
-
-
-def _first_null(lists: Any) -> int:
-    """The first of the lists that is null, or has a null among its values."""
-    return next(number for number, values in enumerate(lists.to_pylist()) if values is None or None in values)
+def _block(lists: Any, start: int, dimension: int, what: str) -> NDArray[Any]:
+    """An array of lists as rows of this dimension (0: of the first one's); ``start``: the number of the first row."""
+    values, lengths = lists.flatten(), lists.value_lengths().to_pylist()
+    if lists.null_count or values.null_count:
+        first = next(row for row, vector in enumerate(lists.to_pylist()) if vector is None or None in vector)
+        raise UsageError(f"{what}: row {start + first} has no vector, or a null in it; every row needs one")
+    dimension = dimension or lengths[0]
+    if dimension == 0:
+        raise UsageError(f"{what} is empty: its first vector has no values")
+    if others := set(lengths) - {dimension}:
+        raise UsageError(f"{what} has vectors of {dimension} and of {min(others)} values; all rows must have the same")
+    return np.asarray(values.to_numpy(zero_copy_only=False).reshape(len(lists), dimension))

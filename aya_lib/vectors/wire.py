@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,19 +54,13 @@ def read(connection: Connection, table: Table, percent: float = 100.0, seed: int
 def copy_out(connection: Connection, select: sql.Composable, dimension: int = 0) -> Iterator[NDArray[np.float32]]:
     """The vectors that a SELECT of one vector column gives, as :func:`read`; the server sends a row a message."""
     with connection.cursor() as cursor, cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(select)) as copy:
-        messages: list[bytes] = []
-        for number, message in enumerate(copy):
-            data = bytes(message)[len(SIGNATURE) if number == 0 else 0 :]
-            if data and data != TRAILER:
-                messages.append(data)
-            if len(messages) == ROWS:
-                yield parse(b"".join(messages), dimension)
-                messages = []
-        if messages:
-            yield parse(b"".join(messages), dimension)
+        messages = (bytes(message).removeprefix(SIGNATURE) for message in copy)
+        rows = (row for row in messages if row and row != TRAILER)
+        while together := b"".join(islice(rows, ROWS)):
+            yield _parse(together, dimension)
 
 
-def parse(rows: bytes, dimension: int = 0) -> NDArray[np.float32]:
+def _parse(rows: bytes, dimension: int) -> NDArray[np.float32]:
     """Vectors (n, d) of binary rows of one vector each; of the first row's dimension where it is 0."""
     dimension = dimension or int.from_bytes(rows[6:8], "big")
     layout = np.dtype([("fields", ">i2"), *_vector(dimension)])

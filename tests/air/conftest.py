@@ -37,8 +37,9 @@ def shared(place: Path) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def pair(shared: Nodes) -> Nodes:
-    """Primary, standby and laptop of a lab that many modules share: both sides equal, nothing queued, nothing lost."""
+def pair(shared: Nodes) -> Iterator[Nodes]:
+    """Primary, standby and laptop of a lab that many modules share: both sides equal, nothing queued, nothing lost. In the end
+    both must be equal again."""
     ask(shared, "AIR", "BEGIN; SET LOCAL aya.applying = 'on'; DELETE FROM documents WHERE id < 0; COMMIT")
     ask(shared, "AIR", "DELETE FROM write_queue WHERE NOT synced")
     one_round(shared)
@@ -47,7 +48,8 @@ def pair(shared: Nodes) -> Nodes:
         one_round(shared)
     ask(shared, "AIR", "TRUNCATE aya_sync.conflicts")
     assert same(shared) == []
-    return shared
+    yield shared
+    assert same(shared) == [], "both sides differ after the test"
 
 
 @pytest.fixture(scope="module")

@@ -8,40 +8,35 @@ from pathlib import Path
 
 import psutil
 import pytest
-from air_work import ask, copying, many, one, one_round, prepare, same, writing
+from air_work import ask, copying, count, many, one, one_round, prepare, same, writing
 from cut_off import Hosts, hosts, lacking
 
 from aya_lib.air import link
 from aya_lib.errors import AyaError, Unreachable
-from aya_lib.node import wait
+from aya_lib.node import sql, wait
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.node.pidfile import end
 
 REASON = lacking()
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+QUICK = {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2, "tcp_user_timeout": 2_000}
 CUTS = ("push: committed there", "pull: looked", "pull: staged documents")
 
 
 @pytest.fixture(scope="module")
 def apart(place: Path) -> Iterator[tuple[Hosts, Nodes]]:
     """The primary on a host of its own, the laptop here."""
-    with hosts(place, "air-cut") as found:
+    with hosts(place, "air-cut") as found, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql, "SILENCE", QUICK)
         nodes = open_nodes(found.site)
         nodes["AIR"].supervisor.start("postgresql")
-        try:
-            prepare(nodes)
-            one_round(nodes)
-            yield found, nodes
-        finally:
-            found.heal()
-            pid = nodes["AIR"].supervisor.state("postgresql").pid
-            if pid:
-                end(pid, "AIR", 20)
+        prepare(nodes)
+        one_round(nodes)
+        yield found, nodes
 
 
 def answers(found: Hosts, what: str) -> None:
     """``add`` or ``delete`` a rule by which what the primary answers does not arrive, and what it is told does."""
-    command = ["ip", "netns", "exec", found.namespace, "ip", "route", what, "blackhole", f"{found.here}/32"]
+    command = [*found.within, "ip", "route", what, "blackhole", f"{found.here}/32"]
     subprocess.run(command, check=True)
 
 
@@ -61,7 +56,7 @@ def heals(nodes: Nodes) -> None:
 def once(nodes: Nodes, *contents: str) -> None:
     assert same(nodes) == []
     for content in contents:
-        assert one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = %s", content) == 1
+        assert count(nodes, "ALPHA", content) == 1
     assert ask(nodes, "AIR", "SELECT state, reason FROM write_queue WHERE NOT synced") == []
 
 
@@ -133,7 +128,7 @@ def test_a_commit_that_arrives_and_whose_answer_does_not(apart: tuple[Hosts, Nod
         interrupted(nodes, "push: signed", lambda: answers(found, "add"))
     finally:
         answers(found, "delete")
-    assert one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'committed without an answer'") == 1
+    assert count(nodes, "ALPHA", "committed without an answer") == 1
     assert one(nodes, "AIR", "SELECT count(*) FROM write_queue WHERE NOT synced") == 1
     heals(nodes)
     once(nodes, "committed without an answer")
@@ -148,6 +143,6 @@ def test_a_link_that_is_cut_in_the_middle_of_a_copy(apart: tuple[Hosts, Nodes]) 
             one_round(nodes)
     finally:
         found.heal()
-    assert one(nodes, "AIR", "SELECT count(*) FROM documents WHERE content = 'cut in a copy'") == 0
+    assert count(nodes, "AIR", "cut in a copy") == 0
     heals(nodes)
     once(nodes, "cut in a copy")

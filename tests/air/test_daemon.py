@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from air_work import ask, one, prepare, same
+from air_work import AYA, ask, aya, count, one, prepare, same
 from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
+from aya_lib.air import daemon as program
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
-
-AYA = [sys.executable, "-m", "aya_lib"]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +43,6 @@ def until(look: Callable[[], Any], what: str) -> None:
     wait.until(look, bool, node="AIR", what=what, deadline_s=30, poll_s=0.05)
 
 
-def aya(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*AYA, *words, "--site", nodes["AIR"].site.name], capture_output=True, text=True, timeout=60)
-
-
 def status(nodes: Nodes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(aya(nodes, "air", "status", "--json").stdout)
     return found
@@ -57,7 +51,7 @@ def status(nodes: Nodes) -> dict[str, Any]:
 def test_what_changes_on_either_side_is_carried_without_waiting_for_the_poll(daemon: tuple[Nodes, Any]) -> None:
     nodes, _ = daemon
     ask(nodes, "ALPHA", "INSERT INTO documents (content) VALUES ('from the primary')")
-    until(lambda: one(nodes, "AIR", "SELECT count(*) FROM documents WHERE content = 'from the primary'"), "it is here")
+    until(lambda: count(nodes, "AIR", "from the primary"), "it is here")
     ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Plain SQL on the laptop. It has no chunks yet.')")
     text = "SELECT count(embedding) FROM documents d JOIN chunks c ON c.document_id = d.id WHERE d.content LIKE 'Plain%'"
     until(lambda: one(nodes, "ALPHA", text), "it is there, with chunks and embeddings")
@@ -85,7 +79,7 @@ def test_what_was_refused_is_listed_with_its_reason_and_sent_again_on_request(da
     wrong = aya(nodes, "air", "retry", str(number + 1))
     assert (wrong.returncode, wrong.stderr) == (2, f"aya: no refused mutation {number + 1}. There are: {number}\n")
     assert "is queued again" in aya(nodes, "air", "retry", str(number)).stdout
-    until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'rude'"), "it is there")
+    until(lambda: count(nodes, "ALPHA", "rude"), "it is there")
     assert aya(nodes, "air", "conflicts").stdout == "No version lost against the primary's.\n"
     assert json.loads(aya(nodes, "air", "conflicts", "--json").stdout)["conflicts"] == []
 
@@ -100,7 +94,7 @@ def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_
     assert shown.returncode == 1
     assert "offline" in shown.stdout
     nodes["ALPHA"].supervisor.start("postgresql")
-    until(lambda: one(nodes, "ALPHA", "SELECT count(*) FROM documents WHERE content = 'Written while offline.'"), "it is there")
+    until(lambda: count(nodes, "ALPHA", "Written while offline."), "it is there")
     until(lambda: same(nodes) == [], "both sides are equal")
     assert aya(nodes, "air", "status").returncode == 0
 
@@ -138,3 +132,22 @@ def test_it_ends_in_order_and_the_status_says_that_it_does_not_run(daemon: tuple
     log = (nodes["AIR"].site.root / "log" / "air-sync.log").read_text()
     assert "ended" in log
     assert "Traceback" not in log
+
+
+def test_the_log_is_rotated_and_the_oldest_part_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "LOG_BYTES", 2_000)
+    path = tmp_path / "log" / "air-sync.log"
+    before = list(program.log.handlers)
+    program._log(path)
+    try:
+        for number in range(500):
+            program.log.info("round %d", number)
+    finally:
+        for handler in [one for one in program.log.handlers if one not in before]:
+            program.log.removeHandler(handler)
+            handler.close()
+    files = sorted(path.parent.iterdir())
+    assert len(files) == program.LOGS + 1
+    assert all(file.stat().st_size <= 2_000 for file in files)
+    assert "round 499" in path.read_text()
+    assert not any("round 0\n" in file.read_text() for file in files)

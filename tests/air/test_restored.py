@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from air_work import add, ask, killed, one, one_round, prepare, rewrite, same
+from air_work import add, as_it_is, ask, count, killed, offline, one, one_round, prepare, rewrite, same, texts, writing
 
 from aya_lib.air.link import open_ends
 from aya_lib.air.position import survives
@@ -27,6 +27,14 @@ def alone(own: Nodes) -> None:
         alpha.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
 
+@pytest.fixture(autouse=True)
+def equal(own: Nodes) -> Iterator[None]:
+    """Both sides are equal before a test, and again after it."""
+    one_round(own)
+    yield
+    assert same(own) == []
+
+
 @contextmanager
 def stopped(nodes: Nodes) -> Iterator[Path]:
     """The primary's files while it does not run."""
@@ -42,21 +50,21 @@ def copied(nodes: Nodes, name: str) -> Path:
     return copy
 
 
-def put_back(data: Path, copy: Path) -> None:
-    shutil.rmtree(data)
-    subprocess.run(["cp", "-a", copy, data], check=True)
+def put_back(nodes: Nodes, copy: Path) -> None:
+    with stopped(nodes) as data:
+        shutil.rmtree(data)
+        subprocess.run(["cp", "-a", copy, data], check=True)
 
 
 def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
     """What the laptop pulls, and what it pushes, after the copy was made."""
-    dimension = nodes["AIR"].site.embedding.dimension
     with nodes["ALPHA"].session(write=True, deadline_s=30) as alpha:
         for number in range(LOST):
-            add(alpha, f"{mark}: seen and lost {number}", dimension)
+            add(alpha, f"{mark}: seen and lost {number}")
     one_round(nodes)
     with nodes["AIR"].session(write=True) as air:
-        add(air, f"{mark}: pushed and lost", dimension)
-        rewrite(air, edited, f"{mark}: edited and lost", dimension)
+        add(air, f"{mark}: pushed and lost")
+        rewrite(air, edited, f"{mark}: edited and lost")
     assert one_round(nodes).pushed.applied == 2
     assert same(nodes) == []
 
@@ -64,7 +72,7 @@ def seen_and_lost(nodes: Nodes, edited: int, mark: str) -> None:
 def other_rows(nodes: Nodes, mark: str, count: int = 10) -> list[int]:
     """Rows in transactions whose ids the laptop has seen already, then more WAL than was lost; the rows' ids."""
     with nodes["ALPHA"].session(write=True, deadline_s=60) as alpha:
-        found = [add(alpha, f"{mark}: new {number}", nodes["AIR"].site.embedding.dimension) for number in range(count)]
+        found = [add(alpha, f"{mark}: new {number}") for number in range(count)]
         behind = "SELECT pg_current_wal_flush_lsn() <= %s::pg_lsn"
         known = one(nodes, "AIR", "SELECT lsn::text FROM aya_sync.laptop")
         while alpha.execute(behind, (known,)).fetchone() == (True,):
@@ -77,8 +85,7 @@ def contents(nodes: Nodes, mark: str) -> list[str]:
 
 
 def document(nodes: Nodes, content: str) -> int:
-    with nodes["ALPHA"].session(write=True) as alpha:
-        return add(alpha, content, nodes["AIR"].site.embedding.dimension)
+    return writing(nodes, "ALPHA", content)
 
 
 def position_survives(nodes: Nodes) -> bool:
@@ -93,9 +100,8 @@ def nothing_is_lost(nodes: Nodes, mark: str, new: int) -> None:
     wished = [f"{mark}: new {number}" for number in range(new)] + [f"{mark}: pushed and lost", f"{mark}: edited and lost"]
     assert contents(nodes, mark) == sorted(wished)
     assert same(nodes) == []
-    kept = ask(
-        nodes, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts WHERE document ->> 'content' LIKE %s", f"{mark}:%"
-    )
+    query = "SELECT document ->> 'content' FROM aya_sync.conflicts WHERE document ->> 'content' LIKE %s"
+    kept = ask(nodes, "AIR", query, f"{mark}:%")
     assert sorted(row[0] for row in kept) == sorted(f"{mark}: seen and lost {number}" for number in range(LOST))
     assert ask(nodes, "AIR", "SELECT state FROM write_queue WHERE NOT synced") == []
 
@@ -110,9 +116,8 @@ def recovered(nodes: Nodes, copy: Path, lsn: str) -> None:
         with (data / "lab.conf").open("a") as file:
             file.write(f"restore_command = 'cp {lost}/pg_wal/%f %p'\nrecovery_target_lsn = '{lsn}'\n")
             file.write("recovery_target_action = 'promote'\n")
-    wait.until(
-        lambda: one(nodes, "ALPHA", "SELECT NOT pg_is_in_recovery()"), bool, node="ALPHA", what="it is promoted", deadline_s=60
-    )
+    query = "SELECT NOT pg_is_in_recovery()"
+    wait.until(lambda: one(nodes, "ALPHA", query), bool, node="ALPHA", what="it is promoted", deadline_s=60)
 
 
 def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(own: Nodes) -> None:
@@ -120,8 +125,7 @@ def test_an_older_copy_of_the_files_whose_wal_grew_past_what_was_seen(own: Nodes
     one_round(own)
     copy = copied(own, "copy")
     seen_and_lost(own, edited, "files")
-    with stopped(own) as data:
-        put_back(data, copy)
+    put_back(own, copy)
     new = other_rows(own, "files")
     assert set(new) & {row[0] for row in ask(own, "AIR", "SELECT id FROM documents WHERE content LIKE 'files: seen%'")}
     assert position_survives(own)
@@ -138,7 +142,7 @@ def test_a_recovery_to_a_point_in_time(own: Nodes) -> None:
     target = one(own, "ALPHA", "SELECT pg_current_wal_flush_lsn()::text")
     seen_and_lost(own, edited, "point")
     recovered(own, copy, target)
-    assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", edited) == "after the base backup"
+    assert texts(own, "ALPHA", edited) == ["after the base backup"]
     new = other_rows(own, "point")
     assert not position_survives(own)
     assert [compared.again for compared in one_round(own).compared] == [2]
@@ -152,8 +156,7 @@ def test_the_same_copy_again_and_a_comparison_that_is_killed(own: Nodes) -> None
     copy = copied(own, "twice")
     for mark, sent in (("once", 2), ("again", 4)):  # the second time what was sent again is lost again
         seen_and_lost(own, edited, mark)
-        with stopped(own) as data:
-            put_back(data, copy)
+        put_back(own, copy)
         for _ in range(2):
             assert killed(own, "compare: read there", 1) == "compare: read there"
         new = other_rows(own, mark)
@@ -164,41 +167,33 @@ def test_the_same_copy_again_and_a_comparison_that_is_killed(own: Nodes) -> None
 
 
 def test_a_push_alone_that_is_lost_is_seen_to_be(own: Nodes) -> None:
-    one_round(own)
     copy = copied(own, "push")
-    sent = "INSERT INTO documents (content) VALUES ('acknowledged, and nothing pulled since')"
-    ask(own, "AIR", sent)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    offline(own, "acknowledged, and nothing pulled since")
     assert killed(own, "push: acknowledged here", 1) == "push: acknowledged here"
     assert ask(own, "AIR", "SELECT 1 FROM write_queue WHERE NOT synced") == []
-    with stopped(own) as data:
-        put_back(data, copy)
+    put_back(own, copy)
     other_rows(own, "push")
     assert [compared.again for compared in one_round(own).compared] == [1]
-    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'acknowledged, and nothing%'") == 1
-    assert same(own) == []
+    assert count(own, "ALPHA", "acknowledged, and nothing%") == 1
 
 
 def test_the_later_files_again_after_an_older_copy_was_used_for_a_while(own: Nodes) -> None:
-    one_round(own)
     older = copied(own, "older")
     document(own, "on the later files, seen")
     for _ in range(3):
         assert killed(own, "pull: fetched", 1) == "pull: fetched"  # written there, and the laptop knows nothing of it
     document(own, "on the later files, not seen")
     later = copied(own, "later")
-    with stopped(own) as data:
-        put_back(data, older)
+    put_back(own, older)
     for number in range(LOST):
         document(own, f"on the older files {number}")
     one_round(own)
     assert same(own) == []
-    with stopped(own) as data:
-        put_back(data, later)
+    put_back(own, later)
     other_rows(own, "later", 0)
     assert len(one_round(own).compared) == 1
     assert same(own) == []
-    assert one(own, "AIR", "SELECT count(*) FROM documents WHERE content LIKE 'on the later files%'") == 2
+    assert count(own, "AIR", "on the later files%") == 2
     assert one(own, "AIR", "SELECT count(*) FROM aya_sync.conflicts WHERE document ->> 'content' LIKE 'on the older%'") == LOST
 
 
@@ -214,11 +209,9 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
     ask(own, "AIR", "DELETE FROM documents WHERE id = ANY (%s)", [lost[0], lost[3]])
     for number in (both, lost[1], lost[2]):
         ask(own, "AIR", rewritten, f"changed offline {number}", number)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    made = [ask(own, "AIR", "INSERT INTO documents (content) VALUES (%s)", f"made offline {number}") for number in range(4)]
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
-    with stopped(own) as data:
-        put_back(data, copy)
+    as_it_is(own)
+    offline(own, *(f"made offline {number}" for number in range(4)))
+    put_back(own, copy)
     ask(own, "ALPHA", rewritten, "as the restored side has it", both)
     taken = [document(own, f"another {number}") for number in range(2)]
     assert taken == lost[:2]
@@ -228,7 +221,7 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
     assert same(own) == []
     there = ask(own, "ALPHA", "SELECT content FROM documents WHERE id = ANY (%s) ORDER BY id", [both, *taken])
     assert there == [("as the restored side has it",), ("another 0",), ("another 1",)]
-    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'made offline %'") == len(made)
+    assert count(own, "ALPHA", "made offline %") == 4
     kept = ask(own, "AIR", "SELECT kind, document ->> 'content' FROM aya_sync.conflicts WHERE id > %s ORDER BY 2", before)
     another, only = "the primary has another document under its id", "only here: the primary does not know it"
     assert kept == [
@@ -240,40 +233,32 @@ def test_changes_made_offline_do_not_meet_the_documents_that_have_the_ids_of_los
 
 
 def test_an_id_that_another_document_has_here_is_met_by_a_comparison(own: Nodes) -> None:
-    one_round(own)
     taken = one(own, "ALPHA", "SELECT nextval('documents_id_seq')") + 1
     with own["AIR"].session(write=True) as air, air.transaction():
         air.execute("SET LOCAL aya.applying = 'on'")
         air.execute("INSERT INTO documents (id, content) VALUES (%s, 'nobody knows why this is here')", (taken,))
-    ask(own, "AIR", "INSERT INTO documents (content) VALUES ('given the id of another')")
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    offline(own, "given the id of another")
     assert len(one_round(own).compared) == 1
-    assert one(own, "ALPHA", "SELECT content FROM documents WHERE id = %s", taken) == "given the id of another"
+    assert texts(own, "ALPHA", taken) == ["given the id of another"]
     assert same(own) == []
-    assert (
-        one(own, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts ORDER BY id DESC")
-        == "nobody knows why this is here"
-    )
+    lost = one(own, "AIR", "SELECT document ->> 'content' FROM aya_sync.conflicts ORDER BY id DESC")
+    assert lost == "nobody knows why this is here"
 
 
 def test_a_schema_of_its_own_that_is_lost_alone_doubles_nothing(own: Nodes) -> None:
-    writing = "INSERT INTO documents (content) VALUES ('sent before the schema was lost')"
-    ask(own, "AIR", writing)
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    offline(own, "sent before the schema was lost")
     assert one_round(own).pushed.applied == 1
     ask(own, "ALPHA", "DROP SCHEMA aya_sync CASCADE")
     prepare(own)
     assert [compared.again for compared in one_round(own).compared] == [0]
-    assert one(own, "ALPHA", "SELECT count(*) FROM documents WHERE content LIKE 'sent before%'") == 1
-    assert same(own) == []
+    assert count(own, "ALPHA", "sent before%") == 1
 
 
 def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idle_one_writes_nothing_there(own: Nodes) -> None:
     known = "SELECT xmin::text, round FROM aya_sync.clients"
     document(own, "before the kill")
     assert killed(own, "pull: fetched", 1) == "pull: fetched"
-    ask(own, "AIR", "INSERT INTO documents (content) VALUES ('pushed before the kill')")
-    ask(own, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
+    offline(own, "pushed before the kill")
     assert killed(own, "push: committed there", 1) == "push: committed there"
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") != one(own, "ALPHA", "SELECT round FROM aya_sync.clients")
     assert one_round(own).compared == []

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from air_work import ask, one
+from air_work import ask, aya, one
 from tests_support import Stepped, make, passed, step, up
 
 from aya_lib import lab as labs
@@ -23,8 +21,6 @@ from aya_lib.errors import SecretMissing
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.plan.change import Plan, apply
 from aya_lib.site import read_yaml
-
-AYA = [sys.executable, "-m", "aya_lib"]
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +44,6 @@ def gone(nodes: Nodes) -> Path:
 
 def run(nodes: Nodes, **values: object) -> Stepped:
     return step("air_setup", site=nodes["AIR"].site.name, **{"prove": False, **values})
-
-
-def aya(nodes: Nodes, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*AYA, *words, "--site", nodes["AIR"].site.name], capture_output=True, text=True, timeout=60)
 
 
 def test_what_would_do_harm_is_refused_and_nothing_is_touched(nodes: Nodes) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from air_work import ask, one, same
-from cut_off import Hosts, lacking
-from laptop_host import PORT, away
+from cut_off import PORT, Hosts, lacking
+from laptop_host import away
 from tests_support import Stepped, passed, step
 
 from aya_lib import settings
@@ -81,9 +81,10 @@ def test_a_host_that_was_known_by_another_key_is_refused(air: Hosts) -> None:
         (folder / "known_hosts").unlink()
 
 
-def test_a_dry_run_accepts_no_key_either(air: Hosts) -> None:
+def test_a_dry_run_accepts_no_key_either_and_shows_what_would_be_done(air: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     dry = run(air, dry_run=True)
     assert (dry.done, known(air)) == ([], [])
+    assert "Accept the host key" in capsys.readouterr().out
 
 
 def test_set_up_from_nothing_and_a_second_time_nothing_is_left_to_do(air: Hosts) -> None:
@@ -93,9 +94,9 @@ def test_set_up_from_nothing_and_a_second_time_nothing_is_left_to_do(air: Hosts)
     assert done.done[:2] == [f"Accept the host key {ssh.fingerprint}", "Make the cluster, for local access only"]
     assert len(known(air)) == 1
     assert {"pull", "push", "offline", "reconnect"} <= {one["name"] for one in done.record["steps"] if one["kind"] == "check"}
-    inside = ["ip", "netns", "exec", air.namespace, "ss", "-Hltn"]
     port = air.site.nodes["AIR"].postgresql.port
-    listens = [line.split()[3] for line in subprocess.run(inside, capture_output=True, text=True).stdout.splitlines()]
+    sockets = subprocess.run([*air.within, "ss", "-Hltn"], capture_output=True, text=True).stdout
+    listens = [line.split()[3] for line in sockets.splitlines()]
     addresses = [address.rsplit(":", 1)[0] for address in listens if address.endswith(f":{port}")]
     assert set(addresses) in ({"127.0.0.1"}, {"127.0.0.1", "[::1]"})
     again = passed(run(air))

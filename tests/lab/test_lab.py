@@ -21,6 +21,7 @@ from aya_lib.lab import access
 from aya_lib.lab.status import status
 from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
+from aya_lib.node.sql import value
 from aya_lib.site import LAB_MARKER, Site, load_site
 
 
@@ -28,62 +29,46 @@ def pids(site: Site) -> list[int | None]:
     return [line.state.pid for line in status(site).lines if line.service == "postgresql"]
 
 
-def test_up_twice_changes_nothing(bare: Site) -> None:
-    before, said = pids(bare), list[str]()
-    labs.up(bare, said.append, embedding=False)
-    assert pids(bare) == before
-    assert said == []
-
-
 def test_the_documents_are_there_with_vectors_and_the_standby_has_them(lab: Site) -> None:
-    nodes = open_nodes(lab)
-    counts = []
+    query = "SELECT count(*), count(embedding), min(vector_dims(embedding)) FROM chunks"
+    counts = set()
     for name in ("ALPHA", "BETA", "AIR"):
-        with nodes[name].session() as connection:
-            statement = "SELECT count(*), count(embedding), min(vector_dims(embedding)) FROM chunks"
-            counts.append(connection.execute(statement).fetchone())
-    assert counts[0] == counts[1] == counts[2]
-    assert counts[0] is not None
-    assert counts[0][0] == counts[0][1] != 0
-    assert counts[0][2] == 384
+        with open_nodes(lab)[name].session() as connection:
+            counts.add(connection.execute(query).fetchone())
+    ((chunks, embedded, dimension),) = filter(None, counts)
+    assert chunks == embedded != 0
+    assert dimension == 384
 
 
 def test_the_schema_is_the_contract(lab: Site) -> None:
-    nodes = open_nodes(lab)
     statement = (
         "SELECT table_name, string_agg(column_name || ' ' || udt_name, ', ' ORDER BY ordinal_position)"
         " FROM information_schema.columns WHERE table_schema = 'public' GROUP BY 1 ORDER BY 1"
     )
-    with nodes["AIR"].session() as connection:
+    wanted = {
+        "documents": "content text, metadata jsonb, category varchar, source varchar, created_at timestamp, updated_at timestamp",
+        "chunks": "document_id int4, chunk_text text, embedding vector, chunk_index int4, metadata jsonb, created_at timestamp",
+        "write_queue": "operation varchar, table_name varchar, data jsonb, created_at timestamp, synced bool",
+    }
+    with open_nodes(lab)["AIR"].session() as connection:
         columns = {str(name): str(text) for name, text in connection.execute(statement).fetchall()}
         indexes = {row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
-    assert columns["documents"].startswith(
-        "id int4, content text, metadata jsonb, category varchar, source varchar, created_at timestamp, updated_at timestamp"
-    )
-    assert columns["chunks"].startswith(
-        "id int4, document_id int4, chunk_text text, embedding vector, chunk_index int4, metadata jsonb, created_at timestamp"
-    )
-    assert (
-        columns["write_queue"] == "id int4, operation varchar, table_name varchar, data jsonb, created_at timestamp, synced bool"
-    )
+    assert all(columns[table].startswith(f"id int4, {text}") for table, text in wanted.items()), columns
+    assert columns["write_queue"] == f"id int4, {wanted['write_queue']}"
     assert {"idx_documents_category", "idx_documents_created_at", "idx_chunks_document_id", "idx_chunks_embedding"} <= indexes
-    with nodes["ALPHA"].session() as connection:
+    with open_nodes(lab)["ALPHA"].session() as connection:
         assert connection.execute("SELECT to_regclass('write_queue')").fetchone() == (None,)
 
 
-def test_down_leaves_no_process_and_up_brings_all_back(bare: Site) -> None:
+def test_up_and_down_twice_are_harmless_and_down_leaves_no_process(bare: Site) -> None:
+    before, said = pids(bare), list[str]()
+    labs.up(bare, said.append, embedding=False)
+    assert (pids(bare), said) == (before, [])
     labs.down(bare)
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(bare.root) in " ".join(p.info["cmdline"] or [])]
     labs.down(bare)
     labs.up(bare, embedding=False)
     assert all(pids(bare))
-
-
-def test_several_labs_live_side_by_side(bare: Site, lab: Site) -> None:
-    ports = [node.postgresql.port for site in (bare, lab) for node in site.nodes.values()]
-    assert len(set(ports)) == 6
-    assert all(pids(bare))
-    assert all(pids(lab))
 
 
 def test_a_port_in_use_is_refused_with_its_holder_and_nothing_is_changed(place: Path) -> None:
@@ -106,18 +91,25 @@ def test_a_folder_that_no_lab_made_is_neither_used_nor_deleted(place: Path) -> N
     assert (site.root / "precious").exists()
 
 
-@pytest.mark.parametrize("step", ["alpha/data.incomplete/PG_VERSION", "alpha/data", "beta/data.incomplete/PG_VERSION"])
-def test_killed_at_any_point_up_can_be_run_again(place: Path, step: str) -> None:
+STEPS = ("alpha/data.incomplete/PG_VERSION", "alpha/data", "beta/data.incomplete/PG_VERSION")
+
+
+def test_killed_at_any_point_up_can_be_run_again_and_leaves_the_index_on_disk(place: Path, bare: Site) -> None:
     site = make(place, "killed")
     code = f"from aya_lib import lab; from aya_lib.site import load_site; lab.up(load_site('{site.name}'), embedding=False)"
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    wait.until((site.root / step).exists, bool, node="lab", what=f"{step} is there", deadline_s=30, poll_s=0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     try:
-        wait.until(lambda: _busy(site), lambda busy: not busy, node="lab", what="its orphans have ended", deadline_s=30)
+        for step in STEPS:
+            process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+            wait.until((site.root / step).exists, bool, node="lab", what=f"{step} is there", deadline_s=30, poll_s=0.001)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            wait.until(lambda: _busy(site), lambda busy: not busy, node="lab", what="its orphans have ended", deadline_s=30)
         labs.up(site, embedding=False)
         assert all(pids(site))
+        for name in ("ALPHA", "AIR"):
+            with open_nodes(site)[name].session() as connection:
+                page = "SELECT pg_read_binary_file(pg_relation_filepath('idx_chunks_embedding'), 0, 24)"
+                assert any(value(connection, page)), "its first page is not on disk yet"
     finally:
         labs.delete(site)
 
@@ -169,17 +161,14 @@ def test_production_is_no_lab() -> None:
             act(site)
 
 
-def test_a_missing_lab_is_one_line_with_the_way_out(place: Path) -> None:
+def test_what_is_missing_is_one_line_with_the_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make(place, "never-made")
     for act in (status, labs.env):
         with pytest.raises(AyaError, match=r"the lab never-made is not there.*aya lab up --site never-made"):
             act(site)
-
-
-def test_missing_programs_are_one_line_with_the_way_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AYA_LAB_POSTGRESQL", str(place))
     with pytest.raises(AyaError, match=r"no bin/postgres there.*Name the prefix"):
-        labs.up(make(place, "programs"), embedding=False)
+        labs.up(site, embedding=False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="run by a plain user, every other test here shows it already")
@@ -210,16 +199,9 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
         shutil.rmtree(home)
 
 
-def test_the_marker_says_that_a_lab_made_the_folder(bare: Site) -> None:
+def test_labs_live_side_by_side_and_two_that_are_down_never_wish_the_same_port(place: Path, bare: Site, lab: Site) -> None:
+    assert all(pids(bare) + pids(lab))
     assert (bare.root / LAB_MARKER).exists()
-
-
-def test_two_labs_that_are_down_never_wish_the_same_port(place: Path) -> None:
-    ports = [
-        port
-        for name in ("down-one", "down-two")
-        for node in make(place, name).nodes.values()
-        for port in (node.postgresql.port, node.embedding.port if node.embedding else None)
-        if port
-    ]
-    assert len(ports) == len(set(ports)) == 12
+    nodes = [node for site in (bare, lab, make(place, "down-one"), make(place, "down-two")) for node in site.nodes.values()]
+    ports = [node.postgresql.port for node in nodes] + [node.embedding.port for node in nodes if node.embedding]
+    assert len(ports) == len(set(ports)) == 24

@@ -74,14 +74,26 @@ def test_a_postmaster_pid_of_another_process_is_stale_and_start_goes_past_it(alp
 
 
 def test_start_and_stop_are_harmless_twice(alpha: Node) -> None:
-    alpha.supervisor.start("postgresql")
-    pid = alpha.supervisor.state("postgresql").pid
-    alpha.supervisor.start("postgresql")
-    assert alpha.supervisor.state("postgresql").pid == pid
-    alpha.supervisor.stop("postgresql")
-    alpha.supervisor.stop("postgresql")
-    assert alpha.supervisor.state("postgresql").status == "stopped"
-    alpha.supervisor.start("postgresql")
+    keeps = alpha.supervisor
+    keeps.start("postgresql")
+    pid = keeps.state("postgresql").pid
+    keeps.start("postgresql")
+    assert keeps.state("postgresql").pid == pid
+    keeps.stop("postgresql")
+    keeps.stop("postgresql")
+    assert keeps.state("postgresql").status == "stopped"
+    keeps.start("postgresql")
+
+
+def test_a_process_that_only_waits_to_be_reaped_has_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = psutil.Process(child.pid)
+        assert pidfile.runs(process)
+        assert not pidfile.ended([process], 0)
+        pidfile.end(child.pid, 20)
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert pidfile.ended([process], 0)
+        assert pidfile.living(child.pid) is None
 
 
 def test_a_start_that_fails_shows_the_last_words_of_the_log(alpha: Node) -> None:

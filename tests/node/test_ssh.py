@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from real_sshd import SSHD, client, key, sshd
 
 from aya_lib import site
 from aya_lib.errors import DeadlinePassed, MissingProgram, Unreachable
-from aya_lib.node import wait
 from aya_lib.node.shell import exists, read
 from aya_lib.node.ssh import Ssh
 
-SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="no sshd here: install openssh-server")
 
 
@@ -27,27 +23,14 @@ pytestmark = pytest.mark.skipif(not Path(SSHD).exists(), reason="no sshd here: i
 class Server:
     port: int
     folder: Path
-    log: Path
 
     def shell(self, name: str = "config", **changed: str) -> Ssh:
         """A shell through this server; ``changed`` replaces options of the client's configuration."""
-        options = {
-            "HostName": "127.0.0.1",
-            "Port": str(self.port),
-            "User": getpass.getuser(),
-            "IdentityFile": str(self.folder / "client"),
-            "IdentitiesOnly": "yes",
-            "UserKnownHostsFile": str(self.folder / "known_hosts"),
-            "GlobalKnownHostsFile": os.devnull,
-        } | changed
-        config = self.folder / name
-        config.write_text("Host node\n" + "".join(f"  {key} {value}\n" for key, value in options.items()))
+        config = client(self.folder, name, "node", "127.0.0.1", self.port, **changed)
         return Ssh("BETA", site.Ssh(host="node", config=config))
 
-
-def key(path: Path) -> str:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    return path.with_suffix(".pub").read_text()
+    def logins(self) -> int:
+        return (self.folder / "log").read_text().count("Accepted publickey")
 
 
 @pytest.fixture(scope="module")
@@ -56,32 +39,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    host, client = key(folder / "host"), key(folder / "client")
-    key(folder / "stranger")
-    (folder / "authorized_keys").write_text(client)
-    kind, public = host.split()[:2]
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {public}\n")
-    (folder / "other_known_hosts").write_text(f"[127.0.0.1]:{port} {client}")
-    log = folder / "log"
-    options = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": folder / "host",
-        "AuthorizedKeysFile": folder / "authorized_keys",
-        "PidFile": folder / "pid",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PasswordAuthentication": "no",
-        "LogLevel": "VERBOSE",
-    }
-    (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", log])
-    wait.until(lambda: answering(port), bool, node="sshd", what="it listens", deadline_s=60)
-    yield Server(port, folder, log)
-    process.terminate()
-    process.wait(10)
+    with sshd(folder, "127.0.0.1", port):
+        (folder / "other_known_hosts").write_text(f"[127.0.0.1]:{port} {key(folder / 'stranger')}")
+        yield Server(port, folder)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +49,6 @@ def shell(server: Server) -> Iterator[Ssh]:
     made = server.shell()
     yield made
     made.close()
-
-
-def answering(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_output_status_and_input_come_through(shell: Ssh) -> None:
@@ -106,14 +61,10 @@ def test_arguments_arrive_as_they_are(shell: Ssh, word: str) -> None:
     assert shell.run(["printf", "%s", word]).stdout == word
 
 
-def test_a_program_that_ends_with_255_is_not_a_failure_of_ssh(shell: Ssh) -> None:
-    done = shell.run(["sh", "-c", "echo mine >&2; exit 255"])
-    assert (done.status, done.stderr) == (255, "mine\n")
-
-
-def test_a_program_that_fails_without_a_word_is_given_none(shell: Ssh) -> None:
-    done = shell.run(["sh", "-c", "exit 1"])
-    assert (done.status, done.stderr) == (1, "")
+@pytest.mark.parametrize(("script", "status", "stderr"), [("echo mine >&2; exit 255", 255, "mine\n"), ("exit 1", 1, "")])
+def test_a_program_that_fails_is_no_failure_of_ssh(shell: Ssh, script: str, status: int, stderr: str) -> None:
+    done = shell.run(["sh", "-c", script])
+    assert (done.status, done.stderr) == (status, stderr)
 
 
 def test_a_service_on_the_loopback_there_is_reached_through_a_socket_here(shell: Ssh) -> None:
@@ -149,20 +100,15 @@ def test_files_are_read_and_missed(shell: Ssh, server: Server) -> None:
     assert not exists(shell, server.folder / "nothing")
 
 
-def test_one_connection_serves_many_commands(shell: Ssh, server: Server) -> None:
+def test_one_connection_serves_many_commands_and_a_slow_one_costs_its_deadline_alone(shell: Ssh, server: Server) -> None:
     shell.run(["true"])
-    before = server.log.read_text().count("Accepted publickey")
+    before = server.logins()
     for _ in range(3):
         shell.run(["true"])
-    assert server.log.read_text().count("Accepted publickey") == before
-
-
-def test_a_slow_program_costs_its_deadline_and_the_shared_connection_lives(shell: Ssh, server: Server) -> None:
     with pytest.raises(DeadlinePassed, match=r"no answer within 0\.5 s"):
         shell.run(["sleep", "5"], timeout_s=0.5)
-    before = server.log.read_text().count("Accepted publickey")
     assert shell.run(["echo", "still here"]).stdout == "still here\n"
-    assert server.log.read_text().count("Accepted publickey") == before
+    assert server.logins() == before
 
 
 @pytest.mark.parametrize(

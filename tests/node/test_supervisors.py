@@ -10,7 +10,7 @@ import pytest
 from aya_lib.node.launchd import Launchd, parse_print
 from aya_lib.node.listeners import local_listener, parse_lsof, parse_ss, remote_listener
 from aya_lib.node.shell import Local
-from aya_lib.node.supervisor import Listener, ServiceAction
+from aya_lib.node.supervisor import Listener
 from aya_lib.node.systemd import Systemd, parse_show
 
 UNITS = {"postgresql": "postgresql-18", "embedding": "aya.embedding-service"}
@@ -27,16 +27,6 @@ def recorded(name: str) -> str:
         ("launchctl-crashing", "failed", None, "spawn scheduled, last exit code 78: EX_CONFIG"),
         ("launchctl-killed", "failed", None, "not running, last ended by signal Killed: 9"),
         ("launchctl-never", "stopped", None, "not running"),
-    ],
-)
-def test_launchctl_print(name: str, status: str, pid: int | None, detail: str) -> None:
-    found = parse_print(recorded(name))
-    assert (found.status, found.pid, found.detail) == (status, pid, detail)
-
-
-@pytest.mark.parametrize(
-    ("name", "status", "pid", "detail"),
-    [
         ("systemctl-running", "running", 30, ""),
         ("systemctl-failed", "failed", None, "failed: exit-code, exit status 1"),
         ("systemctl-restarting", "failed", None, "auto-restart: signal, exit status 9"),
@@ -44,8 +34,9 @@ def test_launchctl_print(name: str, status: str, pid: int | None, detail: str) -
         ("systemctl-unknown", "stopped", None, "no such unit"),
     ],
 )
-def test_systemctl_show(name: str, status: str, pid: int | None, detail: str) -> None:
-    found = parse_show(recorded(name))
+def test_what_a_supervisor_prints_becomes_a_state(name: str, status: str, pid: int | None, detail: str) -> None:
+    parse = parse_print if name.startswith("launchctl") else parse_show
+    found = parse(recorded(name))
     assert (found.status, found.pid, found.detail) == (status, pid, detail)
 
 
@@ -55,20 +46,13 @@ def test_systemd_tells_since_when() -> None:
     assert since.isoformat() == "2026-11-24T13:51:58+00:00"
 
 
-@pytest.mark.parametrize(
-    ("action", "line"),
-    [
-        ("start", "sudo -n launchctl bootstrap system /Library/LaunchDaemons/postgresql-18.plist"),
-        ("stop", "sudo -n launchctl bootout system/postgresql-18"),
-        ("restart", "sudo -n launchctl kickstart -k system/postgresql-18"),
-    ],
-)
-def test_launchd_commands_are_what_a_person_would_type(action: ServiceAction, line: str) -> None:
-    assert Launchd(Local("ALPHA"), UNITS, sudo=True).describe(action, "postgresql") == line
-
-
-def test_systemd_commands_are_what_a_person_would_type() -> None:
-    assert Systemd(Local("ALPHA"), UNITS).describe("restart", "embedding") == "systemctl restart aya.embedding-service"
+def test_commands_are_what_a_person_would_type() -> None:
+    launchd, systemd = Launchd(Local("ALPHA"), UNITS, sudo=True), Systemd(Local("ALPHA"), UNITS)
+    plist = "/Library/LaunchDaemons/postgresql-18.plist"
+    assert launchd.describe("start", "postgresql") == f"sudo -n launchctl bootstrap system {plist}"
+    assert launchd.describe("stop", "postgresql") == "sudo -n launchctl bootout system/postgresql-18"
+    assert launchd.describe("restart", "postgresql") == "sudo -n launchctl kickstart -k system/postgresql-18"
+    assert systemd.describe("restart", "embedding") == "systemctl restart aya.embedding-service"
 
 
 def test_listeners_are_named_or_said_to_be_hidden() -> None:

@@ -22,7 +22,7 @@ from aya_lib.cluster.state import MARK, Fence
 from aya_lib.errors import DeadlinePassed
 from aya_lib.lab.faults import inject
 from aya_lib.lab.keeper import Keeper, Watched
-from aya_lib.node import wait
+from aya_lib.node import pidfile, wait
 from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.node.process import Processes
@@ -69,7 +69,7 @@ def test_what_is_disabled_stays_down_and_the_keeper_ends(alpha: Node) -> None:
     keeper = keeping(alpha).keeper().pid
     alpha.supervisor.disable("postgresql")
     assert keeper is not None
-    assert not psutil.pid_exists(keeper)
+    assert pidfile.living(keeper) is None
     kill(alpha)
     turns(alpha)
     assert alpha.supervisor.state("postgresql").status == "stale"

@@ -19,11 +19,11 @@ from aya_lib.errors import AyaError, SqlFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 from aya_lib.vectors import measure, truth, wire
-from aya_lib.vectors.bench import Bench, Progress
+from aya_lib.vectors.bench import Bench, Entry, Journal, Progress
 from aya_lib.vectors.compare import Grid, Request, around, prepare, sweep, whole
-from aya_lib.vectors.corpus import Corpus
+from aya_lib.vectors.corpus import Corpus, open_source
+from aya_lib.vectors.generated import generate, parse
 from aya_lib.vectors.index import EXACT, FAMILIES, Index, Table, hnsw, ivfflat
-from aya_lib.vectors.journal import Entry, Journal
 from aya_lib.vectors.measure import Search, SearchPlan, Timing
 from aya_lib.vectors.sandbox import abandoned, no_room, open_sandbox
 
@@ -34,12 +34,16 @@ def bench(workshop: Nodes, small: Corpus) -> Iterator[Bench]:
         yield prepare(sandbox, small, Request(k=10, budget_s=0.3), Progress())
 
 
-def recall(bench: Bench, raw: Timing | SearchPlan) -> float:
+def timed(bench: Bench, search: Search, budget_s: float, clients: int = 1) -> Timing:
+    sessions = [bench.sandbox.session() for _ in range(clients)]
+    raw = measure.time_searches(sessions, search, bench.queries["verify"], budget_s=budget_s)
     assert isinstance(raw, Timing)
-    known = bench.truth["verify"]
-    picked = known.of(raw.asked)
-    queries = bench.queries["verify"][raw.asked]
-    return float(truth.hits(bench.corpus.base, queries, bench.corpus.metric, picked, raw.keys(10)).mean())
+    return raw
+
+
+def recall(bench: Bench, raw: Timing) -> float:
+    known, queries = bench.truth["verify"].of(raw.asked), bench.queries["verify"][raw.asked]
+    return float(truth.hits(bench.corpus.base, queries, bench.corpus.metric, known, raw.keys(10)).mean())
 
 
 def test_vectors_arrive_as_they_were_and_are_read_in_blocks(bench: Bench) -> None:
@@ -48,6 +52,28 @@ def test_vectors_arrive_as_they_were_and_are_read_in_blocks(bench: Bench) -> Non
     assert (np.concatenate(blocks) == bench.corpus.base).all()
     sampled = np.concatenate(list(wire.read(bench.sandbox.connection, replace(bench.table, dimension=0), 20)))
     assert 0.1 < len(sampled) / bench.corpus.rows < 0.3
+
+
+def test_a_table_is_measured_a_larger_one_by_a_sample_and_one_of_few_rows_is_stood_in_for(workshop: Nodes) -> None:
+    node = workshop["ALPHA"]
+    with node.session(write=True) as session:
+        session.execute("CREATE TABLE own (id int, v vector(8))")
+        with session.cursor() as cursor, cursor.copy("COPY own FROM STDIN (FORMAT binary)") as copy:
+            for block in wire.copy_in(generate(parse("generated:3000x8"))):
+                copy.write(block)
+    try:
+        whole, sampled, instead = (
+            open_source(node, source, table="own", column="v", most=most)
+            for source, most in (("", 3000), ("", 1000), ("auto", 3000))
+        )
+    finally:
+        with node.session(write=True) as session:
+            session.execute("DROP TABLE own")
+    assert (whole.corpus.name, whole.corpus.rows, whole.corpus.notes, whole.of_table) == ("own.v on ALPHA", 2550, (), True)
+    assert 700 < sampled.corpus.rows + len(sampled.corpus.choose) + len(sampled.corpus.verify) < 1300
+    assert sampled.corpus.notes[0].startswith("a random sample of about 1,000 of 3,000 rows")
+    assert (instead.corpus.name, instead.of_table, instead.given.name) == ("generated:12000x8", False, "own")
+    assert instead.corpus.notes[0].startswith("own has 3,000 vectors, too few")
 
 
 def test_vectors_of_several_dimensions_are_refused(bench: Bench) -> None:
@@ -71,10 +97,7 @@ def test_every_family_is_built_searched_through_its_index_and_finds_most(bench: 
     built = bench.build(index)
     assert built.seconds > 0
     assert built.bytes == pytest.approx(index.bytes(bench.table, bench.corpus.rows), rel=0.35)
-    raw = measure.time_searches(
-        [bench.sandbox.session()], Search(bench.table, index, 10, value), bench.queries["verify"], budget_s=5
-    )
-    assert isinstance(raw, Timing)
+    raw = timed(bench, Search(bench.table, index, 10, value), budget_s=5)
     assert (raw.plan.scan, raw.plan.index) == ("Index Scan", "bench_index")
     assert recall(bench, raw) > 0.8
     assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
@@ -82,8 +105,7 @@ def test_every_family_is_built_searched_through_its_index_and_finds_most(bench: 
 
 def test_exact_search_finds_everything(bench: Bench) -> None:
     bench.build(EXACT)
-    raw = measure.time_searches([bench.sandbox.session()], Search(bench.table, EXACT, 10, 0), bench.queries["verify"], budget_s=1)
-    assert recall(bench, raw) == 1
+    assert recall(bench, timed(bench, Search(bench.table, EXACT, 10, 0), budget_s=1)) == 1
 
 
 @pytest.mark.parametrize(("index", "value"), [(ivfflat(30), 3), (hnsw(kind="bit"), 100)], ids=str)
@@ -123,9 +145,7 @@ def test_a_search_by_another_index_than_the_named_one_is_no_measurement_of_it(be
 
 def test_several_clients_ask_each_query_once_between_them(bench: Bench) -> None:
     bench.build(ivfflat(30))
-    sessions = [bench.sandbox.session() for _ in range(3)]
-    raw = measure.time_searches(sessions, Search(bench.table, ivfflat(30), 10, 3), bench.queries["verify"], budget_s=9)
-    assert isinstance(raw, Timing)
+    raw = timed(bench, Search(bench.table, ivfflat(30), 10, 3), budget_s=9, clients=3)
     assert raw.clients == 3
     assert sorted(raw.asked) == list(range(len(bench.queries["verify"])))
 
@@ -151,7 +171,7 @@ def test_a_grid_builds_each_index_once(bench: Bench) -> None:
     grid: Grid = {ivfflat(20): (1, 2, 3), ivfflat(45): (1, 4)}
     sweep(bench, grid, 0.05)
     wanted = {(index, value) for index, values in grid.items() for value in values}
-    assert wanted <= {(point.index, point.value) for point in bench.journal.points.values()}
+    assert wanted <= {(index, value) for index, value, _, _ in bench.journal.points}
     before = dict(bench.journal.builds)
     sweep(bench, grid, 0.05)
     assert bench.journal.builds == before

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from rebuild_support import QUERIES, fill, lists, searching, vectors
+from rebuild_support import QUERIES, execute, fill, lists, live, names, searching, vectors
 
 from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.knowledge import search
@@ -19,13 +19,13 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.plan.change import Change, apply
 from aya_lib.site import Site
-from aya_lib.vectors.catalog import Live, look
+from aya_lib.vectors.catalog import Built, Live
 from aya_lib.vectors.index import Index, hnsw, ivfflat
-from aya_lib.vectors.rebuild import actions, locks
+from aya_lib.vectors.rebuild import actions, hold
 from aya_lib.vectors.rebuild.actions import AlreadyDone, Proof
 from aya_lib.vectors.rebuild.judge import checks
+from aya_lib.vectors.rebuild.look import live_recall
 from aya_lib.vectors.rebuild.plan import plan
-from aya_lib.vectors.rebuild.proof import live_recall
 from aya_lib.vectors.rebuild.settings import noted
 
 FRESH_S = 0.5
@@ -67,10 +67,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "FRESH_S", FRESH_S)
 
 
-def live(node: Node) -> Live:
-    found = look(node)
-    assert isinstance(found, Live)
-    return found
+@pytest.fixture
+def alpha(nodes: Nodes) -> Node:
+    """20 lists, of which searches look into 3."""
+    lists(nodes["ALPHA"], 20, '{"probes": 3}')
+    return nodes["ALPHA"]
 
 
 def rebuild(nodes: Nodes, wish: Index, value: int, proof: Proof | None = PROOF, **more: Any) -> list[str]:
@@ -90,12 +91,6 @@ def state(node: Node) -> tuple[object, ...]:
     """What a rebuild that failed must leave as it found it."""
     there = live(node)
     return [(one.name, str(one.index()), one.valid) for one in there.indexes], there.stored, there.roles
-
-
-def execute(node: Node, query: str) -> None:
-    with node.session(write=True) as connection:
-        for part in query.split("; "):
-            connection.execute(part.encode())
 
 
 def test_searches_keep_their_recall_while_lists_go_from_20_to_200_and_back(nodes: Nodes, given: Any) -> None:
@@ -123,15 +118,14 @@ def test_searches_keep_their_recall_while_lists_go_from_20_to_200_and_back(nodes
         execute(alpha, f"ALTER ROLE {role} RESET ivfflat.probes")
 
 
-def test_searches_go_on_from_family_to_family_in_the_form_that_each_index_takes(nodes: Nodes, given: Any) -> None:
-    alpha, role = nodes["ALPHA"], nodes["ALPHA"].site.database.application_role
-    lists(alpha, 20, '{"probes": 3}')
-    wishes = [(hnsw(), 60), (hnsw(kind="halfvec"), 60), (hnsw(kind="bit"), 100), (ivfflat(20), 3)]
+def test_searches_go_on_from_family_to_family_in_the_form_that_each_index_takes(nodes: Nodes, alpha: Node, given: Any) -> None:
+    role = alpha.site.database.application_role
+    wishes = [(hnsw(8, 40), 100), (hnsw(8, 40, "halfvec"), 100), (hnsw(8, 40, "bit"), 120), (ivfflat(20), 3)]
     with searching(given, (alpha, role), (alpha, None), (nodes["BETA"], role)) as searches:
         for wish, value in wishes:
             rebuild(nodes, wish, value)
             there = live(alpha)
-            assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", str(wish))]
+            assert names(there) == [("idx_chunks_embedding", str(wish))]
             assert (there.value(wish), noted(there)) == (value, None)
             with alpha.session(role=role) as connection:
                 connection.execute("SET enable_seqscan = off")
@@ -183,9 +177,7 @@ def kill(process: subprocess.Popen[str], node: Node) -> Live:
     )
 
 
-def test_killed_in_the_middle_of_a_build_another_run_cleans_up_and_finishes(nodes: Nodes) -> None:
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
+def test_killed_in_the_middle_of_a_build_another_run_cleans_up_and_finishes(nodes: Nodes, alpha: Node) -> None:
     wish = hnsw(24, 400)
     process = child(alpha, wish, 70)
     until_phase(alpha, "building index")
@@ -195,7 +187,7 @@ def test_killed_in_the_middle_of_a_build_another_run_cleans_up_and_finishes(node
     assert left.value(ivfflat(20)) == 3
     rebuild(nodes, hnsw(8, 40), 200)  # another wish, that is built faster
     there = live(alpha)
-    assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", "hnsw m=8 ef_construction=40")]
+    assert names(there) == [("idx_chunks_embedding", "hnsw m=8 ef_construction=40")]
     assert (there.value(hnsw(8, 40)), noted(there), there.leftovers) == (200, None, ())
 
 
@@ -213,16 +205,14 @@ def test_killed_at_the_gate_the_old_index_stays_and_another_run_finishes(nodes: 
     assert [one.name for one in left.leftovers] == ["idx_chunks_embedding_ccnew"]
     said = rebuild(nodes, ivfflat(100), 8)
     there = live(alpha)
-    assert [(one.name, str(one.index())) for one in there.indexes] == [("idx_chunks_embedding", "ivfflat lists=100")]
+    assert names(there) == [("idx_chunks_embedding", "ivfflat lists=100")]
     assert (there.value(ivfflat(100)), noted(there)) == (8, None)
     assert there.current
     assert there.current.filenode != old.filenode
     assert sum(line.startswith("done") for line in said) == 6
 
 
-def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(nodes: Nodes) -> None:
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
+def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(nodes: Nodes, alpha: Node) -> None:
     wish = ivfflat(20, "halfvec")
     process = child(alpha, wish, 2)
     assert process.stdout
@@ -239,13 +229,13 @@ def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(
     with pytest.raises(ChangeFailed, match="was undone"):
         rebuild(nodes, wish, 2, Proof(lambda node: 0.0, 0.9))
     back = live(alpha)
-    assert [(one.name, str(one.index())) for one in back.indexes] == [("idx_chunks_embedding", "ivfflat lists=20")]
+    assert names(back) == [("idx_chunks_embedding", "ivfflat lists=20")]
     assert back.stored == {"probes": 3}
 
 
-def test_an_old_index_that_somebody_still_scans_is_not_taken_from_him(nodes: Nodes, given: Any, monkeypatch: Any) -> None:
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
+def test_an_old_index_that_somebody_still_scans_is_not_taken_from_him(
+    nodes: Nodes, alpha: Node, given: Any, monkeypatch: Any
+) -> None:
     before = state(alpha)
     monkeypatch.setattr(actions, "QUIET_S", 3.0)
     stop = threading.Event()
@@ -269,12 +259,10 @@ def test_an_old_index_that_somebody_still_scans_is_not_taken_from_him(nodes: Nod
     assert state(alpha) == before
 
 
-def test_a_lock_that_does_not_come_free_is_named_and_nothing_is_lost(nodes: Nodes, monkeypatch: Any) -> None:
+def test_a_lock_that_does_not_come_free_is_named_and_nothing_is_lost(nodes: Nodes, alpha: Node, monkeypatch: Any) -> None:
     """Where pgvector is loaded, ALTER INDEX asks for an exclusive lock, and a reader stands in its way."""
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
     before = state(alpha)
-    monkeypatch.setattr(locks, "LOCK_S", 1.0)
+    monkeypatch.setattr(hold, "LOCK_S", 1.0)
     execute(alpha, "ALTER DATABASE aya_rag SET session_preload_libraries = 'vector'")
     try:
         with alpha.session(deadline_s=60) as reader:
@@ -294,22 +282,21 @@ def test_a_build_that_breaks_off_after_the_swap_counts_as_done(nodes: Nodes, mon
     """A reader's open transaction keeps the old index from being removed: the new one is live all the same."""
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 1}')
-    monkeypatch.setattr(locks, "CLEAN_S", 0.5)
+    monkeypatch.setattr(hold, "CLEAN_S", 0.5)
     with alpha.session(deadline_s=60) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM chunks")
-        rebuild(nodes, ivfflat(100), 8, deadline_s=4)
+        rebuild(nodes, ivfflat(100), 8, None, deadline_s=4)
     there = live(alpha)
     assert there.current
     assert (str(there.current.index()), there.value(ivfflat(100)), noted(there)) == ("ivfflat lists=100", 8, None)
     assert [one.name for one in there.leftovers] == ["idx_chunks_embedding_ccold"]
+    assert there.built == Built(5000, None, 0, 8)  # recorded, though nothing was proven
     rebuild(nodes, ivfflat(100), 8)
     assert [one.name for one in live(alpha).indexes] == ["idx_chunks_embedding"]
 
 
-def test_ctrl_c_ends_the_build_on_the_server_too(nodes: Nodes) -> None:
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
+def test_ctrl_c_ends_the_build_on_the_server_too(nodes: Nodes, alpha: Node) -> None:
 
     def interrupt(phase: str, done: int, total: int) -> None:
         if "building" in phase:
@@ -321,12 +308,10 @@ def test_ctrl_c_ends_the_build_on_the_server_too(nodes: Nodes) -> None:
     assert (left.builds, [one.name for one in left.leftovers]) == ((), ["idx_chunks_embedding_new"])
 
 
-def test_what_an_interrupted_build_left_is_found_and_removed(nodes: Nodes) -> None:
-    alpha = nodes["ALPHA"]
-    lists(alpha, 20, '{"probes": 3}')
+def test_what_an_interrupted_build_left_is_found_and_removed(nodes: Nodes, alpha: Node) -> None:
     what = "ON chunks USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops) WITH (ef_construction = 400)"
     with pytest.raises(AyaError):
-        execute(alpha, f"SET statement_timeout = '150ms'; CREATE INDEX CONCURRENTLY mine {what}")
+        execute(alpha, "SET statement_timeout = '150ms'", f"CREATE INDEX CONCURRENTLY mine {what}")
     assert [one.name for one in live(alpha).leftovers] == ["mine"]
     said = rebuild(nodes, ivfflat(20), 4)
     assert [one.name for one in live(alpha).indexes] == ["idx_chunks_embedding"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aya_lib.errors import UsageError
+from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.unseen import Unseen
 from aya_lib.plan.actions import Sql
@@ -21,7 +21,7 @@ from aya_lib.vectors.rebuild.actions import (
     Alter,
     Create,
     Drop,
-    Finish,
+    Made,
     Proof,
     Prove,
     Reindex,
@@ -35,6 +35,7 @@ from aya_lib.vectors.rebuild.settings import Settings, alter, noted
 NAME = "idx_chunks_embedding"
 PROOF = Proof(lambda node: 1.0, 0.9)
 GB = 2**30
+NOT_SEEN = Unseen("ALPHA", "look", "no answer")
 OPERATORS = {"vector": "vector_cosine_ops", "halfvec": "halfvec_cosine_ops", "bit": "bit_hamming_ops"}
 
 
@@ -55,21 +56,13 @@ def built_as(index: LiveIndex | None) -> str:
     return index.built_as
 
 
+LIVE = Live("ALPHA", "chunks", "embedding", schema="public", key="id", dimension=384, rows=10_000, settings_table=True)
+LIVE = replace(LIVE, application_role="aya_user", maintenance_work_mem=64 << 20, workers=2)
+LIVE = replace(LIVE, free_bytes=100 * GB, memory_bytes=8 * GB)
+
+
 def live(*indexes: LiveIndex, **more: Any) -> Live:
-    values: dict[str, Any] = {
-        "schema": "public",
-        "key": "id",
-        "dimension": 384,
-        "rows": 10_000,
-        "indexes": indexes,
-        "settings_table": True,
-        "application_role": "aya_user",
-        "maintenance_work_mem": 64 << 20,
-        "workers": 2,
-        "free_bytes": 100 * GB,
-        "memory_bytes": 8 * GB,
-    }
-    return Live("ALPHA", "chunks", "embedding", **(values | more))
+    return replace(LIVE, indexes=indexes, **more)
 
 
 OLD = live(index(ivfflat(100)))
@@ -86,7 +79,11 @@ WISHES = [
     (hnsw(24, 100), 60),
     (hnsw(kind="bit"), 200),
     (ivfflat(100, "halfvec"), 9),
+    (ivfflat(50, "halfvec"), 2),
+    (hnsw(8), 300),
 ]
+EVERY_START = pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
+EVERY_WISH = pytest.mark.parametrize(("wish", "value"), WISHES, ids=str)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +96,9 @@ def after(state: Live, action: Action | None) -> Live:
     stored = dict(state.stored)
     here = {one.name: one for one in state.indexes}
     match action:
-        case Settle(settings):
+        case Settle(settings, _, made):
             state, stored = after_settings(state, settings)
+            stored |= recorded(made)
         case Alter(_, name, wish):
             here[name] = replace(here[name], options=dict(wish.options))
         case Reindex(_, name, _, interim, options):
@@ -118,13 +116,15 @@ def after(state: Live, action: Action | None) -> Live:
             state, stored = after_settings(state, settings)
         case Drop(_, name):
             here.pop(name)
-        case Prove(_, _, made) | Finish(made):
-            stored |= {"built": {"rows": made.rows, "index": str(made.index)}} if made else {}
-            if isinstance(action, Finish):
-                stored.pop("rebuilding", None)
+        case Prove(_, _, made):
+            stored |= recorded(made)
         case Sql():
             state = replace(state, settings_table=True)
     return replace(state, indexes=tuple(here.values()), stored=stored)
+
+
+def recorded(made: Made | None) -> dict[str, Any]:
+    return {"built": {"rows": made.rows, "index": str(made.index)}} if made else {}
 
 
 def after_settings(state: Live, settings: Settings) -> tuple[Live, dict[str, Any]]:
@@ -145,6 +145,11 @@ def unwound(state: Live, steps: Sequence[Change]) -> Live:
     return state
 
 
+def before_proof(changes: Plan) -> Sequence[Change]:
+    kinds = [type(step.action) for step in changes.changes]
+    return changes.changes[: kinds.index(Prove)]
+
+
 def real(changes: Plan) -> list[Change]:
     return [step for step in changes.changes if not isinstance(step.action, AlreadyDone)]
 
@@ -158,8 +163,8 @@ def seen(state: Live) -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
-@pytest.mark.parametrize(("wish", "value"), WISHES, ids=[str(wish) for wish, _ in WISHES])
+@EVERY_START
+@EVERY_WISH
 def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, start: Live, wish: Index, value: int) -> None:
     whole = plan(node, start, wish, value, proof=PROOF)
     assert whole
@@ -177,23 +182,20 @@ def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, st
     assert (state.stored).get("foreign") == (start.stored).get("foreign")
 
 
-@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
-@pytest.mark.parametrize(("wish", "value"), WISHES, ids=[str(wish) for wish, _ in WISHES])
+@EVERY_START
+@EVERY_WISH
 def test_a_failing_proof_brings_everything_back_also_when_an_earlier_run_had_begun(
     node: Node, start: Live, wish: Index, value: int
 ) -> None:
-    whole = plan(node, start, wish, value, proof=PROOF)
-    proof = next(number for number, step in enumerate(whole.changes) if isinstance(step.action, Prove))
-    for done in range(proof + 1):
-        state = walk(start, whole.changes[:done])
-        second = plan(node, state, wish, value, proof=PROOF)
-        until = next(number for number, step in enumerate(second.changes) if isinstance(step.action, Prove))
-        back = unwound(walk(state, second.changes[:until]), second.changes[:until])
-        assert seen(back) == seen(start), f"after {done} of {len(whole)}"
+    steps = before_proof(plan(node, start, wish, value, proof=PROOF))
+    for done in range(len(steps) + 1):
+        state = walk(start, steps[:done])
+        second = before_proof(plan(node, state, wish, value, proof=PROOF))
+        assert seen(unwound(walk(state, second), second)) == seen(start), f"after {done} of {len(steps)}"
 
 
-@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
-@pytest.mark.parametrize(("wish", "value"), WISHES, ids=[str(wish) for wish, _ in WISHES])
+@EVERY_START
+@EVERY_WISH
 @pytest.mark.parametrize(("other", "knob"), [(ivfflat(200), 5), (ivfflat(100), 7), (hnsw(kind="halfvec"), 40)], ids=str)
 def test_another_wish_can_follow_a_rebuild_that_broke_off(
     node: Node, start: Live, wish: Index, value: int, other: Index, knob: int
@@ -215,20 +217,19 @@ def enough(state: Live, need: dict[str, int]) -> bool:
     return all(view.value(one.index()) >= need[built_as(one)] for one in usable for view in views)
 
 
-@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
-@pytest.mark.parametrize(("wish", "value"), [*WISHES, (ivfflat(50, "halfvec"), 2), (hnsw(8), 300)], ids=str)
+@EVERY_START
+@EVERY_WISH
 def test_searches_have_enough_probes_for_the_index_they_use_at_every_step_there_and_back(
     node: Node, start: Live, wish: Index, value: int
 ) -> None:
     least = replace(start, application_role="somebody")
     need = {str(wish): value} | {built_as(one): least.value(one.index()) for one in start.indexes}
-    steps = plan(node, start, wish, value, proof=PROOF).changes
-    for done in range(len(steps) + 1):
-        assert enough(walk(start, steps[:done]), need), f"after {done} of {len(steps)}"
-    proof = next(number for number, step in enumerate(steps) if isinstance(step.action, Prove))
-    for undone in range(proof + 1):
-        state = unwound(walk(start, steps[:proof]), steps[proof - undone : proof])
-        assert enough(state, need), f"{undone} of {proof} undone"
+    whole = plan(node, start, wish, value, proof=PROOF)
+    for done in range(len(whole) + 1):
+        assert enough(walk(start, whole.changes[:done]), need), f"after {done} of {len(whole)}"
+    steps = before_proof(whole)
+    for kept in range(len(steps) + 1):
+        assert enough(unwound(walk(start, steps), steps[kept:]), need), f"undone down to {kept} of {len(steps)}"
 
 
 @pytest.mark.parametrize(("other", "knob"), [(ivfflat(200), 5), (hnsw(kind="halfvec"), 40)], ids=str)
@@ -238,9 +239,15 @@ def test_options_that_were_only_declared_are_not_believed(node: Node, other: Ind
     assert half.current
     assert (half.current.index(), built_as(half.current)) == (ivfflat(400), str(ivfflat(100)))
     assert not any(isinstance(step.action, Reindex) for step in plan(node, half, ivfflat(100), 7).changes)
-    steps = plan(node, half, other, knob, proof=PROOF).changes
-    until = next(number for number, step in enumerate(steps) if isinstance(step.action, Prove))
-    assert seen(unwound(walk(half, steps[:until]), steps[:until])) == seen(CHOSEN)
+    steps = before_proof(plan(node, half, other, knob, proof=PROOF))
+    assert seen(unwound(walk(half, steps), steps)) == seen(CHOSEN)
+
+
+def test_a_note_of_another_version_is_refused_and_not_passed_over(node: Node) -> None:
+    foreign = replace(CHOSEN, stored={"rebuilding": {"to": "ivfflat lists=400"}})
+    with pytest.raises(AyaError, match="noted it in a form that is not known here") as refused:
+        plan(node, foreign, ivfflat(400), 20)
+    assert "value - 'rebuilding'" in refused.value.hint
 
 
 def test_what_holds_already_yields_no_change_and_a_stale_index_is_built_anew_on_request(node: Node) -> None:
@@ -248,9 +255,9 @@ def test_what_holds_already_yields_no_change_and_a_stale_index_is_built_anew_on_
     (only,) = plan(node, CHOSEN, ivfflat(100), 8).changes
     assert isinstance(only.action, Settle)
     stale = plan(node, CHOSEN, ivfflat(100), 7, again=True, proof=PROOF)
-    assert [type(step.action) for step in stale.changes] == [Settle, Reindex, Prove, Finish]
+    assert [type(step.action) for step in stale.changes] == [Settle, Reindex, Prove, Settle]
     half = walk(CHOSEN, stale.changes[:1])
-    assert [type(step.action) for step in real(plan(node, half, ivfflat(100), 7, proof=PROOF))] == [Reindex, Prove, Finish]
+    assert [type(step.action) for step in real(plan(node, half, ivfflat(100), 7, proof=PROOF))] == [Reindex, Prove, Settle]
 
 
 def test_the_new_index_is_never_valid_before_searchers_have_settings_good_for_both(node: Node) -> None:
@@ -259,10 +266,8 @@ def test_the_new_index_is_never_valid_before_searchers_have_settings_good_for_bo
         steps = plan(node, CHOSEN, wish, value).changes
         build = next(step.action for step in steps if isinstance(step.action, Reindex))
         assert (build.interim.put["probes"] if build.interim else None) == interim
-        later = [
-            step.action.settings.put["probes"] for step in steps[steps.index(steps[2]) + 1 :] if isinstance(step.action, Settle)
-        ]
-        assert later == ([final] if final else [])
+        later = [step.action.settings.put.get("probes") for step in steps[3:] if isinstance(step.action, Settle)]
+        assert later == ([final, None] if final else [None])  # the last one takes away the note
 
 
 def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) -> None:
@@ -272,6 +277,7 @@ def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) 
     assert [role.value for role in build.interim.roles] == [20, 90]
     end = walk(BY_ROLE, steps)
     assert [role.value for role in end.roles] == [20, 20]
+    assert end.stored["built"] == {"rows": 10_000, "index": str(ivfflat(400))}  # recorded, though nothing was proven
     lines = [alter(role).as_string() for role in ROLES]
     assert lines == [
         'ALTER DATABASE "aya_rag" SET "ivfflat"."probes" TO 9',
@@ -282,7 +288,7 @@ def test_settings_of_roles_and_databases_change_at_the_same_moments(node: Node) 
 def test_the_build_asks_for_approval_and_only_dropping_the_old_index_has_no_way_back(node: Node) -> None:
     steps = plan(node, CHOSEN, hnsw(), 90, proof=PROOF).changes
     assert [type(step.action) for step in steps if step.interrupts] == [Create]
-    assert [type(step.action) for step in steps if step.undo is None] == [Drop, Finish]
+    assert [type(step.action) for step in steps if step.undo is None] == [Drop, Settle]
 
 
 def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: Node) -> None:
@@ -296,29 +302,22 @@ def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: No
 @pytest.mark.parametrize(
     ("state", "wish", "value", "name", "status", "words"),
     [
-        (live(), ivfflat(20_000), 9, "can be built", "failed", "20000 lists are more than 10000 rows"),
+        (LIVE, ivfflat(20_000), 9, "can be built", "failed", "20000 lists are more than 10000 rows"),
         (live(dimension=3000), ivfflat(100), 9, "can be built", "failed", "at most 2000 of vector"),
         (live(), ivfflat(100), 101, "can be built", "failed", "allowed is 1 to 100"),
         (live(), hnsw(), 0, "can be built", "failed", "allowed is 1 to 1000"),
         (live(), EXACT, 1, "can be built", "failed", "no index to rebuild"),
-        (
-            Live("ALPHA", "chunks", "embedding", "there is no table chunks"),
-            hnsw(),
-            9,
-            "has the table",
-            "failed",
-            "no table chunks",
-        ),
+        (live(problem="there is no table chunks"), hnsw(), 9, "has the table", "failed", "no table chunks"),
         (live(in_recovery=True), hnsw(), 9, "accepts writes", "failed", "a standby"),
         (live(free_bytes=10**6), hnsw(), 9, "disk has room", "failed", "1 MB free"),
-        (live(free_bytes=Unseen("ALPHA", "df", "no")), hnsw(), 9, "disk has room", "unknown", "df"),
+        (live(free_bytes=NOT_SEEN), hnsw(), 9, "disk has room", "unknown", "no answer"),
         (live(memory_bytes=10**8), ivfflat(2000), 9, "memory", "failed", "half of what is available is 48 MB"),
         (live(memory_bytes=10**8, rows=10**6), hnsw(), 9, "memory", "warning", "half of what is available is 48 MB"),
-        (live(memory_bytes=Unseen("ALPHA", "vm_stat", "no")), ivfflat(2000), 9, "memory", "unknown", "vm_stat"),
-        (live(memory_bytes=Unseen("ALPHA", "vm_stat", "no")), ivfflat(20), 9, "memory", "passed", "64 MB"),
+        (live(memory_bytes=NOT_SEEN), ivfflat(2000), 9, "memory", "unknown", "no answer"),
+        (live(memory_bytes=NOT_SEEN), ivfflat(20), 9, "memory", "passed", "64 MB"),
         (live(builds=(Build(7, "x", "REINDEX CONCURRENTLY", "initializing"),)), hnsw(), 9, "nobody else", "failed", "PID 7"),
         (live(idle=(Idle(8, "bob", "psql", 80),)), hnsw(), 9, "left open", "warning", "PID 8 (bob, psql), begun 80 s ago"),
-        (Unseen("ALPHA", "SQL", "no answer"), hnsw(), 9, "accepts writes", "unknown", "no answer"),
+        (NOT_SEEN, hnsw(), 9, "accepts writes", "unknown", "no answer"),
     ],
 )
 def test_what_stands_against_a_rebuild_is_said_before_it(
@@ -342,4 +341,4 @@ def test_a_build_is_given_what_it_needs_and_never_above_half_of_what_is_there(no
     need = int(ivfflat(2000).build_bytes(OLD.as_table(), OLD.rows) * 1.1)
     assert memory(OLD, ivfflat(2000)) == need
     assert memory(replace(OLD, memory_bytes=need), ivfflat(2000)) == need // 2
-    assert memory(replace(OLD, memory_bytes=Unseen("ALPHA", "vm_stat", "no")), ivfflat(2000)) == 64 << 20
+    assert memory(replace(OLD, memory_bytes=NOT_SEEN), ivfflat(2000)) == 64 << 20

@@ -1,9 +1,14 @@
-"""What makes the laptop's cluster: initdb with local access only, roles and database."""
+"""What makes the laptop's cluster: initdb with local access only, roles and database; and what both sides get for the
+synchronisation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg.sql import SQL, Literal
+
+from aya_lib import schema
+from aya_lib.air.link import SCHEMA_VERSION, Side
 from aya_lib.errors import SecretMissing
 from aya_lib.node import sql
 from aya_lib.node.node import Node
@@ -14,6 +19,10 @@ INITDB_S = 120
 SETTINGS = "listen_addresses = 'localhost'\npassword_encryption = 'scram-sha-256'\ntimezone = 'UTC'\n"
 RULES = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
 FOLDER = 'mkdir -p -- "$1" && if [ -n "$2" ]; then chown "$2" "$1"; fi'
+SHOWN = {
+    "primary": "schema aya_sync (changes, clients, mutations, state), column documents.version, triggers that note what changes",
+    "laptop": "schema aya_sync (laptop, refetch, conflicts, renamed), columns and triggers of write_queue, ids below 0",
+}
 PASSWORD = 'cat | "$@"'  # cat: the account may not open again a standard input that is ours
 
 
@@ -60,6 +69,25 @@ class Populate:
             there = sql.value(connection, "SELECT true FROM pg_roles WHERE rolname = %s", (role,))
             passwords = {} if there else {role: password(node, role)}
             roles.create(connection, node.site, passwords, replication=False)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Create what a side lacks, in one transaction; applied twice it changes nothing. It waits for a lock on documents for a
+    moment, and gives up after that."""
+
+    side: Side
+
+    def command(self, node: Node) -> str:
+        return SHOWN[self.side]
+
+    def run(self, node: Node) -> None:
+        text = SQL(sql.statement("aya_lib.air", self.side)).format(version=Literal(SCHEMA_VERSION))
+        with node.session(write=True, deadline_s=60) as connection:
+            if self.side == "laptop":
+                schema.create(connection, node.site, offline_queue=True)
+            with connection.transaction():
+                connection.execute(text)
 
 
 def password(node: Node, role: str) -> Secret:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from aya_lib.air import sync_now
@@ -123,7 +123,9 @@ def _try(nodes: Nodes, name: str, limit_s: float) -> Trial:
         primary.session(write=True, deadline_s=budget_s) as there,
     ):
         sides = _Sides(here, there, limit_s)
-        with _cleared(sides):
+        sides.clear()
+        with ExitStack() as at_the_end:
+            at_the_end.callback(sides.clear)
             sides.write(there, 1)
             ms["pull"] = sides.timed(lambda: sides.count(here, 1) == 1)
             sides.write(here, 2)
@@ -139,15 +141,6 @@ def _try(nodes: Nodes, name: str, limit_s: float) -> Trial:
             ms["delete"] = sides.timed(lambda: sides.count(here) == 0)
         left = sides.count(here) + sides.count(there)
     return Trial(name, primary.name, limit_s, ms, held, left)
-
-
-@contextmanager
-def _cleared(sides: _Sides) -> Iterator[None]:
-    sides.clear()
-    try:
-        yield
-    finally:
-        sides.clear()
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from aya_lib import __version__
 from aya_lib.air import ready
 from aya_lib.air.link import SCHEMA_VERSION
-from aya_lib.air.setup.look import Primary, Schema, Server, Setup
+from aya_lib.air.setup.look import Primary, Server, Setup
 from aya_lib.air.status import Queue, Status
 from aya_lib.check import Check, Judged, conclude, evaluate, passed_if
 from aya_lib.cluster.judge import services
@@ -20,8 +19,10 @@ from aya_lib.site import Site
 ROOM = 2.0  # times the primary's database: the rows, and the sorting of an index's build
 LEAST_BYTES = 1_000_000_000
 OPEN = "Run air_setup; rules of pg_hba.conf with trust are yours to remove"
+OTHER = "Move away what is there, or name another data_directory: nothing of it is touched"
 LOG = "See its log: air-sync.log"
 AWAY = "The daemon runs on the laptop: it needs the way and the password there, in ~/.pgpass of its account or /etc/aya"
+INSTALL = "Install the same version there, and name it in site.yaml: nodes.<laptop>.aya"
 
 
 def preconditions(found: Setup) -> list[Check]:
@@ -30,11 +31,18 @@ def preconditions(found: Setup) -> list[Check]:
     wish, embedding = site.nodes[node].postgresql, found.embedding
     pgvector = f"Install pgvector 0.8 for the PostgreSQL in {wish.bin_directory}"
     postgresql = f"Install PostgreSQL 18 into {wish.bin_directory}"
+
+    def account(name: str) -> Judged:
+        return passed_if(bool(name), "yes" if name else "no account", "Set postgresql.account")
+
+    def directory(holds: str) -> Judged:
+        return passed_if(holds in ("absent", "cluster"), holds if holds != "other" else "other files are in it", OTHER)
+
     checks = [
-        _reached(found),
+        evaluate(f"{node} runs commands", "an account for its services", found.account, account),
         evaluate(f"{node} PostgreSQL", "18", found.programs, lambda v: passed_if(bool(re.search(r"\b18\.", v)), v, postgresql)),
         evaluate(f"{node} pgvector", "0.8", found.pgvector, lambda v: passed_if(v.startswith("0.8"), v or "none", pgvector)),
-        evaluate(f"{node} data directory", "absent, or a cluster", found.directory, _directory),
+        evaluate(f"{node} data directory", "absent, or a cluster", found.directory, directory),
         _port(found, "postgresql", "postgresql", wish.port),
         evaluate("primary", "found", found.primary, lambda primary: Judged("passed", primary.node), hint="Run restore"),
         _room(found),
@@ -53,12 +61,25 @@ def preconditions(found: Setup) -> list[Check]:
 def done(site: Site, found: Setup) -> list[Check]:
     """After it: closed to others, complete, its services running and starting by themselves."""
     node, sync = found.node, found.service("sync")
+
+    def closed(server: Server) -> Judged:
+        rules = f", {server.trusting} rules of pg_hba.conf ask for no password" if server.trusting else ""
+        return passed_if(server.local and not server.trusting, f"listens on {server.listens or 'no address'}{rules}")
+
+    def version(known: int | None) -> Judged:
+        return passed_if(known == SCHEMA_VERSION, f"version {known}" if known else "missing", "Run air_setup")
+
+    def running(process: ServiceState) -> Judged:
+        observed = f"{process.status}, PID {process.pid}" if process.pid else process.status
+        return passed_if(process.status == "running", observed, "Read its log: air-sync.log")
+
+    there, wanted = "documents, chunks, write_queue", f"version {SCHEMA_VERSION}"
     checks = [
-        evaluate(f"{node} local access only", "loopback, with a password", found.server, _closed, hint=OPEN),
-        evaluate(f"{node} schema", "documents, chunks, write_queue", found.schema, _tables),
-        evaluate(f"{node} queue and log", f"version {SCHEMA_VERSION}", found.schema, lambda schema: _version(schema.sync)),
-        evaluate("log of the primary", f"version {SCHEMA_VERSION}", found.primary, lambda primary: _version(primary.sync)),
-        evaluate(f"{node} sync daemon", "running", sync.process if sync else found.lost, _running),
+        evaluate(f"{node} local access only", "loopback, with a password", found.server, closed, hint=OPEN),
+        evaluate(f"{node} schema", there, found.server, lambda s: passed_if(s.tables, "there" if s.tables else "missing")),
+        evaluate(f"{node} queue and log", wanted, found.server, lambda server: version(server.sync)),
+        evaluate("log of the primary", wanted, found.primary, lambda primary: version(primary.sync)),
+        evaluate(f"{node} sync daemon", "running", sync if isinstance(sync, Unseen) else sync.process, running),
     ]
     if found.embedding:
         checks += [services.process(found.embedding), services.healthy(found.embedding)]
@@ -68,17 +89,17 @@ def done(site: Site, found: Setup) -> list[Check]:
 def online(site: Site, found: Status | Missing) -> list[Check]:
     """The daemon speaks with the primary, everything was copied, and nothing was refused."""
     name = next(name for name, wish in site.nodes.items() if wish.role == "laptop")
+    queue = found.queue if isinstance(found, Status) else found
 
     def speaks(status: Status) -> Judged:
         daemon = status.daemon
         return passed_if(True, f"online: {daemon.primary}") if daemon and daemon.online else passed_if(False, status.away, LOG)
 
     def copied(status: Status) -> Judged:
-        queue = status.queue
         return passed_if(queue.complete, "everything") if isinstance(queue, Queue) else passed_if(False, str(queue))
 
     def taken(status: Status) -> Judged:
-        dead = status.queue.dead if isinstance(status.queue, Queue) else 0
+        dead = queue.dead if isinstance(queue, Queue) else 0
         return passed_if(not dead, f"{dead} refused", "See: aya air refused")
 
     return [
@@ -88,21 +109,10 @@ def online(site: Site, found: Status | Missing) -> list[Check]:
     ]
 
 
-def _reached(found: Setup) -> Check:
-    def known(account: str) -> Judged:
-        return passed_if(bool(account), "yes" if account else "no account", "Set postgresql.account")
-
-    return evaluate(f"{found.node} runs commands", "an account for its services", found.lost or found.account or "", known)
-
-
 def _port(found: Setup, service: str, name: str, port: int) -> Check:
-    there, lost = found.service(service), found.lost or Unseen(found.node, f"state of {service}", "it has no such service")
-    return services.port_free(found.node, name, port, there.listener if there else lost, there.process if there else lost)
-
-
-def _directory(holds: str) -> Judged:
-    hint = "Move away what is there, or name another data_directory: nothing of it is touched"
-    return passed_if(holds in ("absent", "cluster"), holds if holds != "other" else "other files are in it", hint)
+    there = found.service(service)
+    holder, process = (there, there) if isinstance(there, Unseen) else (there.listener, there.process)
+    return services.port_free(found.node, name, port, holder, process)
 
 
 def _room(found: Setup) -> Check:
@@ -124,31 +134,13 @@ def _server(found: Setup) -> Check:
     return evaluate(name, expected, found.server, own)
 
 
-def _readiness(found: Setup) -> Iterable[Check]:
+def _readiness(found: Setup) -> list[Check]:
     """What the laptop says itself."""
-    node, said, same = found.node, found.readiness, ready.digest(found.nodes.site)
-    install = "Install the same version there, and name it in site.yaml: nodes.<laptop>.aya"
-    yield evaluate(f"{node} aya", __version__, said, lambda r: passed_if(r.version == __version__, r.version), hint=install)
-    copy = "Copy parameters/ to the laptop"
-    yield evaluate(f"{node} site file", f"as here ({same})", said, lambda r: passed_if(r.site == same, r.site), hint=copy)
-    yield evaluate(f"{node} model", "there", said, lambda r: passed_if(not r.model_error, r.model_error or "there"))
-    reaches = f"{node} reaches the primary"
-    yield evaluate(reaches, "yes", said, lambda r: passed_if(not r.primary_error, r.primary_error or r.primary, AWAY))
-
-
-def _closed(server: Server) -> Judged:
-    rules = f", {server.trusting} rules of pg_hba.conf ask for no password" if server.trusting else ""
-    return passed_if(server.local and not server.trusting, f"listens on {server.listens or 'no address'}{rules}")
-
-
-def _tables(schema: Schema) -> Judged:
-    return passed_if(schema.tables, "there" if schema.tables else "missing")
-
-
-def _version(version: int | None) -> Judged:
-    return passed_if(version == SCHEMA_VERSION, f"version {version}" if version else "missing", "Run air_setup")
-
-
-def _running(process: ServiceState | None) -> Judged:
-    status, pid = (process.status, process.pid) if process else ("unknown", None)
-    return passed_if(status == "running", f"{status}, PID {pid}" if pid else status, "Read its log: air-sync.log")
+    node, report, same = found.node, found.readiness, ready.digest(found.nodes.site)
+    site, reach, copy = f"as here ({same})", f"{node} reaches the primary", "Copy parameters/ to the laptop"
+    return [
+        evaluate(f"{node} aya", __version__, report, lambda r: passed_if(r.version == __version__, r.version), hint=INSTALL),
+        evaluate(f"{node} site file", site, report, lambda r: passed_if(r.site == same, r.site), hint=copy),
+        evaluate(f"{node} model", "there", report, lambda r: passed_if(not r.model_error, r.model_error or "there")),
+        evaluate(reach, "yes", report, lambda r: passed_if(not r.primary_error, r.primary_error or r.primary, AWAY)),
+    ]

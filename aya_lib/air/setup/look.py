@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from aya_lib.air import ready, schema
-from aya_lib.air.link import laptop
+from aya_lib.air import ready
+from aya_lib.air.link import laptop, schema_version
 from aya_lib.air.ready import Readiness
 from aya_lib.cluster import roles, services
 from aya_lib.cluster.machine import parse_df
@@ -29,7 +29,8 @@ HOLDS = '[ -e "$1" ] || { echo absent; exit; }; [ -s "$1/PG_VERSION" ] && echo c
 
 @dataclass(frozen=True)
 class Server:
-    """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password."""
+    """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password.
+    ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
 
     version: int
     in_recovery: bool
@@ -37,18 +38,12 @@ class Server:
     trusting: int
     has_role: bool
     has_database: bool
+    tables: bool = False
+    sync: int | None = None
 
     @property
     def local(self) -> bool:
         return {address.strip() for address in self.listens.split(",")} <= LOOPBACK
-
-
-@dataclass(frozen=True)
-class Schema:
-    """Of the laptop's database. ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
-
-    tables: bool
-    sync: int | None
 
 
 @dataclass(frozen=True)
@@ -62,80 +57,72 @@ class Primary:
 
 @dataclass(frozen=True, repr=False)
 class Setup(Shown):
-    """``directory``: *cluster*, *absent*, or *other* files. ``free``: bytes on its disk. ``password``: known here, of the owner.
-
-    ``lost``: why no command reaches the laptop; everything that needs one is unseen for that reason.
-    """
+    """``account``: of the services; unseen when no command reaches the laptop, and then so is all that needs one. ``free``: bytes
+    on its disk. ``directory``: *cluster*, *absent*, or *other* files. ``password``: known here, of the owner."""
 
     nodes: Nodes
     node: str
-    account: str | None
-    lost: Unseen | None
+    account: str | Missing
     programs: str | Missing
     pgvector: str | Missing
     free: int | Missing
     directory: str | Missing
     password: bool
     server: Server | Missing
-    schema: Schema | Missing
     readiness: Readiness | Missing
     primary: Primary | Missing
     autostart: Autostart
     embedding: Embedding | None
 
-    def service(self, name: str) -> ServiceSeen | None:
-        """None: it has none of that name, or no command reaches it."""
-        return self.autostart.seen[self.node].service(name) if self.node in self.autostart.seen else None
+    def service(self, name: str) -> ServiceSeen | Unseen:
+        here = self.autostart.seen.get(self.node)
+        unseen = self.account if isinstance(self.account, Unseen) else Unseen(self.node, name, "it has no such service")
+        return (here and here.service(name)) or unseen
 
     def state(self, name: str) -> str:
         """Of a service, in a word."""
         service = self.service(name)
-        return service.process.status if service and isinstance(service.process, ServiceState) else "unknown"
+        process = service if isinstance(service, Unseen) else service.process
+        return process.status if isinstance(process, ServiceState) else "unknown"
 
     def table(self) -> Table:
-        server, schema = self.server, self.schema
+        primary, server = self.primary, self.server if isinstance(self.server, Server) else None
+        runs = Badge("passed", f"running, version {server.version}") if server else Badge("unknown")
         lines: list[tuple[str, Cell]] = [
             ("programs", _word(self.programs)),
             ("data directory", _word(self.directory)),
-            ("PostgreSQL", self._server()),
-            ("listens on", server.listens if isinstance(server, Server) else ""),
-            ("tables", ("there" if schema.tables else "missing") if isinstance(schema, Schema) else ""),
-            ("sync schema", str(schema.sync or "none") if isinstance(schema, Schema) else ""),
+            ("PostgreSQL", "down" if isinstance(self.server, Down) else runs),
+            ("listens on", server.listens if server else ""),
+            ("tables", ("there" if server.tables else "missing") if server else ""),
+            ("sync schema", str(server.sync or "none") if server else ""),
             ("embedding service", self.state("embedding") if self.embedding else "none"),
             ("sync daemon", self.state("sync")),
         ]
-        primary = self.primary.node if isinstance(self.primary, Primary) else "a primary that is not seen"
-        return Table(f"{self.node}, beside {primary}", ("", "observed"), tuple(lines))
-
-    def _server(self) -> Cell:
-        if isinstance(self.server, Server):
-            return Badge("passed", f"running, version {self.server.version}")
-        return "down" if isinstance(self.server, Down) else Badge("unknown")
+        beside = primary.node if isinstance(primary, Primary) else "a primary that is not seen"
+        return Table(f"{self.node}, beside {beside}", ("", "observed"), tuple(lines))
 
 
 def look(nodes: Nodes) -> Setup:
     """Everything at once; nothing is started or changed."""
     name = laptop(nodes.site)
     node = nodes[name]
-    account = seen(name, "id", lambda: _account(node))  # it also tells that commands reach the node
+    whose = ["id", "-un", *([node.account] if node.account else [])]
+    account = seen(name, "id", lambda: _answer(node, *whose))  # it also tells that commands reach the node
     lost = account if isinstance(account, Unseen) else None
 
     def there(tried: str, ask: Callable[[], T]) -> T | Missing:
         return seen(name, tried, ask) if lost is None else lost
 
-    server = there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node))
     return Setup(
         nodes,
         name,
-        account=account if isinstance(account, str) else None,
-        lost=lost,
+        account,
         programs=there("postgres --version", lambda: node.postgresql("postgres", "--version").checked().stdout.strip()),
         pgvector=there("look for pgvector", lambda: _pgvector(node)),
-        free=there("df", lambda: _free(node)),
+        free=there("df", lambda: parse_df(name, _answer(node, "sh", "-c", NEAREST, "sh", str(node.data_directory)))),
         directory=there(f"look into {node.data_directory}", lambda: _directory(node)),
         password=sql.password(node, node.site.database.owner, "postgres") is not None,
-        server=server,
-        schema=there("read the schema", lambda: _schema(node, server)) if isinstance(server, Server) else server,
+        server=there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node)),
         readiness=lost or ready.look(node),
         primary=seen(name, "find the primary", lambda: _primary(nodes)),
         autostart=Autostart(nodes, {} if lost else {name: look_node(node)}),
@@ -143,46 +130,37 @@ def look(nodes: Nodes) -> Setup:
     )
 
 
-def _account(node: Node) -> str:
-    """The account of the services, which must be there."""
-    return node.shell.run(["id", "-un", *([node.account] if node.account else [])]).checked().stdout.strip()
+def _answer(node: Node, *words: str, account: str | None = None) -> str:
+    return node.shell.run(words, account=account).checked().stdout.strip()
 
 
 def _pgvector(node: Node) -> str:
-    words = node.command("pg_config", "--sharedir")
-    folder = node.shell.run(words, account=node.account).checked().stdout.strip()
+    folder = _answer(node, *node.command("pg_config", "--sharedir"), account=node.account)
     control = shell.read(node.shell, Path(folder) / "extension" / "vector.control") or ""
     return next((line.split("'")[1] for line in control.splitlines() if line.startswith("default_version")), "")
 
 
-def _free(node: Node) -> int:
-    return parse_df(node.name, node.shell.run(["sh", "-c", NEAREST, "sh", str(node.data_directory)]).checked().stdout)
-
-
 def _directory(node: Node) -> str:
-    output = node.shell.run(["sh", "-c", HOLDS, "sh", str(node.data_directory)], account=node.account).checked().stdout.strip()
-    return output if output in ("absent", "cluster") else "other" if output else "absent"
+    holds = _answer(node, "sh", "-c", HOLDS, "sh", str(node.data_directory), account=node.account) or "absent"
+    return holds if holds in ("absent", "cluster") else "other"
 
 
 def _server(node: Node) -> Server:
     wish = node.site.database
     with node.session(database="postgres") as connection:
-        return rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
-
-
-def _schema(node: Node, server: Server) -> Schema:
+        server = rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
     if not server.has_database:
-        return Schema(tables=False, sync=None)
+        return server
     with node.session() as connection:
         tables = bool(value(connection, sql.statement(__package__, "tables")))
-    return Schema(tables, schema.version(node, "laptop") if tables else None)
+        return replace(server, tables=tables, sync=schema_version(connection, "laptop") if tables else None)
 
 
 def _primary(nodes: Nodes) -> Primary:
     node = roles.primary(nodes)
     with node.session() as connection:
         size = int(str(value(connection, "SELECT pg_database_size(current_database())")))
-    return Primary(node.name, schema.version(node, "primary"), size)
+        return Primary(node.name, schema_version(connection, "primary"), size)
 
 
 def _word(fact: object) -> Cell:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aya_lib.air.link import SCHEMA_VERSION
-from aya_lib.air.schema import Prepare
-from aya_lib.air.setup.actions import MakeCluster, Populate
-from aya_lib.air.setup.look import Primary, Schema, Server, Setup
+from aya_lib.air.setup.actions import MakeCluster, Populate, Prepare
+from aya_lib.air.setup.look import Primary, Server, Setup
 from aya_lib.operations import autostart
 from aya_lib.plan.actions import Service, Setting
 from aya_lib.plan.change import Change, Plan, change
@@ -24,7 +23,6 @@ def plan(found: Setup) -> Plan:
 def _steps(found: Setup) -> Iterator[Change]:
     node = found.nodes[found.node]
     server = found.server if isinstance(found.server, Server) else None
-    schema = found.schema if isinstance(found.schema, Schema) else Schema(tables=False, sync=None)
     if found.directory == "absent":
         yield change(node, "Make the cluster, for local access only", MakeCluster())
     units = autostart.plan(found.autostart).changes
@@ -40,7 +38,7 @@ def _steps(found: Setup) -> Iterator[Change]:
     if isinstance(found.primary, Primary) and found.primary.sync != SCHEMA_VERSION:
         title = "Keep a log of what changes, and take the laptop's writes"
         yield change(found.nodes[found.primary.node], title, Prepare("primary"))
-    if not schema.tables or schema.sync != SCHEMA_VERSION:
+    if server is None or not server.tables or server.sync != SCHEMA_VERSION:
         yield change(node, "Make the tables, the queue and its triggers", Prepare("laptop"))
     if found.embedding and found.state("embedding") != "running" and Service("start", "embedding") not in starts:
         yield change(node, "Start the embedding service", Service("start", "embedding"))

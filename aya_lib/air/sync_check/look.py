@@ -6,7 +6,6 @@ since the cursor is named by its log, and what waits on the laptop by its queue:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,6 @@ class Comparison(Shown):
     queued: int
     inexact: str
     indexes_missing: tuple[Index, ...]
-    seconds: float
 
     def table(self) -> Table:
         lines = [(name, f"{there:,}", f"{here:,}") for name, (there, here) in self.counts.items()]
@@ -94,7 +92,6 @@ def look(nodes: Nodes, rows_each_range: int = RANGE) -> Comparison | Missing:
 
 
 def _compare(nodes: Nodes, name: str, size: int) -> Comparison:
-    started = time.monotonic()
     primary = roles.primary(nodes)
     with _snapshot(nodes[name]) as here:
         known = state(here)
@@ -109,20 +106,20 @@ def _compare(nodes: Nodes, name: str, size: int) -> Comparison:
             differing -= {("d", number) for number in waiting.documents} | {("c", number) for number in waiting.chunks}
             moving = {number for relation, number in pending if relation == "d"} | {*waiting.queued, *waiting.documents}
             remaining = sorted(differing - _of_documents(here, there, differing, moving), reverse=True)
-            indexes = _missing_indexes(here, there)
+            existing = {index.name for index in vector_indexes(here)}  # that are valid
+            missing = [index for index in vector_indexes(there) if index.name not in existing]
     return Comparison(
         nodes,
         name,
         primary.name,
-        {table: (_count(theirs, relation), _count(ours, relation)) for relation, table in TABLES.items()},
-        len(ours.keys() | theirs.keys()),
-        len(ranges),
-        tuple(Difference(*row, _version(row, hashes_there), _version(row, hashes_here)) for row in remaining),
-        len(pending),
-        waiting.mutations,
-        inexact,
-        indexes,
-        time.monotonic() - started,
+        counts={table: (_count(theirs, relation), _count(ours, relation)) for relation, table in TABLES.items()},
+        ranges=len(ours.keys() | theirs.keys()),
+        ranges_differing=len(ranges),
+        differences=tuple(Difference(*row, _version(row, hashes_there), _version(row, hashes_here)) for row in remaining),
+        pending=len(pending),
+        queued=waiting.mutations,
+        inexact=inexact,
+        indexes_missing=tuple(sorted(missing, key=lambda index: index.name)),
     )
 
 
@@ -166,9 +163,3 @@ def _version(row: Row, hashes: differ.Hashes) -> str | None:
     if row not in hashes:
         return None
     return f"version {hashes[row].split(' ')[0]}" if row[0] == "d" else "there"
-
-
-def _missing_indexes(here: Connection, there: Connection) -> tuple[Index, ...]:
-    """Vector indexes of the primary that the laptop has not, or not valid."""
-    ours = {index.name for index in vector_indexes(here)}
-    return tuple(sorted((index for index in vector_indexes(there) if index.name not in ours), key=lambda index: index.name))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from aya_lib.air.initial_copy import Index
-from aya_lib.air.sync_check.actions import CompareAgain
 from aya_lib.air.sync_check.look import Comparison
+from aya_lib.air.sync_now import CompareAgain
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.actions import Sql

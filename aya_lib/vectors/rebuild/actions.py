@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,9 +18,8 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, value
 from aya_lib.vectors.index import Index
-from aya_lib.vectors.rebuild import hold, locks, settings
-from aya_lib.vectors.rebuild.hold import Progress, Resources
-from aya_lib.vectors.rebuild.locks import Place, patiently
+from aya_lib.vectors.rebuild import hold, settings
+from aya_lib.vectors.rebuild.hold import Place, Resources, patiently
 from aya_lib.vectors.rebuild.settings import Settings
 
 FLUSH_S = 1.0  # a backend reports its scans once a second at most (PostgreSQL: pgstat.c, PGSTAT_MIN_INTERVAL)
@@ -29,19 +27,40 @@ QUIET_S = 60.0  # an index that is still scanned after so long is in somebody's 
 
 
 @dataclass(frozen=True)
+class Made:
+    """An index that was built just now on ``rows`` rows and is searched with ``value``."""
+
+    place: Place
+    name: str
+    index: Index
+    value: int
+    rows: int
+
+    def record(self, node: Node, recall: float | None = None, k: int = 0) -> dict[str, Any]:
+        """What is stored of it. Its file node tells later whether it is still this one."""
+        file = filenode(node, self.place, self.name)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        own = {"index": str(self.index), "filenode": file, "rows": self.rows, "at": at}
+        return {"built": own | {"recall": None if recall is None else round(recall, 4), "k": k, "value": self.value}}
+
+
+@dataclass(frozen=True)
 class Settle:
-    """Write settings for those who search; with ``read`` also wait until every searcher has read them."""
+    """Write settings for those who search; with ``read`` also wait until every searcher has read them. ``made``: an index to
+    record too."""
 
     settings: Settings
     read: bool = False
+    made: Made | None = None
 
     def command(self, node: Node) -> str:
         waiting = ["-- and wait until every searcher has read it"] if self.read else []
         return ";\n".join([*self.settings.lines(), *waiting])
 
     def run(self, node: Node) -> None:
+        record = self.made.record(node) if self.made else {}
         with node.session(write=True) as connection:
-            settings.write(connection, self.settings)
+            settings.write(connection, replace(self.settings, put={**self.settings.put, **record}))
         if self.read:
             settings.until_read(node)
 
@@ -77,7 +96,6 @@ class Reindex:
     resources: Resources
     interim: Settings | None = None
     options: Index | None = None  # given to it first, where they may be others
-    progress: Progress | None = None
 
     def command(self, node: Node) -> str:
         first = [Alter(self.place, self.name, self.options).command(node)] if self.options else []
@@ -90,13 +108,12 @@ class Reindex:
         before = filenode(node, self.place, self.name)
         let_know = partial(Settle(self.interim, read=True).run, node) if self.interim else None
         try:
-            with shown(self.progress) as progress:
-                hold.build(node, self._query(), self.place.relation, self.resources, progress, let_know)
+            hold.build(node, self._query(), self.place.relation, self.resources, let_know)
         except AyaError:
             swapped = False
             with suppress(AyaError):
                 swapped = filenode(node, self.place, self.name) != before
-                locks.sweep(node, self.place)
+                hold.sweep(node, self.place)
             if not swapped:  # else the new index is live, and only the old one's removal broke off
                 raise
 
@@ -112,21 +129,19 @@ class Create:
     name: str
     index: Index
     resources: Resources
-    progress: Progress | None = None
 
     def command(self, node: Node) -> str:
         return self.index.create(self.place.table, self.name, concurrently=True).as_string()
 
     def run(self, node: Node) -> None:
-        locks.sweep(node, self.place)  # what is there now under the name is whole
+        hold.sweep(node, self.place)  # what is there now under the name is whole
         if filenode(node, self.place, self.name):
             return
         try:
-            with shown(self.progress) as progress:
-                hold.build(node, self.command(node), self.place.relation, self.resources, progress)
+            hold.build(node, self.command(node), self.place.relation, self.resources)
         except AyaError:
             with suppress(AyaError):
-                locks.sweep(node, self.place)
+                hold.sweep(node, self.place)
             raise
 
 
@@ -176,7 +191,7 @@ class Drop:
         if self.quiet:
             settings.until_read(node)
             self._until_quiet(node)
-        locks.drop(node, self.place, self.name)
+        hold.drop(node, self.place, self.name)
 
     def _quiet_s(self) -> float:
         return 2 * search.FRESH_S + FLUSH_S
@@ -218,25 +233,6 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Made:
-    """An index that was built just now on ``rows`` rows and is searched with ``value``."""
-
-    place: Place
-    name: str
-    index: Index
-    value: int
-    rows: int
-
-    def record(self, node: Node, recall: float | None = None, k: int = 0) -> Settings:
-        """What is recorded of it. Its file node tells later whether it is still this one."""
-        file = filenode(node, self.place, self.name)
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        own: dict[str, Any] = {"index": str(self.index), "filenode": file, "rows": self.rows, "at": at}
-        proven = {"recall": None if recall is None else round(recall, 4), "k": k, "value": self.value}
-        return Settings({"built": own | proven})
-
-
-@dataclass(frozen=True)
 class Prove:
     """Measure the recall of the live index; :class:`ChangeFailed` when it is below the minimum. ``made``: to be recorded."""
 
@@ -255,21 +251,7 @@ class Prove:
                 f"{node.name}: recall of {self.index} is {recall:.3f}, wanted is at least {self.proof.minimum:g}", hint=hint
             )
         if self.made:
-            Settle(self.made.record(node, recall, self.proof.k)).run(node)
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Take away the note of the rebuild; ``made``: to be recorded too, where nothing was proven."""
-
-    made: Made | None = None
-
-    def command(self, node: Node) -> str:
-        return next(Settings(drop=("rebuilding",)).lines())
-
-    def run(self, node: Node) -> None:
-        put = self.made.record(node).put if self.made else {}
-        Settle(Settings(put, ("rebuilding",))).run(node)
+            Settle(Settings(self.made.record(node, recall, self.proof.k))).run(node)
 
 
 @dataclass(frozen=True)
@@ -289,23 +271,3 @@ def filenode(node: Node, place: Place, name: str) -> int | None:
     """As :meth:`Place.filenode`, over a session of its own."""
     with node.session() as connection:
         return place.filenode(connection, name)
-
-
-@contextmanager
-def shown(progress: Progress | None) -> Iterator[Progress]:
-    """Where a build's progress goes: to the caller's function, else to a bar that appears when it takes a while."""
-    if progress:
-        yield progress
-        return
-    from tqdm import tqdm
-
-    with tqdm(leave=False, file=sys.stdout, delay=5, mininterval=0.5, miniters=0, unit_scale=True) as bar:
-
-        def draw(phase: str, done: int, total: int) -> None:
-            if bar.desc != f"{phase}: ":
-                bar.set_description(phase, refresh=False)
-                bar.n = bar.last_print_n = 0
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield draw

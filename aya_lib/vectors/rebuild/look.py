@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib.check import Check, Judged, evaluate, passed_if
-from aya_lib.errors import AyaError, UsageError
-from aya_lib.node.node import Nodes
+from aya_lib.errors import AyaError, ChangeFailed, UsageError
+from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.actions import Sql
 from aya_lib.plan.change import Plan, change
 from aya_lib.show import Shown, Table
-from aya_lib.vectors import catalog, checkup, ivfflat_pages
-from aya_lib.vectors.catalog import Live, node_of
+from aya_lib.vectors import catalog, checkup, ivfflat_pages, measure
+from aya_lib.vectors.catalog import Live, LiveIndex, node_of
 from aya_lib.vectors.checkup import Checkup
-from aya_lib.vectors.index import Index
+from aya_lib.vectors.index import EF_SEARCH, Index
 from aya_lib.vectors.ivfflat_pages import NotWritten
-from aya_lib.vectors.rebuild import judge, proof
+from aya_lib.vectors.measure import Search, SearchPlan
+from aya_lib.vectors.rebuild import judge
 from aya_lib.vectors.rebuild.actions import Proof
 from aya_lib.vectors.rebuild.plan import plan as steps
 from aya_lib.vectors.rebuild.settings import noted
@@ -25,6 +26,7 @@ from aya_lib.vectors.request import Request
 
 PROVEN = 0.02  # how far below the target a live index may lie, measured with fewer queries, before it is taken back
 QUERIES = 100  # that measure it
+MEASURE_S = 900  # the longest that measuring may take
 CHECKPOINT_S = 600
 
 
@@ -105,9 +107,7 @@ def plan(nodes: Nodes, found: Rebuild) -> Plan:
     if found.index is None or not isinstance(found.live, Live):
         return Plan(f"No rebuild: {found.why}")
     table, column = found.live.relation, found.live.column
-    proving = Proof(
-        lambda node: proof.live_recall(node, found.k, QUERIES, table, column), max(0.0, found.target - PROVEN), found.k
-    )
+    proving = Proof(lambda node: live_recall(node, found.k, QUERIES, table, column), max(0.0, found.target - PROVEN), found.k)
     return steps(nodes[found.node], found.live, found.index, found.value, proof=proving, again=found.again)
 
 
@@ -153,6 +153,45 @@ def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
     except UsageError:
         return own
     return own + checkup.checks(after)
+
+
+def live_recall(node: Node, k: int = 10, queries: int = 100, table: str = "chunks", column: str = "embedding") -> float:
+    """Share of the ``k`` nearest neighbours that the live index finds, from 0 to 1, for ``queries`` vectors of the table
+    itself (a vector is not counted as its own neighbour).
+
+    Raises :class:`ChangeFailed` when the search is not planned with the live index, and :class:`AyaError` when there is none.
+    """
+    live = catalog.look(node, table, column)
+    if not isinstance(live, Live):
+        raise AyaError(f"{node.name}: the vector index could not be looked at: {live}")
+    if live.problem or live.current is None:
+        raise AyaError(f"{node.name}: {live.problem or f'no index on {table}.{column}'}")
+    k = min(k, live.rows - 1)
+    if k < 1:
+        return 1.0
+    index, table_ = live.current.index(), live.as_table()
+    with node.session(deadline_s=MEASURE_S) as session:
+        asked = measure.sample(session, table_, queries)
+        kth = measure.exact_distances(session, table_, asked, k, own=True)[:, -1]
+        search = Search(table_, index, k, live.value(index), live.current.name)
+        measured = measure.recall_by_searches(
+            session, search, asked, kth, {"enable_seqscan": "off"} | _others(live, live.current)
+        )
+    if isinstance(measured, SearchPlan):
+        hint = "Its recall cannot be measured so: drop the other index, or ask for a smaller value of the knob"
+        used = f"{measured.scan} using {measured.index}" if measured.index else measured.scan
+        raise ChangeFailed(f"{node.name}: the search is planned without {live.current.name}: {used}", hint=hint)
+    return measured[0].value
+
+
+def _others(live: Live, current: LiveIndex) -> dict[str, str]:
+    """While the old index is there too, it is made as dear as it can be, so that it is not chosen."""
+    settings: dict[str, str] = {}
+    for other in live.indexes:
+        if other.valid and other.method != current.method:
+            most = other.options["lists"] if other.method == "ivfflat" else EF_SEARCH
+            settings |= other.index().settings(most)
+    return settings
 
 
 def _recommended(path: Path, live: Live) -> tuple[Index, int, str]:

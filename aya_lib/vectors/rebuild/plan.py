@@ -26,7 +26,6 @@ from aya_lib.vectors.rebuild.actions import (
     Alter,
     Create,
     Drop,
-    Finish,
     Made,
     Proof,
     Prove,
@@ -34,9 +33,8 @@ from aya_lib.vectors.rebuild.actions import (
     Rename,
     Settle,
 )
-from aya_lib.vectors.rebuild.hold import BUILD_S, Progress, Resources
+from aya_lib.vectors.rebuild.hold import BUILD_S, Place, Progress, Resources
 from aya_lib.vectors.rebuild.judge import MEMORY_SHARE, need_bytes, unfit
-from aya_lib.vectors.rebuild.locks import Place
 from aya_lib.vectors.rebuild.settings import KEYS, Note, Settings, noted
 
 
@@ -179,7 +177,7 @@ class _Steps:
             yield self._step(self._search_title, Settle(self.final), Settle(self.before))
             yield from self._proof(None)
         if self.any_note:
-            yield self._step("Take away the note of a rebuild that broke off", Finish())
+            yield self._step("Take away the note of a rebuild that broke off", Settle(Settings(drop=("rebuilding",))))
 
     def _built_anew(self, current: LiveIndex, was: Index) -> Iterator[Change]:
         old_value, name = self.before_value(was), current.name
@@ -189,8 +187,8 @@ class _Steps:
         if current.index() != self.to or was != self.to:
             alter = self._done(current.index() == self.to, Alter(self.place, name, self.to))
             yield self._step(f"Give {name} the options of {self.to}", alter, Alter(self.place, name, was))
-        build = Reindex(self.place, name, self._resources(self.to), interim if raises else None, progress=self.progress)
-        back = Reindex(self.place, name, self._resources(was), options=was, progress=self.progress)
+        build = Reindex(self.place, name, self._resources(self.to), interim if raises else None)
+        back = Reindex(self.place, name, self._resources(was), options=was)
         title = f"Build {name} anew as {self.to}, beside the old one, and swap them"
         yield self._step(title, self._done(self.replaced, build), back, interrupts=not self.replaced)
         if self.final != interim:
@@ -215,7 +213,7 @@ class _Steps:
         quiet = bool(was and was.kind != self.to.kind)
         staged = live.find(new)
         created = bool(self.note and staged and staged.valid and staged.index() == self.to) or self.replaced
-        create = self._done(created, Create(self.place, new, self.to, self._resources(self.to), self.progress))
+        create = self._done(created, Create(self.place, new, self.to, self._resources(self.to)))
         title = f"Build {self.to} beside it, as {new}" if was else f"Build {self.to}, as {new}"
         yield self._step(title, create, Drop(self.place, new, quiet), interrupts=not created)
 
@@ -260,7 +258,8 @@ class _Steps:
             yield self._step(title, Prove(self.proof, self.to, made), undo)
 
     def _finish(self, name: str) -> Change:
-        return self._step("Take away the note", Finish(None if self.proof else self._made(name)))
+        made = None if self.proof else self._made(name)
+        return self._step("Take away the note", Settle(Settings(drop=("rebuilding",)), made=made))
 
     @property
     def _search_title(self) -> str:
@@ -276,4 +275,4 @@ class _Steps:
         return change(self.node, title, action, undo=undo, interrupts=interrupts)
 
     def _resources(self, index: Index) -> Resources:
-        return Resources(memory(self.live, index), self.live.workers, self.deadline_s)
+        return Resources(memory(self.live, index), self.live.workers, self.deadline_s, self.progress)

@@ -12,13 +12,14 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter, ValidationError
 
-from aya_lib.errors import DeadlinePassed
+from aya_lib.errors import AyaError, DeadlinePassed
 from aya_lib.knowledge import search
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, statement, value
-from aya_lib.vectors.catalog import Live, RoleSetting, canonical
+from aya_lib.vectors.catalog import Live, RoleSetting
 from aya_lib.vectors.index import Index
 
 MARGIN_S = 0.5  # between reading a setting and searching with it
@@ -64,19 +65,22 @@ class Note:
 
     def json(self) -> dict[str, Any]:
         """As it is stored; :func:`noted` reads it."""
-        was = _plain(self.was) if self.was else None
-        own = {"to": _plain(self.to), "from": was, "name": self.name, "filenode": self.filenode}
-        return own | {"before": dict(self.before), "roles": [vars(role) for role in self.roles]}
+        stored: dict[str, Any] = NOTE.dump_python(self, mode="json")
+        return stored
+
+
+NOTE = TypeAdapter(Note)
 
 
 def noted(live: Live) -> Note | None:
-    """The rebuild that is under way, or broke off."""
+    """The rebuild that is under way, or broke off. :class:`AyaError` when another version noted it otherwise."""
     stored = live.stored.get("rebuilding")
-    if not stored:
-        return None
-    was = _index(stored["from"]) if stored["from"] else None
-    roles = tuple(RoleSetting(**role) for role in stored["roles"])
-    return Note(_index(stored["to"]), was, stored["name"], stored["filenode"], stored["before"], roles)
+    try:
+        return NOTE.validate_python(stored) if stored else None
+    except ValidationError:
+        away = "UPDATE aya_settings SET value = value - 'rebuilding' WHERE key = 'search'"
+        message = f"{live.node}: a rebuild was begun by another version, which noted it in a form that is not known here"
+        raise AyaError(message, hint=f"Let that version finish it; or look at the indexes yourself, then: {away}") from None
 
 
 def write(connection: Connection, settings: Settings) -> None:
@@ -116,11 +120,3 @@ def until_read(node: Node) -> None:
     wait.until(
         time.monotonic, lambda now: now >= end, node=node.name, what="searchers have read the settings", deadline_s=passed_s + 1
     )
-
-
-def _plain(index: Index) -> dict[str, Any]:
-    return {"family": index.family, "options": dict(index.options)}
-
-
-def _index(stored: Mapping[str, Any]) -> Index:
-    return canonical(Index(stored["family"], tuple(stored["options"].items())))
