@@ -11,14 +11,15 @@ from aya_lib.node.shell import read
 from aya_lib.node.unseen import Missing, seen
 
 
-def free_bytes(node: Node) -> int | Missing:
-    """Bytes that are free on the disk of the data directory."""
+def free_bytes(node: Node, folder: Path | None = None) -> int | Missing:
+    """Bytes that are free on the disk of a folder; by default the data directory."""
+    where = folder or node.data_directory
 
     def ask() -> int:
-        output = node.shell.run(["df", "-Pk", str(node.data_directory)], account=node.account).checked()
+        output = node.shell.run(["df", "-Pk", str(where)], account=node.account).checked()
         return parse_df(node.name, output.stdout)
 
-    return seen(node.name, f"df {node.data_directory}", ask)
+    return seen(node.name, f"df {where}", ask)
 
 
 def memory_bytes(node: Node) -> int | Missing:

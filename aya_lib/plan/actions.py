@@ -48,9 +48,7 @@ class Service:
         return node.supervisor.describe(self.action, self.service)
 
     def run(self, node: Node) -> None:
-        keeps = node.supervisor
-        acts = {"start": keeps.start, "stop": keeps.stop, "restart": keeps.restart}
-        {**acts, "enable": keeps.enable, "disable": keeps.disable}[self.action](self.service)
+        getattr(node.supervisor, self.action)(self.service)
 
 
 @dataclass(frozen=True)
@@ -248,9 +246,6 @@ class Kill:
         known = now.since is not None and self.since is not None
         same = abs((now.since - self.since).total_seconds()) <= SLACK_S if known else True  # type: ignore[operator]
         return now.pid == self.pid and same
-
-
-AGAIN = "Run it again: it looks anew, and plans for what is there now"
 
 
 @dataclass(frozen=True)

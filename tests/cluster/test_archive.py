@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aya_lib.cluster.archive import Archive, parse_listing
-from aya_lib.cluster.judge.archive import Bridge, needed
+from aya_lib.cluster.judge.replication import Bridge, needed
 from aya_lib.cluster.server import Cluster, Switch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests_support import only
+from pairs import kill
+from tests_support import only, passed, step
 
 from aya_lib import lab as labs
 from aya_lib.cluster import state as standing
@@ -29,7 +28,6 @@ from aya_lib.node.process import Processes
 from aya_lib.operations import autostart
 from aya_lib.operations.guard.judge import rule
 from aya_lib.operations.guard.look import look as look_guard
-from aya_lib.runbook.run import RunResult, run
 from aya_lib.site import Site, Ssh
 
 SECONDS = 40
@@ -229,8 +227,7 @@ def test_the_guard_of_an_unknown_node_is_a_usage_error(lab_site: Site) -> None:
 
 def test_the_runbook_kills_everything_and_sees_it_return_and_leaves_the_lab_as_it_was(lab: Site) -> None:
     before = pids(lab)
-    done = run("autostart", {})
-    assert done.exit_code == 0, done.record["error"]
+    passed(step("autostart"))
     after = pids(lab)
     killed = {key for key, pid in before.items() if pid}
     assert killed == {key for key, pid in after.items() if pid} >= {("ALPHA", "embedding"), ("BETA", "postgresql")}
@@ -240,22 +237,19 @@ def test_the_runbook_kills_everything_and_sees_it_return_and_leaves_the_lab_as_i
 
 def test_a_dry_run_changes_nothing(lab: Site) -> None:
     before = pids(lab)
-    done = run("autostart", {"dry_run": True})
-    assert (done.exit_code, done.record["outcome"]) == (0, "planned")
+    done = step("autostart", dry_run=True)
+    assert (done.error, done.record["outcome"]) == (None, "planned")
     assert pids(lab) == before
     assert not leftovers(lab)
 
 
 def test_kept_and_uninstalled_for_one_node(bare: Site) -> None:
-    words = {"site": bare.name, "node": "AIR", "prove": False}
-    installed = run("autostart", {**words, "keep": True})
-    assert len(changes(installed)) == 3
+    installed = step("autostart", site=bare.name, node="AIR", prove=False, keep=True)
+    assert len(installed.done) == 3
     nodes = open_nodes(bare)
     assert [name for name, node in nodes.items() if node.supervisor.enabled("postgresql")] == ["AIR"]
-    again = run("autostart", {**words, "keep": True})
-    assert not changes(again)
-    removed = run("autostart", {**words, "action": "uninstall"})
-    assert len(changes(removed)) == 3
+    assert not step("autostart", site=bare.name, node="AIR", prove=False, keep=True).done
+    assert len(step("autostart", site=bare.name, node="AIR", prove=False, action="uninstall").done) == 3
     assert not leftovers(bare)
     assert nodes["AIR"].supervisor.state("postgresql").status == "running"
 
@@ -265,10 +259,10 @@ def test_kept_and_uninstalled_for_one_node(bare: Site) -> None:
     [({"action": "instal"}, "allowed are install and uninstall"), ({"node": "GAMMA"}, "unknown node 'GAMMA'")],
 )
 def test_wrong_words_are_refused_before_anything_is_changed(lab: Site, values: dict[str, str], error: str) -> None:
-    done = run("autostart", dict(values))
+    done = step("autostart", **values)
     assert done.exit_code != 0
-    assert error in str(done.record["error"])
-    assert not changes(done)
+    assert error in str(done.error)
+    assert not done.done
 
 
 def supervisor(node: Node) -> Processes:
@@ -278,16 +272,6 @@ def supervisor(node: Node) -> Processes:
 
 def keeping(node: Node) -> Keepalive:
     return supervisor(node).keep
-
-
-def kill(node: Node) -> int:
-    """SIGKILL to the server, and wait until all of it is gone."""
-    state = node.supervisor.state("postgresql")
-    assert state.pid is not None
-    members = [psutil.Process(state.pid), *psutil.Process(state.pid).children(recursive=True)]
-    os.kill(state.pid, signal.SIGKILL)
-    psutil.wait_procs(members, SECONDS)
-    return state.pid
 
 
 def turns(node: Node) -> None:
@@ -337,7 +321,3 @@ def leftovers(site: Site) -> list[str]:
     files = [path.name for pattern in ("*.keep", "*keeper.pid") for path in (site.root / "run").glob(pattern)]
     alive = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
     return files + [words for words in alive if "aya_lib.lab.keeper" in words and str(site.root) in words]
-
-
-def changes(result: RunResult) -> list[dict[str, object]]:
-    return [step for step in result.record["steps"] if step["kind"] == "change" and step["state"] == "done"]

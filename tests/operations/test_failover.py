@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import psutil
 import pytest
+from pairs import deaf, freeze, streaming
 from tests_support import Stepped, again, passed, step
 from writers import clients
 
 from aya_lib.cluster import overview, server, state, wal
-from aya_lib.cluster.server import Cluster
+from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ChangeFailed, UsageError
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
@@ -19,8 +20,7 @@ from aya_lib.node.node import open_nodes
 from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover.actions import Promote
-from aya_lib.operations.failover.look import Behind, Found
-from aya_lib.operations.failover.request import Request
+from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.plan.actions import Kill, Service, Setting
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
@@ -29,22 +29,14 @@ from aya_lib.site import Site
 
 @pytest.fixture(autouse=True)
 def fresh(pair: Site) -> None:
-    """Each test begins with ALPHA as the primary and BETA as its standby."""
-    seen = overview.look(open_nodes(pair))
-    if not seen.nodes["ALPHA"].writable or seen.nodes["BETA"].receiver is None or seen.state != state.State():
+    """Each test begins with ALPHA as the primary and BETA as its standby: made anew where more than a start is needed."""
+    nodes = open_nodes(pair)
+    files = server.look_files(nodes["BETA"])
+    if state.read(pair) != state.State() or not isinstance(files, Files) or not files.standby_signal:
         again(pair)
+    for name in pair.pair:
+        nodes[name].supervisor.start("postgresql")
     streaming(pair)
-
-
-def streaming(site: Site) -> None:
-    nodes = open_nodes(site)
-    wait.until(
-        lambda: overview.look_node(nodes["ALPHA"]).sender,
-        lambda sender: [stream.state for stream in getattr(sender, "streams", ())] == ["streaming"],
-        node="BETA",
-        what="it streams",
-        deadline_s=60,
-    )
 
 
 def role(site: Site, name: str) -> str:
@@ -58,6 +50,105 @@ def fail_over(site: Site, **values: object) -> Stepped:
 
 def looked(site: Site, request: Request) -> Found:
     return failover.look(open_nodes(site), request)
+
+
+@pytest.mark.parametrize("values", [{"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}])
+def test_a_wish_that_cannot_be_is_one_line(pair: Site, values: dict[str, object]) -> None:
+    refused = fail_over(pair, **values)
+    assert refused.error is not None
+    assert refused.error.exit_code == 2
+    assert not refused.done
+
+
+def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Site) -> None:
+    request = failover.request(pair)
+    found = looked(pair, request)
+    beta = found.overview.nodes["BETA"]
+    assert isinstance(beta.cluster, Cluster)
+
+    def failed(seen: overview.Overview) -> list[str]:
+        gate = failover.preconditions(replace(found, overview=seen))
+        return [check.name for check in gate if check.status == "failed" and check.hint]
+
+    def with_beta(changed: Cluster) -> overview.Overview:
+        return replace(found.overview, nodes={**found.overview.nodes, "BETA": replace(beta, cluster=changed)})
+
+    left = state.Fence("BETA", "then", "somebody", "stopped", "ALPHA was made the primary")
+    assert failed(found.overview) == []
+    assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
+    assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
+    assert failed(replace(found.overview, state=state.State(fenced={"BETA": left}))) == ["BETA can be promoted"]
+
+
+def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    request = failover.request(pair)
+    planned = failover.plan(looked(pair, request))
+    before = [step for step in planned.changes if step.undo is not None]
+    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
+    with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
+        apply(replace(planned, changes=(*before, impossible)), nodes, lambda *_: None)
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
+    assert state.read(pair) == state.State()
+    streaming(pair)
+
+
+@pytest.mark.parametrize("upto", ["Stop PostgreSQL in an orderly way", "Remember that ALPHA is fenced"])
+def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: str) -> None:
+    nodes = open_nodes(pair)
+    refused = fail_over(pair, take_back=True)
+    assert refused.error is not None
+    assert "no such failover" in refused.check("the failover can be taken back")["observed"]
+    Setting("restore_command", "cat /nowhere/%f > %p").run(nodes["BETA"])
+    request = failover.request(pair)
+    for change in failover.plan(looked(pair, request)).changes:
+        change.action.run(nodes[change.node])
+        if change.title == upto:
+            break
+    assert role(pair, "ALPHA") == "down"
+    passed(fail_over(pair, take_back=True))
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
+    assert state.read(pair) == state.State()
+    streaming(pair)
+    Setting("restore_command", None).run(nodes["BETA"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "values", "check", "word"),
+    [
+        (None, {"emergency": True}, "planned or emergency", "is primary"),
+        ("alpha-down", {}, "planned or emergency", "is down"),
+        ("beta-down", {}, "BETA can be promoted", "down"),
+        ("two-primaries", {}, "no second primary", "accept writes"),
+    ],
+)
+def test_refused_and_nothing_changed(pair: Site, fault: str | None, values: dict[str, object], check: str, word: str) -> None:
+    if fault:
+        inject(pair, fault)
+    before = [role(pair, name) for name in pair.pair]
+    refused = fail_over(pair, **values)
+    assert refused.error is not None
+    assert refused.check(check)["status"] == "failed"
+    assert word in refused.check(check)["observed"]
+    assert refused.check(check)["hint"]
+    assert not refused.done
+    assert [role(pair, name) for name in pair.pair] == before
+    assert state.read(pair) == state.State()
+
+
+def test_only_the_process_that_was_seen_is_killed(pair: Site) -> None:
+    """Somebody restarted it since the look: what runs now was never judged."""
+    alpha = open_nodes(pair)["ALPHA"]
+    now = alpha.supervisor.state("postgresql")
+    assert now.pid is not None
+    assert now.since is not None
+    for seen in (Kill("postgresql", now.pid + 1, now.since), Kill("postgresql", now.pid, now.since - timedelta(minutes=1))):
+        with pytest.raises(UsageError, match=f"postgresql is PID {now.pid}.* now, not the PID {seen.pid}"):
+            seen.run(alpha)
+    assert role(pair, "ALPHA") == "primary"
+    Kill("postgresql", now.pid, now.since).run(alpha)
+    assert role(pair, "ALPHA") == "down"
+    Kill("postgresql", now.pid, now.since).run(alpha)  # gone already: nothing to do
 
 
 def test_handed_over_without_losing_a_write(pair: Site) -> None:
@@ -108,94 +199,33 @@ def test_a_killed_primary_is_given_up_and_the_loss_is_within_the_stated_bound(pa
 
 
 def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
-    behind(pair, rows=7)
-    inject(pair, "alpha-down")
-    alpha = open_nodes(pair)["ALPHA"]
-    timeline = wal.segments(alpha)[-1][:8]
-    for ahead in range(8):  # segments made beforehand, all zeros: a folder may give the newest of them first
-        with (wal.folder(alpha) / f"{timeline}{0:08X}{240 + ahead:08X}").open("wb") as file:
-            file.truncate(16 << 20)
-    request = failover.request(pair, emergency=True)
-    found = looked(pair, request)
+    nodes = open_nodes(pair)
+    alpha = nodes["ALPHA"]
+    with deaf(nodes["BETA"]):
+        with alpha.session(write=True) as connection:
+            for number in range(7):  # a transaction each
+                connection.execute("INSERT INTO documents (content, source) VALUES (%s, 'only ALPHA')", (f"row {number}",))
+        inject(pair, "alpha-down")
+        timeline = wal.segments(alpha)[-1][:8]
+        for ahead in range(8):  # segments made beforehand, all zeros: a folder may give the newest of them first
+            with (wal.folder(alpha) / f"{timeline}{0:08X}{240 + ahead:08X}").open("wb") as file:
+                file.truncate(16 << 20)
+        found = looked(pair, failover.request(pair, emergency=True))
     assert isinstance(found.behind, Behind)
     assert (found.behind.source, found.behind.transactions) == ("files", 7)
     assert found.behind.bytes
     assert checks.loss(found).status == "warning"
-    near = checks.near_enough(found)
-    assert near.status == "passed"
+    assert checks.near_enough(found).status == "passed"
     strict = pair.model_copy(update={"replication": pair.replication.model_copy(update={"promotable_below_bytes": 100})})
     assert checks.near_enough(replace(found, nodes=open_nodes(strict))).status == "failed"
 
 
-def behind(site: Site, rows: int) -> None:
-    """Rows on ALPHA, one a transaction, that BETA's stopped walreceiver does not take."""
-    nodes = open_nodes(site)
-    pid = nodes["BETA"].supervisor.state("postgresql").pid
-    receivers = [child for child in psutil.Process(pid).children() if "walreceiver" in " ".join(child.cmdline())]
-    for child in receivers:
-        child.suspend()
-    with nodes["ALPHA"].session(write=True) as connection:
-        for number in range(rows):
-            connection.execute("INSERT INTO documents (content, source) VALUES (%s, 'only ALPHA')", (f"row {number}",))
-
-
 def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
-    nodes = open_nodes(pair)
-    pid = nodes["ALPHA"].supervisor.state("postgresql").pid
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    for member in family:
-        member.suspend()
+    family = freeze(open_nodes(pair)["ALPHA"])
     done = passed(fail_over(pair, emergency=True))
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
-
-
-def test_only_the_process_that_was_seen_is_killed(pair: Site) -> None:
-    """Somebody restarted it since the look: what runs now was never judged."""
-    alpha = open_nodes(pair)["ALPHA"]
-    now = alpha.supervisor.state("postgresql")
-    assert now.pid is not None
-    assert now.since is not None
-    for seen in (Kill("postgresql", now.pid + 1, now.since), Kill("postgresql", now.pid, now.since - timedelta(minutes=1))):
-        with pytest.raises(UsageError, match=f"postgresql is PID {now.pid}.* now, not the PID {seen.pid}"):
-            seen.run(alpha)
-    assert role(pair, "ALPHA") == "primary"
-    Kill("postgresql", now.pid, now.since).run(alpha)
-    assert role(pair, "ALPHA") == "down"
-    Kill("postgresql", now.pid, now.since).run(alpha)  # gone already: nothing to do
-
-
-@pytest.mark.parametrize(
-    ("fault", "values", "check", "word"),
-    [
-        (None, {"emergency": True}, "planned or emergency", "is primary"),
-        ("alpha-down", {}, "planned or emergency", "is down"),
-        ("beta-down", {}, "BETA can be promoted", "down"),
-        ("two-primaries", {}, "no second primary", "accept writes"),
-    ],
-)
-def test_refused_and_nothing_changed(pair: Site, fault: str | None, values: dict[str, object], check: str, word: str) -> None:
-    if fault:
-        inject(pair, fault)
-    before = [role(pair, name) for name in pair.pair]
-    refused = fail_over(pair, **values)
-    assert refused.error is not None
-    assert refused.check(check)["status"] == "failed"
-    assert word in refused.check(check)["observed"]
-    assert refused.check(check)["hint"]
-    assert not refused.done
-    assert [role(pair, name) for name in pair.pair] == before
-    assert state.read(pair) == state.State()
-
-
-@pytest.mark.parametrize("values", [{"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}])
-def test_a_wish_that_cannot_be_is_one_line(pair: Site, values: dict[str, object]) -> None:
-    refused = fail_over(pair, **values)
-    assert refused.error is not None
-    assert refused.error.exit_code == 2
-    assert not refused.done
 
 
 @pytest.mark.parametrize("emergency", [False, True])
@@ -221,26 +251,6 @@ def test_broken_off_after_any_change_and_run_again_it_is_finished(pair: Site, em
             assert "Promote BETA" not in rest
     passed(fail_over(pair, emergency=emergency))
     assert state.read(pair).under_way is None
-
-
-@pytest.mark.parametrize("upto", ["Stop PostgreSQL in an orderly way", "Remember that ALPHA is fenced"])
-def test_broken_off_before_the_promotion_it_can_be_taken_back(pair: Site, upto: str) -> None:
-    nodes = open_nodes(pair)
-    refused = fail_over(pair, take_back=True)
-    assert refused.error is not None
-    assert "no such failover" in refused.check("the failover can be taken back")["observed"]
-    Setting("restore_command", "cat /nowhere/%f > %p").run(nodes["BETA"])
-    request = failover.request(pair)
-    for change in failover.plan(looked(pair, request)).changes:
-        change.action.run(nodes[change.node])
-        if change.title == upto:
-            break
-    assert role(pair, "ALPHA") == "down"
-    passed(fail_over(pair, take_back=True))
-    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
-    assert state.read(pair) == state.State()
-    streaming(pair)
-    Setting("restore_command", None).run(nodes["BETA"])
 
 
 def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair: Site) -> None:
@@ -270,22 +280,9 @@ def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
 
 
-def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
-    nodes = open_nodes(pair)
-    request = failover.request(pair)
-    planned = failover.plan(looked(pair, request))
-    before = [step for step in planned.changes if step.undo is not None]
-    impossible = Change("BETA", "impossible", Service("start", "embedding"), "start")
-    with pytest.raises(ChangeFailed, match=r"'Stop PostgreSQL in an orderly way' was undone"):
-        apply(replace(planned, changes=(*before, impossible)), nodes, lambda *_: None)
-    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("primary", "standby")
-    assert state.read(pair) == state.State()
-    streaming(pair)
-
-
 def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
     nodes = open_nodes(pair)
-    Setting("restore_command", "sleep 2; false").run(nodes["BETA"])
+    Setting("restore_command", "sleep 1; false").run(nodes["BETA"])
     inject(pair, "alpha-down")
     Promote(30).run(nodes["BETA"])
     assert role(pair, "BETA") == "primary"
@@ -305,23 +302,3 @@ def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> N
         names = ("restore_command", "summarize_wal", "synchronous_standby_names")
         found = [connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in names]
     assert found == [("",), ("on",), ("",)]
-
-
-def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Site) -> None:
-    request = failover.request(pair)
-    found = looked(pair, request)
-    beta = found.overview.nodes["BETA"]
-    assert isinstance(beta.cluster, Cluster)
-
-    def failed(seen: overview.Overview) -> list[str]:
-        gate = failover.preconditions(replace(found, overview=seen))
-        return [check.name for check in gate if check.status == "failed" and check.hint]
-
-    def with_beta(changed: Cluster) -> overview.Overview:
-        return replace(found.overview, nodes={**found.overview.nodes, "BETA": replace(beta, cluster=changed)})
-
-    left = state.Fence("BETA", "then", "somebody", "stopped", "ALPHA was made the primary")
-    assert failed(found.overview) == []
-    assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
-    assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
-    assert failed(replace(found.overview, state=state.State(fenced={"BETA": left}))) == ["BETA can be promoted"]

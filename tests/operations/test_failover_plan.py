@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
+from facts import FROZEN, NODES, NOW, SITE, STOPPED, UP, stopping, titles
 
-from aya_lib import settings
 from aya_lib.cluster import service_file
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender, Slot
@@ -16,24 +14,17 @@ from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.cluster.services import Embedding, Health
 from aya_lib.cluster.state import Fence, State
 from aya_lib.errors import UsageError
-from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing, Starting, Unseen
 from aya_lib.operations import failover
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.actions import CatchUp, Promote
 from aya_lib.operations.failover.fencing import Promise, condition
-from aya_lib.operations.failover.look import Behind, Found, Promotable
+from aya_lib.operations.failover.look import Behind, Found, Promotable, Request
 from aya_lib.operations.failover.plan import asks
-from aya_lib.operations.failover.request import Request
 from aya_lib.plan.actions import CreateSlot, Kill, Script, Service, SetState, Setting, Sql, WriteFile
 from aya_lib.plan.change import Change
-from aya_lib.site import load_site
 
-SITE = load_site(str(settings.home() / "parameters" / "lab" / "site.yaml"))
-NODES = open_nodes(SITE)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-UP, STOPPED, FROZEN = ServiceState("running", 10, NOW), ServiceState("stopped"), ServiceState("frozen", 10, NOW)
 SLOT = Slot("beta_slot", False, None, "reserved", 10**8)
 ALPHA_IS = Cluster("ALPHA", "7", False, "18.1", 1, "0/5000000")
 BETA_IS = replace(ALPHA_IS, node="BETA", in_recovery=True)
@@ -83,14 +74,7 @@ def facts(
 
 
 def refused(found: Found) -> dict[str, str]:
-    """The checks that stop a run; each says what to do."""
-    stop = [check for check in failover.preconditions(found) if check.required and check.status in ("failed", "unknown")]
-    assert all(check.hint for check in stop), stop
-    return {check.name: check.status for check in stop}
-
-
-def titles(changes: Sequence[Change]) -> list[str]:
-    return [f"{step.node}: {step.title}" for step in changes]
+    return stopping(failover.preconditions(found))
 
 
 def alike(found: Found, **nodes: NodeSeen) -> Found:
@@ -150,6 +134,11 @@ def done(found: Found, step: Change) -> Found:
     return found
 
 
+SETTLE = [
+    "BETA: Remember that BETA is the primary",
+    "BETA: Point clients that know one host to the new primary",
+    "BETA: Start the embedding service",
+]
 HAND_OVER = [
     "BETA: Write down that the failover begins",
     "BETA: Create the slot beta_slot for ALPHA",
@@ -159,9 +148,7 @@ HAND_OVER = [
     "ALPHA: Remember that ALPHA is fenced",
     "BETA: Be sure that BETA has everything",
     "BETA: Promote BETA",
-    "BETA: Remember that BETA is the primary",
-    "BETA: Point clients that know one host to the new primary",
-    "BETA: Start the embedding service",
+    *SETTLE,
 ]
 GIVE_UP_DEAD = [
     "BETA: Write down that the failover begins",
@@ -171,9 +158,7 @@ GIVE_UP_DEAD = [
     "ALPHA: Remember that ALPHA is fenced",
     "BETA: Create the slot beta_slot for ALPHA",
     "BETA: Promote BETA",
-    "BETA: Remember that BETA is the primary",
-    "BETA: Point clients that know one host to the new primary",
-    "BETA: Start the embedding service",
+    *SETTLE,
 ]
 GIVE_UP_FROZEN = [
     "BETA: Write down that the failover begins",
@@ -187,18 +172,14 @@ GIVE_UP_FROZEN = [
     "BETA: Take back restore_command, which asks ALPHA",
     "BETA: Promote BETA",
     "BETA: Turn the WAL summarizer on again",
-    "BETA: Remember that BETA is the primary",
-    "BETA: Point clients that know one host to the new primary",
-    "BETA: Start the embedding service",
+    *SETTLE,
 ]
 GIVE_UP_AWAY = [
     "BETA: Write down that the failover begins",
     "ALPHA: Remember that ALPHA is fenced",
     "BETA: Create the slot beta_slot for ALPHA",
     "BETA: Promote BETA",
-    "BETA: Remember that BETA is the primary",
-    "BETA: Point clients that know one host to the new primary",
-    "BETA: Start the embedding service",
+    *SETTLE,
 ]
 CONFIRMED = replace(EMERGENCY, confirmed_by="A. Person")
 SITUATIONS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +12,6 @@ from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.guard.judge import rule
 from aya_lib.operations.guard.look import Guarded
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OWN = Files("ALPHA", False, "7", 2, "in production", "0/5")
 ALPHA = Guarded("ALPHA", OWN, State(), "BETA", Down("BETA", "connection refused"))
 FENCE = Fence("ALPHA", "2026-01-01", "somebody", "confirmed", "its power was cut")

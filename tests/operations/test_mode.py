@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import psutil
 import psycopg
 import pytest
-import yaml
+from pairs import deaf, rewish, streaming
 from tests_support import Stepped, passed, step
 
-from aya_lib import settings
 from aya_lib.check import Check
 from aya_lib.cluster import overview, state
 from aya_lib.cluster.judge import overview as glance
@@ -27,7 +25,7 @@ from aya_lib.operations.replication_mode.look import Cancelled, Found
 from aya_lib.plan.actions import Setting
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import run
-from aya_lib.site import Site, load_site, read_yaml
+from aya_lib.site import Site
 
 NAMES = 'FIRST 1 ("beta")'
 
@@ -35,13 +33,9 @@ NAMES = 'FIRST 1 ("beta")'
 @pytest.fixture(scope="module")
 def site(pair: Site) -> Site:
     """A pair whose site wishes synchronous replication that readers on the standby can see."""
-    path = settings.parameters() / pair.name / "site.yaml"
-    content = read_yaml(path)
-    content["replication"] |= {"mode": "synchronous", "commit": "remote_apply"}
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
     with open_nodes(pair)["ALPHA"].session(write=True) as connection:
         connection.execute("CREATE TABLE marks (number int PRIMARY KEY)")
-    return load_site(pair.name)
+    return rewish(pair, lambda wish: wish["replication"].update(mode="synchronous", commit="remote_apply"))
 
 
 @pytest.fixture(autouse=True)
@@ -68,17 +62,6 @@ def value(site: Site, name: str) -> str:
     with open_nodes(site)["ALPHA"].session(database="postgres") as connection:
         row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
     return str(row[0]) if row else ""
-
-
-def streaming(site: Site) -> None:
-    alpha = open_nodes(site)["ALPHA"]
-    wait.until(
-        lambda: overview.look_node(alpha).sender,
-        lambda sender: [stream.state for stream in getattr(sender, "streams", ())] == ["streaming"],
-        node="BETA",
-        what="it streams",
-        deadline_s=60,
-    )
 
 
 def status(site: Site) -> Check:
@@ -148,11 +131,9 @@ def rows(node: Node) -> list[int]:
 def test_the_runbook_makes_it_synchronous_and_says_so_and_the_second_run_changes_nothing(site: Site) -> None:
     passed(mode(site, mode="asynchronous", reason="before the test"))
     assert (value(site, "synchronous_standby_names"), seen(site).overview.state.mode) == ("", "asynchronous")
-    result = run("replication_mode", {"site": site.name, "approved_by": "tester"})
-    assert result.exit_code == 0, result.record["error"]
-    checked = {one["name"]: one["observed"] for one in result.record["steps"] if one["kind"] == "check"}
-    assert checked["sync_state of the standby's stream"] == "beta: sync"
-    assert checked["marked commits"].startswith("synchronous_commit = remote_apply: seen waiting")
+    done = passed(mode(site, approved_by="tester"))
+    assert done.check("sync_state of the standby's stream")["observed"] == "beta: sync"
+    assert done.check("marked commits")["observed"].startswith("synchronous_commit = remote_apply: seen waiting")
     assert value(site, "synchronous_standby_names") == NAMES
     assert value(site, "synchronous_commit") == "remote_apply"
     known = state.read(site)
@@ -206,11 +187,7 @@ def test_with_beta_down_a_commit_waits_and_degraded_lets_it_go_and_warns_until_i
 def test_a_wait_that_is_broken_off_is_success_with_a_warning_and_the_row_is_local_only(site: Site) -> None:
     nodes = open_nodes(site)
     before = seen(site).cancelled
-    pid = nodes["BETA"].supervisor.state("postgresql").pid
-    assert pid is not None
-    receiver = next(child for child in psutil.Process(pid).children() if "walreceiver" in " ".join(child.cmdline()))
-    receiver.suspend()
-    try:
+    with deaf(nodes["BETA"]):
         with committing(nodes["ALPHA"], 2) as writer:
             with nodes["ALPHA"].session(database="postgres") as other:
                 other.execute("SELECT pg_cancel_backend(%s)", (writer.pid,))
@@ -219,8 +196,6 @@ def test_a_wait_that_is_broken_off_is_success_with_a_warning_and_the_row_is_loca
             assert writer.notices == ["WARNING: canceling wait for synchronous replication due to user request"]
         assert rows(nodes["ALPHA"]) == [2]
         assert rows(nodes["BETA"]) == []
-    finally:
-        receiver.resume()
     wait.until(lambda: rows(nodes["BETA"]), lambda found: found == [2], node="BETA", what="the row arrives", deadline_s=60)
     after = seen(site).cancelled
     assert isinstance(before, Cancelled)

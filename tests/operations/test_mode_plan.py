@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from facts import NODES, NOW, SITE, UP, titles
 
-from aya_lib import settings
 from aya_lib.check import worst
 from aya_lib.cluster.canary import Commits, Level
 from aya_lib.cluster.judge import overview as glance
@@ -19,22 +18,16 @@ from aya_lib.cluster.replication import Sender, Settings, Slot, Stream
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.state import Fence, State
 from aya_lib.node.node import open_nodes
-from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.replication_mode import plan, preconditions, reached, request
 from aya_lib.operations.replication_mode.actions import AwaitSync, Restart
 from aya_lib.operations.replication_mode.judge import names
-from aya_lib.operations.replication_mode.look import Cancelled, Found, Server, Setting, Store
-from aya_lib.operations.replication_mode.request import Request
+from aya_lib.operations.replication_mode.look import Cancelled, Found, Request, Server, Setting, Store
 from aya_lib.plan.actions import Script, SetState, WriteFile
 from aya_lib.plan.actions import Setting as Set
 from aya_lib.plan.change import Change
-from aya_lib.site import Site, load_site
+from aya_lib.site import Site
 
-SITE = load_site(str(settings.home() / "parameters" / "lab" / "site.yaml"))
-NODES = open_nodes(SITE)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-UP = ServiceState("running", 10, NOW)
 MB = 1024**2
 SLOT = Slot("beta_slot", True, 12, "reserved", 90 * MB)
 STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", 0, 0.1, None)
@@ -105,10 +98,6 @@ def on(site: Site, mode: Found) -> Found:
 def archiving() -> Site:
     keeps = SITE.replication.model_copy(update={"archive_directory": Path("archive")})
     return SITE.model_copy(update={"replication": keeps})
-
-
-def titles(changes: tuple[Change, ...]) -> list[str]:
-    return [f"{step.node}: {step.title}" for step in changes]
 
 
 def done(mode: Found, step: Change) -> Found:

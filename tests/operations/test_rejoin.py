@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
+from pairs import family, freeze, kill
+from tests_support import passed, step
 
 from aya_lib.check import worst
 from aya_lib.cluster import replication, server, state
@@ -22,15 +24,15 @@ from aya_lib.errors import CommandFailed, ParameterError, UsageError
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.pidfile import living, thaw
+from aya_lib.node.pidfile import thaw
 from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin import staging, waldump
 from aya_lib.operations.rejoin.look import Rejoin
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvaged import Report, place
+from aya_lib.operations.rejoin.salvage import Report, place
 from aya_lib.plan.actions import CreateSlot
 from aya_lib.plan.change import apply
-from aya_lib.runbook.run import RunResult, run
+from aya_lib.runbook.run import run
 from aya_lib.site import Site
 
 KILLED = """
@@ -62,11 +64,10 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
     faults.inject(bare, "diverged")
     state.change(bare, primary="BETA")  # as after a failover: only what ALPHA has can tell now
     nodes = open_nodes(bare)
-    verified, restored = (run(name, {"site": bare.name}) for name in ("verify_replication", "restore"))
-    assert (verified.exit_code, restored.exit_code) == (1, 1), verified.record["error"]
-    assert statuses(verified).get("ALPHA has not diverged") == "failed", verified.record["error"]
-    assert statuses(verified)["contents are equal"] == "failed", verified.record["steps"]
-    assert statuses(restored)["ALPHA has not diverged"] == "failed"
+    verified, restored = (step(name, site=bare.name) for name in ("verify_replication", "restore"))
+    assert (verified.exit_code, restored.exit_code) == (1, 1)
+    assert {told.check("ALPHA has not diverged")["status"] for told in (verified, restored)} == {"failed"}
+    assert verified.check("contents are equal")["status"] == "failed"
     seen = rejoin.look(nodes)
     assert not seen.streams
     assert worst(rejoin.preconditions(seen)) == "passed"
@@ -173,10 +174,10 @@ def test_killed_within_a_change_the_next_run_finishes(bare: Site, where: str, me
 def test_killed_between_the_two_renames_the_clone_is_put_in_place(bare: Site) -> None:
     old, new = fail_over(bare, [])
     nodes = open_nodes(bare)
-    for step in rejoin.plan(rejoin.look(nodes)).changes:
-        if kind(step) == "Put":
+    for change in rejoin.plan(rejoin.look(nodes)).changes:
+        if kind(change) == "Put":
             break
-        step.action.run(nodes[step.node])
+        change.action.run(nodes[change.node])
     old.data_directory.rename(old.data_directory.with_name("data.before-20260101T000000Z"))
     seen = rejoin.look(nodes)
     assert worst(rejoin.preconditions(seen)) == "passed"
@@ -192,7 +193,7 @@ def test_a_frozen_primary_that_took_writes_when_it_thawed_is_killed_and_every_ro
     freeze(old)
     new.supervisor.start("postgresql")
     promote(bare, old, new)
-    thaw(pid(old))
+    thaw(family(old)[0].pid)
     write(old, ["frozen 2", "frozen 3"])
     assert worst(rejoin.preconditions(rejoin.look(open_nodes(bare)))) == "passed"  # fenced, so it may be stopped
     freeze(old)
@@ -204,32 +205,27 @@ def test_a_frozen_primary_that_took_writes_when_it_thawed_is_killed_and_every_ro
     assert contents(old, "frozen") == []
 
 
-def test_wal_that_the_old_primary_has_lost_itself_is_said_and_not_taken_for_nothing(bare: Site) -> None:
+def test_segments_made_beforehand_hide_nothing_and_wal_that_is_lost_is_said_and_not_taken_for_nothing(bare: Site) -> None:
     write(pair(bare)[0], ["both"])
     caught_up(*pair(bare))  # so that the fork lies within a segment, not between two
     old, new = fail_over(bare, ["k"])
     nodes = open_nodes(bare)
-    for segment in past(rejoin.look(nodes)).segments:
-        (old.data_directory / "pg_wal" / segment).unlink()
+    before = past(rejoin.look(nodes))
+    assert before.commits > 0
+    for ahead in range(8):  # made beforehand, all zeros: the newest is the first that a folder in memory gives
+        with (old.data_directory / "pg_wal" / f"{before.spans[0].timeline:08X}{0:08X}{240 + ahead:08X}").open("wb") as file:
+            file.truncate(16 << 20)
+    after = past(rejoin.look(nodes))
+    assert (after.commits, after.end, after.segments) == (before.commits, before.end, before.segments)
+    for segment in (old.data_directory / "pg_wal").iterdir():
+        if len(segment.name) == 24 and (segment.name in before.segments or segment.name[16:] >= "000000F0"):
+            segment.unlink()
     seen = rejoin.look(nodes)
     assert "is not there" in past(seen).gone
     assert {c.status for c in rejoin.preconditions(seen) if "never received" in c.name} == {"warning"}
     assert "rewind can work" in refusals(bare, old.name, "rewind")
     back = bring_back(bare)
     assert "is not there" in report(back)[1].untold
-    assert contents(old, "") == contents(new, "")
-
-
-def test_a_segment_that_was_only_made_beforehand_hides_nothing(bare: Site) -> None:
-    old, new = fail_over(bare, ["k"])
-    before = past(rejoin.look(open_nodes(bare)))
-    for ahead in range(8):  # the newest is the first that a folder in memory gives
-        with (old.data_directory / "pg_wal" / f"{before.spans[0].timeline:08X}{0:08X}{240 + ahead:08X}").open("wb") as file:
-            file.truncate(16 << 20)
-    after = past(rejoin.look(open_nodes(bare)))
-    assert (after.commits, after.end, after.segments) == (before.commits, before.end, before.segments)
-    assert before.commits > 0
-    bring_back(bare)
     assert contents(old, "") == contents(new, "")
 
 
@@ -255,16 +251,14 @@ def test_a_new_slot_holds_no_more_wal_than_it_must(bare: Site) -> None:
 
 def test_the_runbook_brings_it_back_and_then_has_nothing_to_do(bare: Site) -> None:
     old, new = fail_over(bare, ["j"])
-    shown = run("rejoin", {"site": bare.name, "dry_run": True})
-    assert shown.record["outcome"] == "planned", shown.record["error"]
+    shown = step("rejoin", site=bare.name, dry_run=True)
+    assert shown.record["outcome"] == "planned", shown.error
     assert old.supervisor.state("postgresql").status == "stale"
     done = run("rejoin", {"site": bare.name, "remove_old": True})
     assert done.exit_code == 0, done.record["error"]
     assert directories(old) == []
     assert contents(old, "") == contents(new, "")
-    again = run("rejoin", {"site": bare.name})
-    assert again.exit_code == 0, again.record["error"]
-    assert [step for step in again.record["steps"] if step["kind"] == "change"] == []
+    assert passed(step("rejoin", site=bare.name)).done == []
 
 
 def test_refused_with_what_to_do(bare: Site) -> None:
@@ -281,9 +275,8 @@ def test_refused_with_what_to_do(bare: Site) -> None:
     primary.supervisor.start("postgresql")
     faults._promote(standby)
     assert refusals(bare, standby.name) >= {f"{standby.name} is not a second primary"}
-    refused = run("rejoin", {"site": bare.name, "node": standby.name})
-    assert refused.exit_code == 1
-    assert not [step for step in refused.record["steps"] if step["kind"] == "change"]
+    refused = step("rejoin", site=bare.name, node=standby.name)
+    assert (refused.exit_code, refused.done) == (1, [])
 
 
 def fail_over(site: Site, only_old: list[str]) -> tuple[Node, Node]:
@@ -424,38 +417,8 @@ def directories(node: Node) -> list[str]:
     return sorted(path.name for path in node.data_directory.parent.iterdir() if path.name.startswith("data."))
 
 
-def statuses(result: RunResult) -> dict[str, str]:
-    return {step["name"]: step["status"] for step in result.record["steps"] if step["kind"] == "check"}
-
-
 def kind(step: Any) -> str:
     return str(step.title).split()[0]
-
-
-def pid(node: Node) -> int:
-    found = node.supervisor.state("postgresql").pid
-    assert found
-    return found
-
-
-def kill(node: Node) -> None:
-    """SIGKILL of the postmaster; its children end by themselves. One that is not buried yet is as dead."""
-    process = psutil.Process(pid(node))
-    members = [process, *process.children(recursive=True)]
-    process.kill()
-    wait.until(
-        lambda: [one.pid for one in members if living(one.pid)],
-        lambda alive: not alive,
-        node=node.name,
-        what="its processes are gone",
-        deadline_s=60,
-    )
-
-
-def freeze(node: Node) -> None:
-    process = psutil.Process(pid(node))
-    for member in [process, *process.children(recursive=True)]:
-        member.suspend()
 
 
 def listening(node: Node) -> list[int]:

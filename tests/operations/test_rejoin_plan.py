@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
+from facts import NODES, NOW, STOPPED, UP, stopping
 
-from aya_lib import settings
 from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.cluster.state import Fence, State
-from aya_lib.node.node import open_nodes
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.rejoin import plan, preconditions, rest
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import rows_query
-from aya_lib.operations.rejoin.salvaged import Report, Salvaged
+from aya_lib.operations.rejoin.salvage import Report, Salvaged, rows_query
 from aya_lib.operations.rejoin.staging import Journal, Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
-from aya_lib.site import load_site
 
-NODES = open_nodes(load_site(str(settings.home() / "parameters" / "lab" / "site.yaml")))
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
 FORK = Switch(1, "0/3000000")
 SLOT = Slot("beta_slot", False, None, "reserved", 10**8)
 FENCED = State("BETA", {"ALPHA": Fence("ALPHA", "today", "me", "none", "BETA was made the primary")})
@@ -63,9 +56,7 @@ def titles(seen: Rejoin, method: str = "auto", *, remove_old: bool = False) -> l
 
 
 def refused(seen: Rejoin, method: str = "auto") -> list[str]:
-    found = [check for check in preconditions(seen, method) if check.status in ("failed", "unknown") and check.required]
-    assert all(check.hint for check in found), found
-    return [check.name for check in found]
+    return list(stopping(preconditions(seen, method)))
 
 
 def test_what_was_left_behind_is_saved_cloned_swapped_and_started() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
+from facts import NOW, STOPPED, UP, titles
 
 from aya_lib.check import Check, Status, evaluate, worst
 from aya_lib.cluster.judge import server as cluster
@@ -16,7 +16,7 @@ from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, files_of, parse_history
 from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node.node import open_nodes
-from aya_lib.node.supervisor import Listener, ServiceState
+from aya_lib.node.supervisor import Listener
 from aya_lib.node.unseen import Down, Planned, Starting, Unseen
 from aya_lib.operations.restore import plan, preconditions
 from aya_lib.operations.restore.look import Found
@@ -24,8 +24,6 @@ from aya_lib.plan.actions import Service, Sql
 from aya_lib.plan.change import Change
 from aya_lib.site import Site
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-UP, STOPPED = ServiceState("running", 10, NOW), ServiceState("stopped")
 SLOT = Slot("beta_slot", True, 12, "reserved", 10**8)
 STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", 0, 0.1, None)
 
@@ -125,10 +123,6 @@ def test_a_standby_behind_the_switch_of_its_timeline_has_not_diverged() -> None:
     behind, past = (replace(BETA, cluster=server("BETA", recovery=True, lsn=lsn)) for lsn in ("0/6", "0/7"))
     assert cluster.not_diverged(behind, leader).status == "passed"
     assert cluster.not_diverged(past, leader).status == "failed"
-
-
-def titles(changes: tuple[Change, ...]) -> list[str]:
-    return [f"{step.node}: {step.title}" for step in changes]
 
 
 def done(seen: Overview, step: Change) -> Overview:

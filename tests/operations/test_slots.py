@@ -7,18 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
-import yaml
+from pairs import deaf, rewish, streaming
 from tests_support import Stepped, passed, step
 
-from aya_lib import settings
 from aya_lib.check import Check
 from aya_lib.cluster import archive, overview
-from aya_lib.cluster.judge import archive as bridges
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import replication
-from aya_lib.cluster.judge.archive import Bridge
 from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.lab.faults import inject
 from aya_lib.node import wait
@@ -27,8 +23,7 @@ from aya_lib.operations import replication_mode
 from aya_lib.operations.replication_mode.look import Server, Store
 from aya_lib.plan.actions import Setting
 from aya_lib.plan.change import apply
-from aya_lib.runbook.run import run
-from aya_lib.site import Site, load_site, read_yaml
+from aya_lib.site import Site
 
 RENEWED = "Make the lost slot beta_slot anew (the archive has its WAL)"
 
@@ -36,11 +31,7 @@ RENEWED = "Make the lost slot beta_slot anew (the archive has its WAL)"
 @pytest.fixture(scope="module")
 def site(pair: Site) -> Site:
     """A pair that keeps an archive, which the runbook has set up: a first run was broken off, a second one did the rest."""
-    path = settings.parameters() / pair.name / "site.yaml"
-    content = read_yaml(path)
-    content["replication"] |= {"archive_directory": "alpha/archive"}
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    found = load_site(pair.name)
+    found = rewish(pair, lambda wish: wish["replication"].update(archive_directory="alpha/archive"))
     nodes = open_nodes(found)
     plan = replication_mode.plan(replication_mode.request(found), replication_mode.look(nodes))
     apply(replace(plan, changes=plan.changes[:5]), nodes, lambda *_: None)
@@ -53,13 +44,7 @@ def site(pair: Site) -> Site:
 def streams(site: Site) -> None:
     """Each test begins with BETA streaming."""
     open_nodes(site)["BETA"].supervisor.start("postgresql")
-    wait.until(
-        lambda: sender(site).streams,
-        lambda found: [stream.state for stream in found] == ["streaming"],
-        node="BETA",
-        what="it streams",
-        deadline_s=30,
-    )
+    streaming(site)
 
 
 def sender(site: Site) -> Sender:
@@ -138,9 +123,7 @@ def test_the_runbook_sets_the_archive_up_on_both_nodes_and_wal_arrives(site: Sit
     write_wal(open_nodes(site)["ALPHA"], 1)
     wait.until(lambda: archived(site), lambda count: count > before, node="ALPHA", what="a segment is archived", deadline_s=60)
     assert {path.stat().st_size for path in store(site).iterdir() if len(path.name) == 24} == {16 * 1024 * 1024}
-    again = run("replication_mode", {"site": site.name})
-    assert again.exit_code == 0, again.record["error"]
-    assert [one for one in again.record["steps"] if one["kind"] == "change"] == []
+    assert passed(step("replication_mode", site=site.name)).done == []
 
 
 def test_another_file_under_a_segments_name_is_told_and_left_alone(site: Site) -> None:
@@ -172,15 +155,9 @@ def test_another_file_under_a_segments_name_is_told_and_left_alone(site: Site) -
 def test_the_slot_warns_while_its_wal_is_still_there(site: Site) -> None:
     alpha, beta = (open_nodes(site)[name] for name in ("ALPHA", "BETA"))
     assert replication.slot(site, sender(site)).status == "passed"
-    pid = beta.supervisor.state("postgresql").pid
-    assert pid is not None
-    receiver = next(child for child in psutil.Process(pid).children() if "walreceiver" in " ".join(child.cmdline()))
-    receiver.suspend()
-    try:
+    with deaf(beta):
         write_wal(alpha, 6)
         told, found = replication.slot(site, sender(site)), slot(site)
-    finally:
-        receiver.resume()
     assert found.wal_status in ("reserved", "extended")  # its own word says nothing yet
     assert found.safe_wal_size is not None
     assert 0 < found.safe_wal_size < site.replication.slot_warn_mb * 1024**2
@@ -206,8 +183,8 @@ def test_a_lost_slot_is_mended_from_the_archive_without_a_base_backup(site: Site
 def test_without_one_of_the_files_or_with_one_cut_short_it_is_refused_and_nothing_is_changed(site: Site) -> None:
     with lost(site):
         found = overview.look(open_nodes(site))
-        bridge = bridges.bridge(site, found)
-        assert isinstance(bridge, Bridge)
+        bridge = replication.bridge(site, found)
+        assert isinstance(bridge, replication.Bridge)
         assert bridge.missing == ()
         gone = store(site) / bridge.needed[len(bridge.needed) // 2]
         gone.rename(gone.with_suffix(".away"))

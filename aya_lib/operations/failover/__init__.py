@@ -2,8 +2,7 @@
 
 from aya_lib.cluster.overview import look as look_at_site
 from aya_lib.operations.failover.judge import loss, preconditions, serves
-from aya_lib.operations.failover.look import look
+from aya_lib.operations.failover.look import look, request
 from aya_lib.operations.failover.plan import close, plan
-from aya_lib.operations.failover.request import request
 
 __all__ = ["close", "look", "look_at_site", "loss", "plan", "preconditions", "request", "serves"]

@@ -12,8 +12,7 @@ from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import condition
-from aya_lib.operations.failover.look import Behind, Found
-from aya_lib.operations.failover.request import Request
+from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.site import Site
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +15,30 @@ from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Sender, commits_wait
 from aya_lib.cluster.server import Cluster, Files, look_control
 from aya_lib.cluster.state import State
+from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
 from aya_lib.operations.failover import fencing
-from aya_lib.operations.failover.fencing import Fencing, Promise
-from aya_lib.operations.failover.request import Request
+from aya_lib.operations.failover.fencing import Asked, Fencing, Promise
 from aya_lib.show import Shown, Table
+from aya_lib.site import Site
 
 WALDUMP_S = 60
+
+
+@dataclass(frozen=True)
+class Request:
+    """``new`` is to be the primary in place of ``old``. ``emergency``: ``old`` is given up, not handed over. ``take_back``: a
+    failover that was broken off before the promotion is undone instead. ``by``: who asks."""
+
+    old: str
+    new: str
+    emergency: bool = False
+    fence: Asked = "auto"
+    confirmed_by: str = ""
+    by: str = ""
+    take_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,29 @@ class Found(SiteSeen):
     def fencing(self) -> Fencing:
         """What keeps the old primary from acknowledging writes."""
         return fencing.choose(self.request.fence, self.old, self.promise, self.request.confirmed_by)
+
+
+def request(
+    site: Site,
+    *,
+    to: str = "",
+    emergency: bool = False,
+    fence: Asked = "auto",
+    confirmed_by: str = "",
+    by: str = "",
+    take_back: bool = False,
+) -> Request:
+    """What the runbook's parameters ask for; ``to`` empty: the site's standby; ``by`` empty: the user here.
+
+    :class:`UsageError` for a node that cannot be the primary, and for a fence that only an emergency may choose.
+    """
+    new = to or site.standby
+    if new not in site.pair:
+        raise UsageError(f"to: found '{to}', allowed are {' and '.join(site.pair)}, the two nodes that replicate")
+    if not emergency and fence not in ("auto", "stopped"):
+        raise UsageError(f"fence: '{fence}' is for an emergency; a planned failover always stops the old primary")
+    old = next(name for name in site.pair if name != new)
+    return Request(old, new, emergency, fence, confirmed_by, by or getpass.getuser(), take_back)
 
 
 def look(nodes: Nodes, request: Request) -> Found:

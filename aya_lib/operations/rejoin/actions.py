@@ -19,7 +19,7 @@ from aya_lib.cluster.server import Files, look_files
 from aya_lib.cluster.state import MARK
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
-from aya_lib.operations.rejoin import scratch, staging
+from aya_lib.operations.rejoin import staging
 from aya_lib.operations.rejoin.staging import Journal
 from aya_lib.plan.actions import Script, Sql
 
@@ -83,12 +83,12 @@ class Rewind:
         return f"pg_rewind {shlex.join(self._arguments(node))}"
 
     def run(self, node: Node) -> None:
-        scratch.stop(node)
+        staging.end_scratch(node)
         _begin(node)
         _keep_settings(node)
         files = look_files(node)
         if not isinstance(files, Files) or not files.clean:
-            with scratch.started(node, staging.own_settings(node)):
+            with staging.scratch_server(node, staging.own_settings(node)):
                 pass  # finishes the crash recovery, keeping all WAL; pg_rewind's own way recycles what it then needs
         _write_journal(node, self.follow.journal(node, "rewind", done=False))
         node.postgresql("pg_rewind", *self._arguments(node), timeout_s=self.timeout_s).checked(

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
 
-from aya_lib.cluster import contents, overview
+from aya_lib.cluster import contents, machine, overview
 from aya_lib.cluster.contents import Compared
-from aya_lib.cluster.machine import parse_df
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.replication import Receiver
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
@@ -17,7 +16,7 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.operations.rejoin import waldump
-from aya_lib.operations.rejoin.salvaged import Newest, Salvaged, look_salvage
+from aya_lib.operations.rejoin.salvage import Newest, Salvaged, look_salvage
 from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
@@ -158,18 +157,6 @@ def control_of(data: ControlData) -> Control:
     return Control(checksums, log_hints, int(data["Bytes per WAL segment"]))
 
 
-def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> tuple[Switch | None, Past | None]:
-    """Where the node's history left the primary's, and its WAL from there on; of one history: what is left of older ones."""
-    history = waldump.look_history(node, files.timeline)
-    fork = waldump.fork((files.timeline, history), (leader.timeline, leader.history))
-    if fork == NOWHERE:
-        return fork, None
-    if fork is not None:
-        return fork, waldump.look(node, waldump.spans(fork, files.timeline, history), segment_bytes, files.lsn)
-    older = tuple(waldump.Span(switch.timeline, switch.lsn) for switch in leader.history)
-    return None, waldump.look(node, older, segment_bytes) if older else None
-
-
 def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> Details:
     files, cluster = target.files, primary.cluster
     control = seen(here.name, "pg_controldata", lambda: control_of(look_control(here)))
@@ -177,7 +164,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
     past: Past | Missing | None = None
     checkpoint: bool | Missing = False
     if isinstance(files, Files) and isinstance(cluster, Cluster) and isinstance(control, Control):
-        left = seen(here.name, "pg_waldump of its WAL", lambda: look_past(here, files, cluster, control.segment_bytes))
+        left = seen(here.name, "pg_waldump of its WAL", lambda: waldump.look_past(here, files, cluster, control.segment_bytes))
         fork, past = left if isinstance(left, tuple) else (left, left)
         if isinstance(fork, Switch) and fork != NOWHERE:
             tried = "look for the last common checkpoint"
@@ -190,7 +177,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         seen(here.name, "restore_command", lambda: _archive(here)),
         seen(leader.name, "how much it holds", lambda: _source(leader)),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
-        seen(here.name, "df", lambda: _free(here)),
+        machine.free_bytes(here, here.data_directory.parent),
     )
 
 
@@ -227,8 +214,3 @@ def _link(node: Node, primary: Node) -> float:
     if took >= QUICK_S:
         return SMALL_MB * 2**20 / took
     return LARGE_MB * 2**20 / seconds(LARGE_MB)
-
-
-def _free(node: Node) -> int:
-    output = node.shell.run(["df", "-Pk", str(node.data_directory.parent)], account=node.account).checked()
-    return parse_df(node.name, output.stdout)

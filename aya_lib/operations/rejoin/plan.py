@@ -15,8 +15,7 @@ from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
 from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
-from aya_lib.operations.rejoin.scratch import Stop
-from aya_lib.operations.rejoin.staging import Staging
+from aya_lib.operations.rejoin.staging import EndScratch, Staging
 from aya_lib.operations.rejoin.waldump import Past
 from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
@@ -78,7 +77,7 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
 def _stop(node: Node, seen: Rejoin) -> Iterator[Change]:
     state = seen.node.process
     if isinstance(seen.staging, Staging) and seen.staging.scratch:
-        yield change(node, "End the server without network that an earlier run left", Stop())
+        yield change(node, "End the server without network that an earlier run left", EndScratch())
     elif isinstance(state, ServiceState) and state.status in ("running", "frozen"):
         if seen.node.autostart is True:
             yield change(node, f"Keep {node.name} from starting by itself", Service("disable", "postgresql"))

@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from aya_lib.cluster import wal
 from aya_lib.cluster.lsn import lsn, number
-from aya_lib.cluster.server import Switch, parse_history
+from aya_lib.cluster.server import Cluster, Files, Switch, parse_history
 from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
@@ -144,6 +144,18 @@ def _first(span: Span, present: list[str], segment_bytes: int) -> Span | None:
     if not later or (span.end and wal.position(later[0], segment_bytes) >= number(span.end)):
         return None
     return Span(span.timeline, lsn(wal.position(later[0], segment_bytes)), span.end)
+
+
+def look_past(node: Node, files: Files, leader: Cluster, segment_bytes: int) -> tuple[Switch | None, Past | None]:
+    """Where the node's history left the primary's, and its WAL from there on; of one history: what is left of older ones."""
+    history = look_history(node, files.timeline)
+    left = fork((files.timeline, history), (leader.timeline, leader.history))
+    if left == NOWHERE:
+        return left, None
+    if left is not None:
+        return left, look(node, spans(left, files.timeline, history), segment_bytes, files.lsn)
+    older = tuple(Span(switch.timeline, switch.lsn) for switch in leader.history)
+    return None, look(node, older, segment_bytes) if older else None
 
 
 def look_checkpoint(node: Node, fork: Switch, segment_bytes: int) -> bool:

@@ -2,8 +2,7 @@
 
 from aya_lib.cluster.canary import commits
 from aya_lib.operations.replication_mode.judge import applied, preconditions, reached
-from aya_lib.operations.replication_mode.look import look
+from aya_lib.operations.replication_mode.look import look, request
 from aya_lib.operations.replication_mode.plan import plan
-from aya_lib.operations.replication_mode.request import request
 
 __all__ = ["applied", "commits", "look", "plan", "preconditions", "reached", "request"]

@@ -13,8 +13,7 @@ from aya_lib.cluster.judge import server as cluster
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.replication import Sender
 from aya_lib.node.unseen import Missing
-from aya_lib.operations.replication_mode.look import PROGRAM, Cancelled, Found, Server, Store
-from aya_lib.operations.replication_mode.request import Request
+from aya_lib.operations.replication_mode.look import PROGRAM, Cancelled, Found, Request, Server, Store
 from aya_lib.site import Site
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Literal
 from aya_lib.cluster import archive, overview
 from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender, Stream
+from aya_lib.cluster.state import Mode
 from aya_lib.errors import MissingProgram
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.shell import read as read_file
@@ -26,6 +28,20 @@ MODE = ("synchronous_standby_names", "synchronous_commit")
 LIMITS = ("max_slot_wal_keep_size", "wal_keep_size")
 ARCHIVE = ("archive_mode", "archive_command", "restore_command")
 CANCELLED = "wait for synchronous replication"  # canceling (the) wait for ...: the commit is local only
+
+
+@dataclass(frozen=True)
+class Request:
+    """``by``: who asks, and ``why``. ``confirmed_by``: who made sure that a standby that cannot be seen was not promoted."""
+
+    mode: Mode
+    by: str = ""
+    why: str = ""
+    confirmed_by: str = ""
+
+    @property
+    def synchronous(self) -> bool:
+        return self.mode == "synchronous"
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,17 @@ class Found(Shown):
         cancelled = str(self.cancelled.count) if isinstance(self.cancelled, Cancelled) else "not known"
         lines.append(("waits broken off (current log)", cancelled, ""))
         return Table("Replication as it is", ("", *names), tuple(lines))
+
+
+def request(site: Site, mode: Mode | str = "", *, by: str = "", why: str = "", confirmed_by: str = "") -> Request:
+    """What the runbook's parameters ask for; ``mode`` empty: as the site wishes; ``by`` empty: the user here."""
+    asked: dict[str, Mode] = {
+        "": site.replication.mode,
+        "asynchronous": "asynchronous",
+        "synchronous": "synchronous",
+        "degraded": "degraded",
+    }
+    return Request(asked[mode], by or getpass.getuser(), why, confirmed_by)
 
 
 def look(nodes: Nodes) -> Found:

@@ -11,8 +11,7 @@ from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.replication_mode.actions import AwaitSync, Restart
 from aya_lib.operations.replication_mode.judge import wanted
-from aya_lib.operations.replication_mode.look import PROGRAM, Found, Server, Store, program
-from aya_lib.operations.replication_mode.request import Request
+from aya_lib.operations.replication_mode.look import PROGRAM, Found, Request, Server, Store, program
 from aya_lib.plan.actions import Script, SetState, Setting, WriteFile, remove_file
 from aya_lib.plan.change import Change, Plan, change
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aya_lib.check import Check, Judged, absent, conclude, evaluate, optional, passed_if
-from aya_lib.cluster.judge import archive, replication, server, services
+from aya_lib.cluster.judge import replication, server, services
 from aya_lib.cluster.judge.overview import pair, sender_of
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.server import Cluster, Files
@@ -32,7 +32,7 @@ def preconditions(found: Found) -> list[Check]:
         *(port for node in (primary, standby) for port in ports(site, node, found.stop_port_holder)),
     ]
     if primary.writable:
-        checks.append(replication.slot_not_lost(site, sender_of(primary), standby.name, archive.bridge(site, overview)))
+        checks.append(replication.slot_not_lost(site, sender_of(primary), standby.name, replication.bridge(site, overview)))
     return checks
 
 

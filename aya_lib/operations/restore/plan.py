@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aya_lib.cluster.judge import archive
-from aya_lib.cluster.judge.archive import Bridge
+from aya_lib.cluster.judge import replication
 from aya_lib.cluster.judge.overview import idle
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.replication import Receiver, Sender
@@ -31,7 +30,7 @@ def plan(found: Found) -> Plan:
     steps = [
         *_server(primary, leader),
         *_embedding(primary, leader, found.stop_port_holder),
-        *_slot(primary, leader, archive.bridge(found.site, overview)),
+        *_slot(primary, leader, replication.bridge(found.site, overview)),
         *([] if overview.fenced(standby.name) else _server(standby, follower)),
         *([] if idle(found.site, follower) else _embedding(standby, follower, found.stop_port_holder)),
         *_replay(standby, follower),
@@ -65,7 +64,7 @@ def _stop_holder(node: Node, holder: Listener) -> Change:
     return change(node, title, Terminate(holder.pid or 0, holder.command, holder.port), interrupts=True, destroys=True)
 
 
-def _slot(node: Node, seen: NodeSeen, bridge: Bridge | Missing | None) -> Iterator[Change]:
+def _slot(node: Node, seen: NodeSeen, bridge: replication.Bridge | Missing | None) -> Iterator[Change]:
     """Create the slot that is missing; one that is lost is made anew only once the standby is seen to read the archive."""
     name = node.site.replication.slot
     if not isinstance(seen.sender, Sender):
@@ -73,7 +72,7 @@ def _slot(node: Node, seen: NodeSeen, bridge: Bridge | Missing | None) -> Iterat
     slot = seen.sender.slot(name)
     if slot is None:
         yield change(node, f"Create the slot {name}", CreateSlot(name), undo=drop_slot(name))
-    elif slot.wal_status == "lost" and isinstance(bridge, Bridge) and bridge.holds and bridge.reads:
+    elif slot.wal_status == "lost" and isinstance(bridge, replication.Bridge) and bridge.holds and bridge.reads:
         yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", RenewSlot(name))
 
 

@@ -9,8 +9,7 @@ from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.state import BY_FAILOVER
 from aya_lib.operations import rejoin, replication_mode
 from aya_lib.operations.rejoin.look import Rejoin
-from aya_lib.operations.replication_mode.look import Found
-from aya_lib.operations.replication_mode.request import Request
+from aya_lib.operations.replication_mode.look import Found, Request
 from aya_lib.site import Site
 
 
