@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
-    from matplotlib.text import Text
 
 INK, MARK, LIMIT = "#808890", "#2f81f7", "#d9534f"
 DPI = 110
 NEAR_ONE = 1e-3  # a share of 1 stands this far from the end of the scale that spreads shares near 1
 SHARES = (1, 0.9, 0.99, 0.999, 0.95, 0.98, 0.5, 0.8, 0.7, 0.995, 0.6, 0.2, 0, 0.4, 0.3)  # ticks, the dearest first
-LADDER = ((1, 2, 5), (1, 3), (1,))  # round numbers to a power of ten
+LADDER = ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))  # round numbers to a power of ten
 
 
 @dataclass(frozen=True)
@@ -75,44 +73,14 @@ def headline(figure: Figure, text: str) -> None:
 
 def quiet(axes: Axes, grid: str = "y") -> None:
     """The colours of the page, not those of paper. ``grid``: x, y, both, or empty for none."""
-    axes.tick_params(colors=INK)
-    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-        text.set_color(INK)
+    axes.tick_params(colors=INK, labelsize=9, length=0, pad=6)
+    axes.title.set_color(INK)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=9)
     if grid:
         axes.grid(axis=grid, color=INK, alpha=0.2)  # type: ignore[arg-type]
     for side in axes.spines.values():
         side.set_visible(False)
-
-
-def labelled(axes: Axes, x: str, y: str = "", grid: str = "") -> None:
-    """As :func:`quiet`, without ticks, and with the names of the axes in small letters."""
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    quiet(axes, grid)
-    axes.tick_params(labelsize=9, length=0)
-
-
-def legend(axes: Axes) -> Legend:
-    """What was drawn with a label, in the lower left corner, where curves that fall do not go."""
-    return axes.legend(loc="lower left", frameon=False, labelcolor=INK, fontsize=9)
-
-
-def declutter(texts: Sequence[Text], taken: Sequence[Any] = ()) -> None:
-    """Take away each text that would stand over another, over what is ``taken``, or run out of its axes; the first ones stay.
-
-    To be called when the figure is complete.
-    """
-    for figure in {text.figure for text in texts}:
-        figure.draw_without_rendering()  # type: ignore[union-attr]
-    boxes = [artist.get_window_extent() for artist in taken]
-    for text in texts:
-        box = text.get_window_extent().padded(2 * text.figure.dpi / 72)
-        frame = text.axes.bbox  # type: ignore[union-attr]
-        inside = frame.x0 <= box.x0 and frame.y0 <= box.y0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
-        if inside and not any(box.overlaps(other) for other in boxes):
-            boxes.append(box)
-        else:
-            text.remove()
 
 
 def spread(shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,47 +93,45 @@ def unspread(places: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 + NEAR_ONE - 10.0 ** -np.asarray(places, np.float64))
 
 
-def ticks(low: float, high: float = 1.0, apart: float = 0.07) -> list[float]:
-    """Shares to write on such a scale: in the range, and no two nearer than ``apart`` of its length."""
-    room = float(spread(np.array(high)) - spread(np.array(low)))
+def ticks(low: float, apart: float = 0.07) -> list[float]:
+    """Shares to write on such a scale from ``low`` to 1: no two nearer than ``apart`` of its length."""
+    room = float(spread(np.array(1.0)) - spread(np.array(low)))
     kept: list[float] = []
     for share in SHARES:
         here = float(spread(np.array(share)))
-        if low <= share <= high and all(abs(here - float(spread(np.array(other)))) >= apart * room for other in kept):
+        if low <= share and all(abs(here - float(spread(np.array(other)))) >= apart * room for other in kept):
             kept.append(float(share))
     return sorted(kept)
 
 
-def share_axis(axis: Any, low: float, high: float = 1.0, apart: float = 0.07) -> None:
-    """An axis of shares from ``low`` to ``high``, spread near 1."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    side = axis.axis_name
-    getattr(axis.axes, f"set_{side}scale")("function", functions=(spread, unspread))
-    getattr(axis.axes, f"set_{side}lim")(low, high if high < 1 else 1 + NEAR_ONE * 0.35)
-    axis.set_major_locator(FixedLocator(ticks(low, high, apart)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def share_axis(axis: Any, low: float, apart: float = 0.07) -> None:
+    """An axis of shares from ``low`` to 1, spread near 1."""
+    _scale(axis, "function", functions=(spread, unspread))
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(low, 1 + NEAR_ONE * 0.35)
+    _write(axis, ticks(low, apart), "{:g}")
 
 
-def log_axis(axis: Any, text: Callable[[float], str] = lambda value: f"{value:,.6g}") -> None:
+def log_axis(axis: Any, text: str = "{:,.6g}") -> None:
     """A logarithmic axis with round numbers (1, 2, 5, 10 ...) written out, fewer where they would crowd."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    side = axis.axis_name
-    getattr(axis.axes, f"set_{side}scale")("log")
-    low, high = sorted(getattr(axis.axes, f"get_{side}lim")())
-    axis.set_major_locator(FixedLocator(round_numbers(low, high)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    _scale(axis, "log")
+    _write(axis, round_numbers(*sorted(axis.get_view_interval())), text)
 
 
-def round_numbers(low: float, high: float, most: int = 9, ladder: Sequence[Sequence[float]] = LADDER) -> list[float]:
+def _scale(axis: Any, name: str, **options: Any) -> None:
+    getattr(axis.axes, f"set_{axis.axis_name}scale")(name, **options)
+
+
+def _write(axis: Any, values: Sequence[float], text: str) -> None:
+    axis.set_ticks(values, labels=[text.format(value) for value in values])
+    axis.set_ticks([], minor=True)
+
+
+def round_numbers(low: float, high: float, most: int = 9) -> list[float]:
     """1, 2, 5, 10, 20 ... between two positive numbers; fewer to a power of ten where there would be more than ``most``."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
-    for steps in ladder:
-        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-        if len(found) <= most:
+    numbers: list[float] = []
+    for steps in LADDER:
+        numbers = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(numbers) <= most:
             break
-    return found
+    return numbers

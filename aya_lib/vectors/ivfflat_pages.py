@@ -116,9 +116,7 @@ def parse(pages: Sequence[bytes], kind: Kind = "vector") -> NDArray[np.float32]:
     Raises :class:`NotWritten` for pages of zeros or half-done lists, :class:`UnreadablePages` for anything else that is not
     an IVFFlat index of this kind of value.
     """
-    if not pages:
-        raise NotWritten("the file of the index is empty")
-    dimensions, lists = meta(pages[0])
+    dimensions, lists = meta(pages[0] if pages else b"")
     items: list[bytes] = []
     block = HEAD
     while block != NONE and len(items) < lists:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aya_lib.picture import INK, Picture, canvas, declutter, headline, labelled, legend, log_axis, quiet, share_axis
+from aya_lib.picture import INK, Picture, canvas, headline, log_axis, quiet, share_axis
 from aya_lib.show import Note
 from aya_lib.vectors.index import Index, mb
 from aya_lib.vectors.plots_ivfflat import lists_probes, predicted
@@ -14,7 +14,6 @@ from aya_lib.vectors.style import STYLE, beginning, choices, counts, front, name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
 
 def recall_qps(c: Comparison) -> Picture | Note:
@@ -29,9 +28,9 @@ def recall_qps(c: Comparison) -> Picture | Note:
     seen = [point.qps for point in points if point.recall.value >= low] or [point.qps for point in points]
     axes.set_ylim(min(seen) / 1.5, max(seen) * 1.6)
     log_axis(axes.yaxis)
-    recall = f"recall@{c.k} (share of the true nearest {c.k} that a search finds)"
-    labelled(axes, recall, "searches per second, one client", "both")
-    axes.tick_params(pad=6)
+    quiet(axes, "both")
+    words = f"recall@{c.k} (share of the true nearest {c.k} that a search finds)"
+    axes.set(xlabel=words, ylabel="searches per second, one client")
     axes.axvspan(low, c.target, color=INK, alpha=0.07, linewidth=0)
     axes.axvline(c.target, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"target {c.target:g}")
     best = front(map(spot_of, points))
@@ -40,8 +39,7 @@ def recall_qps(c: Comparison) -> Picture | Note:
     axes.set_title("\n".join(_marks(axes, c)), loc="left", fontsize=9, color=INK)
     said = _recall_said(c)
     headline(figure, said)
-    shown = legend(axes)
-    declutter([_options(axes, index, points, low) for index in dict.fromkeys(p.index for p in points)], [shown])
+    axes.legend(loc="lower left", frameon=False, labelcolor=INK, fontsize=9)
     families = dict.fromkeys(STYLE[point.index.family].word for point in points if spot_of(point) in best)
     counted = f"{counts(len(points), 'setting')} of {counts(len({point.index for point in points}), 'index')}"
     return Picture(figure, f"{said}. {counted}; the fastest at some recall: {', '.join(families)}.")
@@ -59,13 +57,6 @@ def _curves(axes: Axes, points: list[Point]) -> None:
         if own_spots:
             line = {"color": style.colour, "marker": style.marker, "linewidth": 2, "markersize": 5.5, "markeredgewidth": 0}
             axes.plot(*zip(*front(own_spots), strict=True), label=style.word, zorder=3, **line)  # type: ignore[arg-type]
-
-
-def _options(axes: Axes, index: Index, points: list[Point], low: float) -> Text:
-    """The options of an index, small, at the end of its curve."""
-    spots = sorted(spot_of(point) for point in points if point.index == index and point.recall.value >= low) or [(low, 1.0)]
-    text, colour = " ".join(f"{name}={value}" for name, value in index.options), STYLE[index.family].colour
-    return axes.annotate(text, spots[-1], xytext=(5, -9), textcoords="offset points", color=colour, fontsize=7.5, alpha=0.9)
 
 
 def _marks(axes: Axes, c: Comparison) -> list[str]:
@@ -118,15 +109,10 @@ def builds(c: Comparison) -> Picture | Note:
 
 
 def _bars(axes: Axes, colours: list[tuple[str, float]], values: Sequence[float], words: list[str], title: str) -> None:
-    axes.barh(range(len(values)), values, color=colours, height=0.62)
-    for place, (value, word) in enumerate(zip(values, words, strict=True)):
-        axes.annotate(word, (value, place), xytext=(4, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
-    axes.set_xlim(0, max(values) * 1.22)
-    axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.set_xticks([])
-    axes.set_xlabel(title, loc="left", fontsize=9)
+    axes.bar_label(axes.barh(range(len(values)), values, color=colours, height=0.62), words, padding=4, color=INK, fontsize=9)
+    axes.set(xlim=(0, max(values) * 1.22), ylim=(len(values) - 0.4, -0.6), xticks=[])
+    axes.set_xlabel(title, loc="left")
     quiet(axes, "")
-    axes.tick_params(length=0)
 
 
 def _labelled(axes: Axes, c: Comparison, indexes: list[Index], words: list[str]) -> None:
@@ -152,43 +138,33 @@ def latencies(c: Comparison) -> Picture | Note:
     if not shown:
         return Note("No plot of latencies: nothing was verified.", "quiet")
     figure = canvas(9, 1.0 + 0.44 * len(shown))
-    axes, numbers = figure.subplots(1, 2, sharey=True, width_ratios=(5, 1.6), subplot_kw={"facecolor": "none"})
+    axes = figure.add_subplot(facecolor="none")
     for place, choice in enumerate(shown):
-        _band(axes, place, choice.point)
-    quantiles = [value for choice in shown for value in (choice.point.quantiles[0], choice.point.p99, choice.point.quantiles[-2])]
-    axes.set_xlim(min(quantiles) / 1.25, max(quantiles) * 1.2)
-    axes.set_ylim(len(shown) - 0.4, -0.75)
-    log_axis(axes.xaxis, lambda value: f"{value:g}")
-    labelled(axes, "milliseconds a search, one client", grid="x")
+        _box(axes, place, choice.point)
+    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel="milliseconds a search, one client")
+    log_axis(axes.xaxis, "{:g}")
+    quiet(axes, "x")
     today = (c.today.index, c.today.value) if c.today else None
     words = [f"{'today: ' if (o.index, o.value) == today else ''}{named(o.index)}\n{o.point.setting}".strip() for o in shown]
     _labelled(axes, c, [choice.index for choice in shown], words)
-    _columns(numbers, [choice.point for choice in shown])
+    numbers: Any = axes.secondary_yaxis("right")
+    numbers.set_yticks(range(len(shown)), ["   ".join(f"{ms:,.2f}" for ms in o.point.latency_ms.values()) for o in shown])
+    quiet(numbers, "")
     said = _latencies_said(c, shown)
     headline(figure, said)
-    more = "Strong: the middle half of searches; light: 5 to 95 %; line: fastest to p99; tick: median"
+    more = "Box: the middle half of searches; line in it: median; whiskers: 5 % to p99; numbers: p50, p95, p99"
     axes.set_title(more, loc="left", fontsize=9, color=INK)
     return Picture(figure, f"{said}. {more}.")
 
 
-def _band(axes: Axes, place: int, point: Point) -> None:
+def _box(axes: Axes, place: int, point: Point) -> None:
     colour, steps = STYLE[point.index.family].colour, point.quantiles
-    axes.plot([steps[0], point.p99], [place, place], color=colour, linewidth=1.2, zorder=2)
-    for low, high, alpha in ((0.05, 0.95, 0.35), (0.25, 0.75, 0.9)):
-        left, right = (steps[round(share * (len(steps) - 1))] for share in (low, high))
-        axes.barh(place, right - left, left=left, height=0.42, color=colour, alpha=alpha, linewidth=0, zorder=3)
-    axes.plot([point.p50] * 2, [place - 0.31, place + 0.31], color=INK, linewidth=2, zorder=4)
-    axes.plot([point.p99], [place], "|", color=colour, markersize=8, markeredgewidth=1.6, zorder=4)
-
-
-def _columns(axes: Axes, points: list[Point]) -> None:
-    """The numbers, in columns."""
-    axes.axis("off")
-    axes.set_xlim(0, 3)
-    for column, name in enumerate(("p50", "p95", "p99"), 1):
-        axes.text(column, -0.62, name, ha="right", va="center", fontsize=9, color=INK, alpha=0.8)
-        for place, point in enumerate(points):
-            axes.text(column, place, f"{point.latency_ms[name]:,.2f}", ha="right", va="center", fontsize=9, color=INK)
+    low, first, third = (steps[round(share * (len(steps) - 1))] for share in (0.05, 0.25, 0.75))
+    numbers = {"med": point.p50, "q1": first, "q3": third, "whislo": low, "whishi": point.p99}
+    line = {"color": colour, "linewidth": 1.4}
+    parts: Any = {"boxprops": {"facecolor": colour, "linewidth": 0}, "whiskerprops": line, "capprops": line}
+    parts["medianprops"] = {"color": "white", "linewidth": 2}
+    axes.bxp([numbers], [place], widths=0.45, orientation="horizontal", patch_artist=True, showfliers=False, **parts)
 
 
 def _latencies_said(c: Comparison, shown: list[Choice]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aya_lib.cluster.canary import Visibility
 from aya_lib.node.unseen import Missing
-from aya_lib.picture import INK, LIMIT, MARK, Picture, quiet
+from aya_lib.picture import INK, LIMIT, MARK, Picture, canvas, quiet
 from aya_lib.show import Note
 
 
@@ -12,10 +12,9 @@ def plot(rows: Visibility | Missing) -> Picture | Note:
     """Milliseconds until each marked row was visible, in the order they were written, with p50 and p95."""
     if not isinstance(rows, Visibility) or not rows.seen:
         return Note("No plot: no row arrived." if isinstance(rows, Visibility) else "No plot: not measured.", "quiet")
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7.5, 2.6), facecolor="none", layout="constrained")
+    figure = canvas(7.5, 2.6)
     axes = figure.add_subplot(facecolor="none")
     arrived = {number: took for number, took in enumerate(rows.milliseconds, 1) if took is not None}
     axes.vlines(list(arrived), 0, list(arrived.values()), color=MARK, alpha=0.35, linewidth=2)
