@@ -1,4 +1,4 @@
-"""The site as wished: three machines, what runs on them, and how each is reached.
+"""The site as configured: three machines, what runs on them, and how each is reached.
 
 What a node *is* (primary, in recovery, timeline) is a fact and is looked at; nothing here says it.
 """
@@ -24,13 +24,13 @@ Role = Literal["primary", "standby", "laptop"]
 LAB_MARKER = ".aya-lab"  # in every folder that a lab made: only such a folder is ever deleted
 
 
-class Wish(BaseModel):
+class Section(BaseModel):
     """Frozen and strict: an unknown key is an error, not a typing mistake that nobody sees."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Ssh(Wish):
+class Ssh(Section):
     """How the OpenSSH client reaches the node. Keys, agent and known_hosts are the user's own."""
 
     host: str = Field(description="host name, address, or Host of ~/.ssh/config")
@@ -42,7 +42,7 @@ class Ssh(Wish):
     )
 
 
-class PostgreSQL(Wish):
+class PostgreSQL(Section):
     port: Port = 5432
     data_directory: Path
     bin_directory: Path
@@ -54,7 +54,7 @@ class PostgreSQL(Wish):
     )
 
 
-class EmbeddingService(Wish):
+class EmbeddingService(Section):
     host: str = Field("127.0.0.1", description="address the service binds to")
     port: Port = 8765
     unit: str = Field("aya.embedding-service", description="launchd label or systemd unit")
@@ -65,11 +65,11 @@ class EmbeddingService(Wish):
     cache_texts: Annotated[int, Field(ge=0)] = Field(10_000, description="texts whose vectors are remembered; 0: none")
 
 
-class SyncDaemon(Wish):
+class SyncDaemon(Section):
     unit: str = Field("aya.sync", description="launchd label or systemd unit")
 
 
-class NodeWish(Wish):
+class NodeConfig(Section):
     role: Role
     host: str = Field(description="address under which SQL and HTTP reach the node; with tunnel: as the node itself reaches it")
     addresses: tuple[str, ...] = Field((), description="its other addresses, to tell a person where it is")
@@ -83,13 +83,13 @@ class NodeWish(Wish):
     sync: SyncDaemon = Field(SyncDaemon(), description="of a laptop: its sync daemon")
 
     @model_validator(mode="after")
-    def _through(self) -> NodeWish:
+    def _through(self) -> NodeConfig:
         if self.tunnel and self.ssh is None:
             raise ValueError("tunnel: true needs ssh, for the tunnel goes through it")
         return self
 
 
-class Database(Wish):
+class Database(Section):
     name: Identifier = "aya_rag"
     owner: Identifier = Field("postgres", description="role that runbooks connect as")
     application_role: Identifier = "aya_user"
@@ -97,7 +97,7 @@ class Database(Wish):
     passfile: Path | None = Field(None, description="a libpq password file; default: libpq's own ways")
 
 
-class Embedding(Wish):
+class Embedding(Section):
     model: str = Field(description="folder of the model, its hub name, or 'lab' for the small model of the lab extra")
     dimension: Annotated[int, Field(ge=1, le=16000)]
     sha256: Mapping[str, str] = Field(
@@ -110,7 +110,7 @@ class Embedding(Wish):
     query_instruction: str | None = Field(None, description="put before queries; default: what the model's makers ask for")
 
 
-class Knowledge(Wish):
+class Knowledge(Section):
     """How documents become chunks, and how they are searched."""
 
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = Field(
@@ -120,7 +120,7 @@ class Knowledge(Wish):
     language: Identifier = Field("english", description="PostgreSQL's text search configuration")
 
 
-class Replication(Wish):
+class Replication(Section):
     slot: Identifier = "beta_slot"
     visible_within_s: Seconds = Field(2, description="a row written on the primary must be seen on the standby within this")
     lag_below_s: Seconds = Field(1, description="a standby further behind than this fails")
@@ -146,7 +146,7 @@ class Replication(Wish):
     )
 
 
-class Deadlines(Wish):
+class Deadlines(Section):
     """How long each way of looking may take before the answer is *unknown*."""
 
     connect_s: Seconds = 3
@@ -156,7 +156,7 @@ class Deadlines(Wish):
     start_s: Seconds = Field(60, description="a service that was started must be there within this")
 
 
-class Site(Wish):
+class Site(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     production: bool = Field(description="true: a change that interrupts or destroys needs approved_by")
     directory: Path | None = Field(None, description="relative paths of this file stand below it")
@@ -165,7 +165,7 @@ class Site(Wish):
     knowledge: Knowledge = Knowledge()
     replication: Replication = Replication()
     deadlines: Deadlines = Deadlines()
-    nodes: Mapping[str, NodeWish]
+    nodes: Mapping[str, NodeConfig]
 
     @model_validator(mode="after")
     def _roles(self) -> Site:
@@ -187,7 +187,7 @@ class Site(Wish):
 
     @property
     def pair(self) -> tuple[str, str]:
-        """The two nodes that replicate, as wished: primary, standby."""
+        """The two nodes that replicate, as configured: primary, standby."""
         return self.primary, self.standby
 
     @property
@@ -198,7 +198,7 @@ class Site(Wish):
     @property
     def is_lab(self) -> bool:
         """Whether the site is one that a lab can be: plain processes of this machine, and not production."""
-        return not self.production and all(wish.supervisor == "process" and not wish.ssh for wish in self.nodes.values())
+        return not self.production and all(config.supervisor == "process" and not config.ssh for config in self.nodes.values())
 
     def require_made(self) -> None:
         """:class:`AyaError` with the way out when the site is a lab that was never made."""
@@ -280,14 +280,14 @@ def _one(path: Path, item: Any) -> str:
             return f"{path}: {key}: found {item['input']!r}; allowed: {item['msg'][0].lower() + item['msg'][1:]}"
 
 
-def _model(location: tuple[Any, ...]) -> type[Wish]:
+def _model(location: tuple[Any, ...]) -> type[Section]:
     """The model that holds the last key of a location."""
-    model: type[Wish] = Site
+    model: type[Section] = Site
     for part in location[:-1]:
         if model is Site and part == "nodes":
-            model = NodeWish
+            model = NodeConfig
         elif part in model.model_fields:
             annotation = model.model_fields[part].annotation
             kinds = [annotation, *typing.get_args(annotation)]
-            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Wish)), model)
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), model)
     return model

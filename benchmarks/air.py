@@ -127,8 +127,8 @@ def pipe(nodes: Nodes, database: str) -> float:
     environment = {**os.environ, "PGPASSFILE": str(access.passfile(nodes["AIR"].site))}
 
     def psql(name: str, base: str, text: str) -> list[str]:
-        wish = nodes[name].wish
-        where = f"host={wish.host} port={wish.postgresql.port} user=postgres dbname={base}"
+        config = nodes[name].config
+        where = f"host={config.host} port={config.postgresql.port} user=postgres dbname={base}"
         return nodes[name].command("psql", "-qXd", where, "-c", text)
 
     began = time.perf_counter()
@@ -152,9 +152,10 @@ def catchup(nodes: Nodes) -> dict[str, Any]:
     with nodes["ALPHA"].session(write=True) as alpha:
         alpha.execute(sql.SQL("CREATE ROLE native SUPERUSER REPLICATION LOGIN PASSWORD {}").format(sql.Literal(password)))
         alpha.execute("CREATE PUBLICATION native FOR TABLE documents, chunks")
-    wish = nodes["ALPHA"].wish
+    config = nodes["ALPHA"].config
     where = (
-        f"host={wish.host} port={wish.postgresql.port} dbname={nodes['ALPHA'].site.database.name} user=native password={password}"
+        f"host={config.host} port={config.postgresql.port} dbname={nodes['ALPHA'].site.database.name} "
+        f"user=native password={password}"
     )
     ours, native = [], []
     with nodes["AIR"].session(database=database, write=True, deadline_s=600) as air:
@@ -263,14 +264,14 @@ def kills(nodes: Nodes, count: int) -> dict[str, Any]:
     ask(nodes, "AIR", "UPDATE write_queue SET needs_chunks = false WHERE NOT synced")
     one_round(nodes)
     one_round(nodes)
-    wished = sorted(content for marks in last.values() for content in marks.values() if content is not None)
+    expected = sorted(content for marks in last.values() for content in marks.values() if content is not None)
     there = sorted(row[0] for row in ask(nodes, "ALPHA", "SELECT content FROM documents WHERE content LIKE '%|%'"))
     return {
         "rounds": count,
         "killed_at": dict(sorted(reached.items())),
         "seconds": round(time.perf_counter() - began, 1),
         "documents_written": sum(len(marks) for marks in last.values()),
-        "lost": len(set(wished) - set(there)),
+        "lost": len(set(expected) - set(there)),
         "doubled": len(there) - len(set(there)),
         "differing_rows": len(same(nodes)),
         "conflicts": one(nodes, "AIR", "SELECT count(*) FROM aya_sync.conflicts"),

@@ -91,11 +91,11 @@ def serve(kind: str, port: int) -> None:
 
     from aya_lib.site import EmbeddingService, load_site
 
-    wish = load_site("lab").embedding
+    config = load_site("lab").embedding
     if kind == "ours":
         from aya_lib.embedding.service import create_app
 
-        app: Any = create_app(wish, EmbeddingService(port=port, cache_texts=0))
+        app: Any = create_app(config, EmbeddingService(port=port, cache_texts=0))
     else:
         app = plain(kind)
     uvicorn.run(app, port=port, log_level="warning")

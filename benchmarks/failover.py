@@ -141,10 +141,10 @@ def commits(site: Site) -> dict[str, Any]:
 
 
 def pgbench(node: Node, *words: str) -> str:
-    wish = node.site.database
-    environment = {**os.environ, "PGPASSFILE": str(node.site.path(wish.passfile)) if wish.passfile else ""}
-    address = ["-h", node.wish.host, "-p", str(node.wish.postgresql.port), "-U", wish.owner]
-    command = node.command("pgbench", *address, *words, wish.name)
+    config = node.site.database
+    environment = {**os.environ, "PGPASSFILE": str(node.site.path(config.passfile)) if config.passfile else ""}
+    address = ["-h", node.config.host, "-p", str(node.config.postgresql.port), "-U", config.owner]
+    command = node.command("pgbench", *address, *words, config.name)
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=300).stdout
 
 

@@ -200,14 +200,14 @@ def write_scripts(bench: Bench, index: Index, value: int, folder: Path) -> list[
 
 
 def run_pgbench(node: Node, database: str, scripts: list[Path], index: Index, value: int, seed: int) -> float:
-    wish = node.site.database
+    config = node.site.database
     options = " ".join(f"-c {name}={setting}" for name, setting in {**index.settings(value), "jit": "off"}.items())
     environment = {
         **os.environ,
         "PGOPTIONS": f"{options} -c plan_cache_mode=force_generic_plan",
-        "PGPASSFILE": str(node.site.path(wish.passfile)) if wish.passfile else "",
+        "PGPASSFILE": str(node.site.path(config.passfile)) if config.passfile else "",
     }
-    address = ["-h", node.wish.host, "-p", str(node.wish.postgresql.port), "-U", wish.owner]
+    address = ["-h", node.config.host, "-p", str(node.config.postgresql.port), "-U", config.owner]
     words = ["-n", "-M", "prepared", "-c", "1", "-T", "5", f"--random-seed={seed}", *(w for s in scripts for w in ("-f", str(s)))]
     command = node.command("pgbench", *address, *words, database)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=120)

@@ -165,8 +165,8 @@ def _check_aya(words: list[str], sites: Sequence[str], whole: bool) -> None:
         raise
     site = found.get("site") or "lab"
     assert site in sites, f"no site {site}"
-    wished = load_site(str(HOME / "parameters" / ("production" if site == "production" else "lab") / "site.yaml"))
-    assert found.get("node") in (None, "", *wished.nodes, *(name.lower() for name in wished.nodes)), found["node"]
+    described = load_site(str(HOME / "parameters" / ("production" if site == "production" else "lab") / "site.yaml"))
+    assert found.get("node") in (None, "", *described.nodes, *(name.lower() for name in described.nodes)), found["node"]
     if found.get("runbook"):
         declared = parameters.declared(parameters.find(found["runbook"], HOME / "notebooks"))
         parameters.parse(declared, found.get("p") or [])

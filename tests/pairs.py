@@ -1,4 +1,4 @@
-"""Small pieces for tests that break a pair: whether it streams, its processes, and another wish for its site."""
+"""Small pieces for tests that break a pair: whether it streams, its processes, and another config for its site."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aya_lib.node.pidfile import living
 from aya_lib.site import Site, load_site, read_yaml
 
 
-def rewish(site: Site, change: Callable[[dict[str, Any]], object]) -> Site:
+def reconfigured(site: Site, change: Callable[[dict[str, Any]], object]) -> Site:
     """The site with its ``site.yaml`` changed."""
     path = settings.parameters() / site.name / "site.yaml"
     content = read_yaml(path)

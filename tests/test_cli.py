@@ -53,7 +53,7 @@ def process(code: list[str], *words: str) -> subprocess.CompletedProcess[str]:
         (["run", "restore", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
         (["lab", "new", "lab"], 2, "there is a site lab already"),
         (["runs", "--prune", "soon"], 2, "--prune soon: allowed is a number and d, h or m"),
-        (["serve", "embedding", "--node", "GAMMA"], 2, "wishes no embedding service on 'GAMMA'"),
+        (["serve", "embedding", "--node", "GAMMA"], 2, "asks for no embedding service on 'GAMMA'"),
         (["frobnicate"], 2, "No such command 'frobnicate'"),
         (["run", "restore", "--frob"], 2, "No such option"),
     ],

@@ -142,7 +142,7 @@ class Ends:
 
 def laptop(site: Site) -> str:
     """Name of the site's laptop; :class:`UsageError` when it has none."""
-    names = [name for name, wish in site.nodes.items() if wish.role == "laptop"]
+    names = [name for name, config in site.nodes.items() if config.role == "laptop"]
     if not names:
         raise UsageError(f"site {site.name} has no node with the role laptop")
     return names[0]

@@ -80,10 +80,10 @@ def look(node: Node) -> Readiness | Missing:
 def run(node: Node, words: Sequence[str], timeout_s: float = REACH_S) -> Output:
     """The ``aya`` of the laptop, as the account of its services and with what their environment file gives them. One of this
     machine, as in a lab, has the parameters from here, and the account that started it: PostgreSQL alone has another."""
-    home, own, parameters = Home(node.site, node.name, node.account or ""), node.wish.aya, settings.parameters()
+    home, own, parameters = Home(node.site, node.name, node.account or ""), node.config.aya, settings.parameters()
     program = [str(own)] if own else [sys.executable, "-m", "aya_lib"]
-    places = [f"AYA_NODE={node.name}", *([] if node.wish.ssh and own else [f"AYA_PARAMETERS={parameters}"])]
+    places = [f"AYA_NODE={node.name}", *([] if node.config.ssh and own else [f"AYA_PARAMETERS={parameters}"])]
     site = node.site.name if own else str(parameters / node.site.name / "site.yaml")
     command = ["sh", "-c", RUN, "sh", str(home.environment), program[0], *places, *program, *words, "--site", site]
-    account = None if node.wish.supervisor == "process" else node.account
+    account = None if node.config.supervisor == "process" else node.account
     return node.shell.run(command, timeout_s=timeout_s, account=account)

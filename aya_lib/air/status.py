@@ -129,7 +129,7 @@ class Status(Shown):
 def look(site: Site) -> Status:
     """File and database, as they are now, by the laptop itself when it is another machine."""
     node = open_nodes(site)[laptop(site)]
-    if node.wish.ssh:
+    if node.config.ssh:
         output = ready.run(node, ["air", "status", "--json"])
         if output.stdout.startswith("{"):
             return parse(site, node.name, output.stdout)

@@ -22,7 +22,7 @@ COMPARE = "UPDATE aya_sync.laptop SET snapshot = NULL"
 def sync(site: Site) -> str:
     """What was done, in a line. A running daemon is woken, and its next round waited for."""
     nodes, name = open_nodes(site), laptop(site)
-    if nodes[name].wish.ssh:  # a round runs on the laptop, and nowhere else
+    if nodes[name].config.ssh:  # a round runs on the laptop, and nowhere else
         return ready.run(nodes[name], ["air", "sync-now"], timeout_s=2 * DEADLINE_S).checked().stdout.strip()
     before = status.look(site).daemon
     try:

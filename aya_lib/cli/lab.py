@@ -22,9 +22,9 @@ def up(site: SiteName = "lab") -> None:
     """Start the lab, making first what is not there. Harmless when it runs."""
     from aya_lib import lab as labs
 
-    wished = load(site)
-    labs.up(wished, _say)
-    print(f"The lab {wished.name} is up in {wished.root}. Next: aya status --site {site}")
+    described = load(site)
+    labs.up(described, _say)
+    print(f"The lab {described.name} is up in {described.root}. Next: aya status --site {site}")
 
 
 @app.command(epilog="Example: aya lab down")
@@ -41,9 +41,9 @@ def reset(site: SiteName = "lab") -> None:
     """Delete the lab's data and make it anew: mends every fault."""
     from aya_lib import lab as labs
 
-    wished = load(site)
-    labs.reset(wished, _say)
-    print(f"The lab {wished.name} is new and up in {wished.root}.")
+    described = load(site)
+    labs.reset(described, _say)
+    print(f"The lab {described.name} is new and up in {described.root}.")
 
 
 @app.command(epilog="Example: aya lab status --json")
@@ -97,5 +97,5 @@ def new(
     from aya_lib.lab.new import new as describe
 
     made = describe(name, directory, port)
-    ports = [wish.postgresql.port for wish in made.nodes.values()]
+    ports = [config.postgresql.port for config in made.nodes.values()]
     print(f"Site {name}: ports from {min(ports)}, files in {made.root}. Start it: aya lab up --site {name}")

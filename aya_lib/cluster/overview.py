@@ -118,8 +118,8 @@ def look_node(node: Node) -> NodeSeen:
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(_ask, node)
         process = services.look_process(node, "postgresql")
-        lost = process if node.wish.ssh and isinstance(process, Unseen) else None
-        listener = lost or services.look_listener(node, node.wish.postgresql.port)
+        lost = process if node.config.ssh and isinstance(process, Unseen) else None
+        listener = lost or services.look_listener(node, node.config.postgresql.port)
         files = lost or server.look_files(node)
         autostart = lost or _look_autostart(node)
         embedding = services.look_embedding(node, lost)

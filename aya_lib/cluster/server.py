@@ -73,7 +73,7 @@ def look(node: Node) -> Cluster | Missing:
         with node.session() as connection:
             return read(node.name, connection)
 
-    return seen(node.name, f"SQL on {node.wish.host}:{node.wish.postgresql.port}", ask)
+    return seen(node.name, f"SQL on {node.config.host}:{node.config.postgresql.port}", ask)
 
 
 def read(name: str, connection: Connection) -> Cluster:

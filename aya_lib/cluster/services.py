@@ -53,17 +53,17 @@ def look_listener(node: Node, port: int) -> Listener | Missing | None:
 
 
 def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
-    """The embedding service of a node; None when the site wishes none there. ``lost``: why no command reaches the node."""
-    if node.wish.embedding is None or node.embedding_url is None:
+    """The embedding service of a node; None when the site asks for none there. ``lost``: why no command reaches the node."""
+    if node.config.embedding is None or node.embedding_url is None:
         return None
-    port = node.wish.embedding.port
+    port = node.config.embedding.port
     return Embedding(
         node.name,
         port,
         lost or look_process(node, "embedding"),
         lost or look_listener(node, port),
-        lost if lost and node.wish.tunnel else look_health(node, node.embedding_url),
-        "laptop" if node.wish.role == "laptop" else node.wish.embedding.runs,
+        lost if lost and node.config.tunnel else look_health(node, node.embedding_url),
+        "laptop" if node.config.role == "laptop" else node.config.embedding.runs,
     )
 
 

@@ -44,7 +44,7 @@ class Fence:
 
 @dataclass(frozen=True)
 class State:
-    """``primary``: the node that a failover made the primary; None: as the site wishes. ``mode``: as last applied and
+    """``primary``: the node that a failover made the primary; None: as configured. ``mode``: as last applied and
     verified; None: never. ``under_way``: a failover or rejoin that began and has not ended."""
 
     primary: str | None = None

@@ -83,17 +83,17 @@ class Client:
 
 def encoder(nodes: Nodes, *, near: str, patience_s: float = 20) -> tuple[Client, Served]:
     """A healthy embedding service, that of ``near`` before others, and what it runs; waited for, for ``patience_s``."""
-    wishing = [node for node in sorted(nodes.values(), key=lambda node: node.name != near) if node.wish.embedding]
+    serving = [node for node in sorted(nodes.values(), key=lambda node: node.name != near) if node.config.embedding]
     give_up = time.monotonic() + patience_s
     while True:
         reasons = []
-        for node in wishing:
+        for node in serving:
             client = Client(node, patience_s=patience_s)
             try:
                 return client, client.served()
             except Unreachable as error:
                 reasons.append(f"{node.name}: {error.reason}")
-        if time.monotonic() >= give_up or not wishing:
-            told = "; ".join(reasons) or "the site wishes none"
+        if time.monotonic() >= give_up or not serving:
+            told = "; ".join(reasons) or "the site asks for none"
             raise Unreachable(near, "embed a text", f"no embedding service is healthy ({told})", hint="Run restore")
         time.sleep(0.3)

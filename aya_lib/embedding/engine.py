@@ -47,8 +47,8 @@ class Embedded:
 class Engine:
     """Loads in the background; answers 503 until it is there."""
 
-    def __init__(self, wish: Embedding, service: EmbeddingService) -> None:
-        self.wish = wish
+    def __init__(self, config: Embedding, service: EmbeddingService) -> None:
+        self.config = config
         self.model: Model | None = None
         self.error: str | None = None
         self.metal = False
@@ -79,7 +79,7 @@ class Engine:
 
     def _load(self) -> Model | None:
         try:
-            model = load(self.wish)
+            model = load(self.config)
             model.encode(["warm"])
             self.metal = metal()
         except (AyaError, ImportError, RuntimeError, ValueError) as error:
@@ -122,9 +122,9 @@ class Engine:
             "status": "failed" if error else "healthy" if model else "loading",
             "metal_available": self.metal,
             "model_loaded": model is not None,
-            "model": model.files.name if model else self.wish.model,
+            "model": model.files.name if model else self.config.model,
             "fingerprint": model.files.fingerprint if model else None,
-            "dimension": model.encoder.dimension if model else self.wish.dimension,
+            "dimension": model.encoder.dimension if model else self.config.dimension,
             "max_tokens": model.tokenizer.max_tokens if model else None,
             "backend": model.encoder.backend if model else None,
             "device": model.encoder.device if model else None,

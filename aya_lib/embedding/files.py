@@ -1,4 +1,4 @@
-"""A model's folder: where it is, whether its files are the ones that were named, and how it wishes to be used."""
+"""A model's folder: where it is, whether its files are the ones that were named, and how it is meant to be used."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ModelFiles:
     fingerprint: str
 
 
-def open_files(wish: Embedding) -> ModelFiles:
-    """The wished model's files, verified. :class:`AyaError` when one is missing, changed, or not to be understood."""
-    folder = locate(wish)
-    verify(folder, wish)
+def open_files(embedding: Embedding) -> ModelFiles:
+    """The configured model's files, verified. :class:`AyaError` when one is missing, changed, or not to be understood."""
+    folder = locate(embedding)
+    verify(folder, embedding)
     config, transformer = _json(folder, "config.json"), _json(folder, "sentence_bert_config.json", {})
     modules = [str(entry["type"]).rsplit(".", 1)[-1] for entry in _json(folder, "modules.json", [])]
     pooling = _pooling(_json(folder, "1_Pooling/config.json", {"pooling_mode_mean_tokens": True}), folder)
@@ -47,30 +47,30 @@ def open_files(wish: Embedding) -> ModelFiles:
     positions = [config.get("max_position_embeddings"), transformer.get("max_seq_length"), tokenizer.get("model_max_length")]
     return ModelFiles(
         folder,
-        LAB_MODEL if wish.model == "lab" else wish.model,
+        LAB_MODEL if embedding.model == "lab" else embedding.model,
         pooling,
         min((int(value) for value in positions if value), default=512),
         bool(transformer.get("do_lower_case")),
-        _instruction(wish, _json(folder, "config_sentence_transformers.json", {})),
+        _instruction(embedding, _json(folder, "config_sentence_transformers.json", {})),
         tuple(modules or ["Transformer", "Pooling"]),
         _fingerprint(folder, pooling),
     )
 
 
-def locate(wish: Embedding) -> Path:
+def locate(embedding: Embedding) -> Path:
     """The model's folder. A hub name is fetched once (only files that are needed) and comes from the hub's cache afterwards."""
-    if wish.model == "lab":
+    if embedding.model == "lab":
         found = importlib.util.find_spec(PACKAGE)
         if found is None or found.origin is None:
             hint = "pip install 'aya-lib[lab]'"
             raise MissingProgram(f"the lab's model is not here: package {PACKAGE} is not installed", hint=hint)
         return Path(found.origin).parent / "model"
-    folder = Path(wish.model).expanduser()
+    folder = Path(embedding.model).expanduser()
     if folder.is_dir():
         return folder
-    if wish.model.startswith((".", "/", "~")) or wish.model.count("/") != 1:
-        raise AyaError(f"the model {wish.model} is neither a folder nor a hub name like 'BAAI/bge-base-en-v1.5'")
-    return _fetched(wish.model)
+    if embedding.model.startswith((".", "/", "~")) or embedding.model.count("/") != 1:
+        raise AyaError(f"the model {embedding.model} is neither a folder nor a hub name like 'BAAI/bge-base-en-v1.5'")
+    return _fetched(embedding.model)
 
 
 def _fetched(name: str) -> Path:
@@ -87,9 +87,9 @@ def _fetched(name: str) -> Path:
     raise AyaError(f"the model {name} is not on this machine and the hub did not give it: {reason}", hint=hint)
 
 
-def verify(folder: Path, wish: Embedding) -> None:
+def verify(folder: Path, embedding: Embedding) -> None:
     """Every file whose sha256 the site names has it."""
-    for name, expected in wish.sha256.items():
+    for name, expected in embedding.sha256.items():
         path = folder / name
         if not path.is_file():
             raise AyaError(f"the model's file {path} is missing")
@@ -127,11 +127,11 @@ def _pooling(config: dict[str, Any], folder: Path) -> str:
     return modes[0]
 
 
-def _instruction(wish: Embedding, config: dict[str, Any]) -> str:
-    if wish.query_instruction is not None:
-        return wish.query_instruction
+def _instruction(embedding: Embedding, config: dict[str, Any]) -> str:
+    if embedding.query_instruction is not None:
+        return embedding.query_instruction
     said = (config.get("prompts") or {}).get("query")
-    return str(said) if said else BGE_INSTRUCTION if BGE.search(wish.model) else ""
+    return str(said) if said else BGE_INSTRUCTION if BGE.search(embedding.model) else ""
 
 
 def _json(folder: Path, name: str, default: Any = None) -> Any:

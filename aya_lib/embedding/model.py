@@ -1,4 +1,4 @@
-"""The encoder that the site wishes, with its tokenizer: files verified first, dimension checked afterwards."""
+"""The encoder that the site asks for, with its tokenizer: files verified first, dimension checked afterwards."""
 
 from __future__ import annotations
 
@@ -68,32 +68,32 @@ class Model:
         return vectors
 
 
-def load(wish: Embedding) -> Model:
-    """The wished model. Raises :class:`AyaError` when a file is not the one that was named, or the dimension differs."""
-    files = open_files(wish)
-    encoder = _encoder(files, wish)
-    if encoder.dimension != wish.dimension:
+def load(config: Embedding) -> Model:
+    """The configured model. Raises :class:`AyaError` when a file is not the one that was named, or the dimension differs."""
+    files = open_files(config)
+    encoder = _encoder(files, config)
+    if encoder.dimension != config.dimension:
         raise AyaError(
-            f"the model {wish.model} gives {encoder.dimension} dimensions, the site wishes {wish.dimension}",
+            f"the model {config.model} gives {encoder.dimension} dimensions, the site asks for {config.dimension}",
             hint="Correct embedding.model or embedding.dimension in site.yaml; the column must have that dimension too",
         )
     return Model(files, Tokenizer(files), encoder)
 
 
-def _encoder(files: ModelFiles, wish: Embedding) -> Encoder:
-    if backend(wish) == "mlx":
+def _encoder(files: ModelFiles, config: Embedding) -> Encoder:
+    if backend(config) == "mlx":
         from aya_lib.embedding.mlx_encoder import MlxEncoder
 
         return MlxEncoder(files)
     from aya_lib.embedding.torch_encoder import TorchEncoder
 
-    return TorchEncoder(files, wish.device)
+    return TorchEncoder(files, config.device)
 
 
-def backend(wish: Embedding) -> str:
+def backend(config: Embedding) -> str:
     """``auto`` is MLX on Apple Silicon and sentence-transformers elsewhere."""
-    if wish.backend != "auto":
-        return wish.backend
+    if config.backend != "auto":
+        return config.backend
     return "mlx" if sys.platform == "darwin" and platform.machine() == "arm64" else "sentence-transformers"
 
 

@@ -52,9 +52,9 @@ class OpenAI(Options):
     user: str | None = None
 
 
-def create_app(wish: Embedding, service: EmbeddingService) -> FastAPI:
+def create_app(config: Embedding, service: EmbeddingService) -> FastAPI:
     """The application; its model loads in the background from start-up on."""
-    engine = Engine(wish, service)
+    engine = Engine(config, service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -187,13 +187,13 @@ class Measured:
 def serve(site: Site, node: str) -> None:
     """Serve until SIGTERM or SIGINT. :class:`AyaError` when the port is held by another process."""
     if node not in site.nodes or site.nodes[node].embedding is None:
-        having = [name for name, wish in site.nodes.items() if wish.embedding]
-        raise UsageError(f"site {site.name} wishes no embedding service on '{node}'", hint=f"It does on {', '.join(having)}")
-    wish = site.nodes[node].embedding
-    assert wish is not None
-    holder = local_listener(Local(node), wish.port)
+        having = [name for name, config in site.nodes.items() if config.embedding]
+        raise UsageError(f"site {site.name} asks for no embedding service on '{node}'", hint=f"It does on {', '.join(having)}")
+    config = site.nodes[node].embedding
+    assert config is not None
+    holder = local_listener(Local(node), config.port)
     if holder:
-        held = f"port {wish.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
+        held = f"port {config.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
         raise AyaError(held, hint="Stop that process, or set another port in site.yaml")
-    app = create_app(site.embedding, wish)
-    uvicorn.run(app, host=wish.host, port=wish.port, log_level="warning", timeout_graceful_shutdown=FINISH_S)
+    app = create_app(site.embedding, config)
+    uvicorn.run(app, host=config.host, port=config.port, log_level="warning", timeout_graceful_shutdown=FINISH_S)

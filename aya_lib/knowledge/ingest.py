@@ -206,8 +206,8 @@ def _recipe(site: Site, fingerprint: str) -> Recipe:
             f"the site names {files.name} (fingerprint {files.fingerprint}), the service runs another model ({fingerprint})",
             hint="Restart the embedding service",
         )
-    wish = site.knowledge
-    return Recipe(files, min(wish.chunk_tokens, files.max_tokens), int(wish.max_file_mb * 1_000_000))
+    config = site.knowledge
+    return Recipe(files, min(config.chunk_tokens, files.max_tokens), int(config.max_file_mb * 1_000_000))
 
 
 def _has_schema(node: str, state: object) -> None:

@@ -89,7 +89,7 @@ def clone(node: Node, primary: Node) -> None:
 
 def configure(node: Node, directory: Path) -> None:
     """Write the lab's settings and access rules into a data directory."""
-    values = {**SETTINGS, "port": str(node.wish.postgresql.port), "cluster_name": node.name.lower()}
+    values = {**SETTINGS, "port": str(node.config.postgresql.port), "cluster_name": node.name.lower()}
     text = "".join(f"{name} = '{value}'\n" for name, value in values.items())
     (directory / "lab.conf").write_text(text)
     main, include = directory / "postgresql.conf", "\ninclude 'lab.conf'\n"
@@ -116,20 +116,20 @@ def populate(node: Node, *, replicated: bool) -> None:
     if replicated:
         CreateSlot(site.replication.slot).run(node)
     with node.session(write=True) as connection:
-        schema.create(connection, site, offline_queue=node.wish.role == "laptop")
+        schema.create(connection, site, offline_queue=node.config.role == "laptop")
 
 
 def _conninfo(primary: Node, passfile: Path, name: str) -> str:
-    wish, role = primary.wish, primary.site.database.replication_role
+    config, role = primary.config, primary.site.database.replication_role
     return make_conninfo(
-        host=wish.host, port=wish.postgresql.port, user=role, passfile=str(passfile), application_name=name, connect_timeout=3
+        host=config.host, port=config.postgresql.port, user=role, passfile=str(passfile), application_name=name, connect_timeout=3
     )
 
 
 def _own_passfile(node: Node) -> Path:
     """The replication role's password where the cluster's account can read it: as site.yaml says, or beside its data."""
-    wished = node.wish.postgresql.replication_passfile
-    path = node.site.path(wished) if wished else node.data_directory.parent / "replication.pgpass"
+    named = node.config.postgresql.replication_passfile
+    path = node.site.path(named) if named else node.data_directory.parent / "replication.pgpass"
     if not path.exists():
         role = node.site.database.replication_role
         password = access.passwords(node.site)[role]

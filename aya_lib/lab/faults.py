@@ -81,8 +81,8 @@ def stale_pid(alpha: Node, beta: Node) -> None:
 def port_taken(alpha: Node, beta: Node) -> None:
     """ALPHA's embedding service is stopped, and another program listens on its port."""
     alpha.supervisor.stop("embedding")
-    port = alpha.wish.embedding.port if alpha.wish.embedding else 0
-    _listens(alpha, port, "-m", "http.server", str(port), "--bind", alpha.wish.host)
+    port = alpha.config.embedding.port if alpha.config.embedding else 0
+    _listens(alpha, port, "-m", "http.server", str(port), "--bind", alpha.config.host)
 
 
 @fault
@@ -152,7 +152,7 @@ def wal_lost(alpha: Node, beta: Node) -> None:
 def peer_deaf(alpha: Node, beta: Node) -> None:
     """BETA's PostgreSQL is stopped, and a program on its port accepts connections and never answers."""
     beta.supervisor.stop("postgresql")
-    port = beta.wish.postgresql.port
+    port = beta.config.postgresql.port
     _listens(beta, port, "-c", DEAF, str(port))
 
 

@@ -71,7 +71,7 @@ class Keeper:
             time.sleep(POLL_S)
 
     def turn(self, one: Watched) -> None:
-        if one.runs() or self.keeps.keep.wished(one.service) != "on" or time.monotonic() < one.not_before:
+        if one.runs() or self.keeps.keep.kept(one.service) != "on" or time.monotonic() < one.not_before:
             return
         try:
             with self.keeps.keep.lock(one.service, wait_s=0):
@@ -92,7 +92,7 @@ class Keeper:
         if state.status in ("running", "frozen") and state.pid:
             one.process = psutil.Process(state.pid)
             return
-        if self.keeps.keep.wished(one.service) != "on":
+        if self.keeps.keep.kept(one.service) != "on":
             return
         if one.process is not None and time.time() - one.process.create_time() > STEADY_S:
             one.wait_s = 0.0

@@ -120,17 +120,19 @@ def _folder(site: Site, prefix: Path) -> None:
 
 
 def _ports_are_ours(node: Node, embedding: bool) -> None:
-    wish = node.wish
-    ports = {"postgresql": wish.postgresql.port} | ({"embedding": wish.embedding.port} if embedding and wish.embedding else {})
+    config = node.config
+    ports = {"postgresql": config.postgresql.port} | (
+        {"embedding": config.embedding.port} if embedding and config.embedding else {}
+    )
     for service, port in ports.items():
         with socket.socket() as probe:  # fast for the usual case: nobody is there
-            if probe.connect_ex((wish.host, port)) != 0:
+            if probe.connect_ex((config.host, port)) != 0:
                 continue
         holder = local_listener(node.shell, port)
         made = node.data_directory.exists() or service == "embedding"
         if holder and not (made and node.supervisor.state(service).pid == holder.pid):
             raise AyaError(
-                f"port {port}, wished for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
+                f"port {port}, meant for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
                 hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
             )
 
@@ -144,7 +146,7 @@ def _start_alone(node: Node, progress: Progress) -> None:
     if not found.in_recovery:
         clusters.populate(node, replicated=node.name in node.site.pair)
     if not running:
-        progress(f"{node.name}: PostgreSQL {'made and ' if made else ''}started, port {node.wish.postgresql.port}")
+        progress(f"{node.name}: PostgreSQL {'made and ' if made else ''}started, port {node.config.postgresql.port}")
 
 
 def _accepting(node: Node) -> Cluster:
@@ -176,7 +178,7 @@ def _start_standby(node: Node, primary: Node, progress: Progress) -> None:
         raise AyaError(f"{node.name} has no standby.signal in {node.data_directory}", hint=hint)
     if node.supervisor.state("postgresql").status != "running":
         node.supervisor.start("postgresql")
-        progress(f"{node.name}: standby {'cloned and ' if made else ''}started, port {node.wish.postgresql.port}")
+        progress(f"{node.name}: standby {'cloned and ' if made else ''}started, port {node.config.postgresql.port}")
 
 
 def _start_service(node: Node, progress: Progress) -> None:

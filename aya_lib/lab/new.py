@@ -16,7 +16,7 @@ from aya_lib.site import Site, known_sites, load_site, read_yaml
 def new(name: str, directory: Path | None = None, port: int | None = None, *, like: str = "lab") -> Site:
     """Write ``parameters/<name>/site.yaml`` after the model of the site ``like``; nothing is started.
 
-    ``port``: the first of the consecutive ports that are wished; default: a run that is free and that no other site wishes.
+    ``port``: the first of the consecutive ports to take; default: a run that is free and that no other site names.
     """
     target = settings.parameters() / name / "site.yaml"
     if target.exists():
@@ -48,17 +48,17 @@ def _places(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _free_run(count: int) -> int:
-    """The first of ``count`` consecutive ports that are free, and that no site wishes which happens to be down."""
-    wished = {place["port"] for site in known_sites() for place in _places(_described(site)) if "port" in place}
+    """The first of ``count`` consecutive ports that are free, and that no site names which happens to be down."""
+    named = {place["port"] for site in known_sites() for place in _places(_described(site)) if "port" in place}
     lowest, highest = settings.lab_ports()
     for first in range(lowest, highest - count + 2, count):
-        if all(port not in wished and _free(port) for port in range(first, first + count)):
+        if all(port not in named and _free(port) for port in range(first, first + count)):
             return first
     raise UsageError(f"no run of free ports between {lowest} and {highest}", hint="Name the first one with --port")
 
 
 def _described(site: str) -> dict[str, Any]:
-    """What a site's file says; one that is not valid wishes nothing."""
+    """What a site's file says; one that is not valid names nothing."""
     try:
         return load_site(site).model_dump()
     except SiteError:

@@ -45,10 +45,13 @@ def status(site: Site) -> LabStatus:
     site.require_made()
     lines = []
     for name, node in open_nodes(site).items():
-        ports = {"postgresql": node.wish.postgresql.port, "embedding": node.wish.embedding.port if node.wish.embedding else None}
+        ports = {
+            "postgresql": node.config.postgresql.port,
+            "embedding": node.config.embedding.port if node.config.embedding else None,
+        }
         for service in node.supervisor.units:
             state = node.supervisor.state(service)
-            later = node.wish.role == "laptop" and service != "postgresql" and state.status == "stopped"
+            later = node.config.role == "laptop" and service != "postgresql" and state.status == "stopped"
             if not later:  # it is there once air_setup has run
                 lines.append(Line(name, service, ports.get(service), state))
     return LabStatus(site, tuple(lines))

@@ -36,7 +36,7 @@ class Keepalive:
     def mark(self, service: str) -> Path:
         return pidfile.run_file(self.here, f"{service}.keep")
 
-    def wished(self, service: str) -> Kept | None:
+    def kept(self, service: str) -> Kept | None:
         """``on``: to be running; ``stopped``: enabled, and stopped on purpose; None: not enabled."""
         try:
             return "stopped" if self.mark(service).read_text(encoding="utf-8").strip() == "stopped" else "on"
@@ -45,13 +45,13 @@ class Keepalive:
 
     def services(self) -> list[str]:
         """The services that are enabled."""
-        return [service for service in self.units if self.wished(service)]
+        return [service for service in self.units if self.kept(service)]
 
     def enable(self, service: str, now: Kept) -> None:
         """Keep it from now on; one that is enabled stays as it is. Returns when the keeper watches."""
         self.pid_file.parent.mkdir(parents=True, exist_ok=True)
         with self.lock(service):
-            if self.wished(service) is None:
+            if self.kept(service) is None:
                 self._write(service, now)
         self.watch()
 
@@ -69,12 +69,12 @@ class Keepalive:
 
     @contextmanager
     def acting(self, service: str, becomes: Kept) -> Iterator[None]:
-        """Around a start or a stop by hand: the keeper stays away meanwhile, and knows what is wished afterwards."""
-        if self.wished(service) is None:
+        """Around a start or a stop by hand: the keeper stays away meanwhile, and knows what holds afterwards."""
+        if self.kept(service) is None:
             yield
             return
         with self.lock(service):
-            if self.wished(service):
+            if self.kept(service):
                 self._write(service, becomes)
             yield
 

@@ -21,13 +21,13 @@ from aya_lib.site import Site
 class Node(Host):
     @cached_property
     def supervisor(self) -> Supervisor:
-        wish, units = self.wish, {"postgresql": self.wish.postgresql.unit}
-        units |= {"embedding": wish.embedding.unit} if wish.embedding else {}
-        units |= {"sync": wish.sync.unit} if wish.role == "laptop" else {}
-        if wish.supervisor == "launchd":
-            return Launchd(self.shell, units | {"status": "aya.status"}, sudo=wish.sudo)
-        if wish.supervisor == "systemd":
-            return Systemd(self.shell, units | {"status": "aya.status.timer"}, sudo=wish.sudo)
+        config, units = self.config, {"postgresql": self.config.postgresql.unit}
+        units |= {"embedding": config.embedding.unit} if config.embedding else {}
+        units |= {"sync": config.sync.unit} if config.role == "laptop" else {}
+        if config.supervisor == "launchd":
+            return Launchd(self.shell, units | {"status": "aya.status"}, sudo=config.sudo)
+        if config.supervisor == "systemd":
+            return Systemd(self.shell, units | {"status": "aya.status.timer"}, sudo=config.sudo)
         return Processes(self, units)
 
     def session(
@@ -38,7 +38,7 @@ class Node(Host):
 
 
 class Nodes(Mapping[str, Node]):
-    """The site's nodes by name, in the site's order, as the site wishes them: who is what now is for the servers to say."""
+    """The site's nodes by name, in the site's order, as configured: who is what now is for the servers to say."""
 
     def __init__(self, site: Site, nodes: Mapping[str, Node]) -> None:
         self.site = site
@@ -58,26 +58,26 @@ class Nodes(Mapping[str, Node]):
 
     @property
     def pair(self) -> tuple[Node, Node]:
-        """The two nodes that replicate, as wished: primary, standby."""
+        """The two nodes that replicate, as configured: primary, standby."""
         return self[self.site.primary], self[self.site.standby]
 
     @property
     def primary(self) -> Node:
-        """The node that the site wishes to be the primary. Which one is: :func:`aya_lib.cluster.roles.primary`."""
+        """The node that the site asks for to be the primary. Which one is: :func:`aya_lib.cluster.roles.primary`."""
         return self[self.site.primary]
 
     @property
     def laptop(self) -> Node | None:
         """The site's laptop; None when it has none."""
-        return next((node for node in self.values() if node.wish.role == "laptop"), None)
+        return next((node for node in self.values() if node.config.role == "laptop"), None)
 
 
 def open_nodes(site: Site) -> Nodes:
     """The site's nodes. The one that this machine is (``AYA_NODE``) is reached without ssh."""
-    nodes = {name: Node(name, wish, site) for name, wish in site.nodes.items()}
+    nodes = {name: Node(name, config, site) for name, config in site.nodes.items()}
     return Nodes(site, {name: on_the_spot(node) if name == settings.here() else node for name, node in nodes.items()})
 
 
 def on_the_spot(node: Node) -> Node:
     """The same node, reached as this machine."""
-    return replace(node, wish=node.wish.model_copy(update={"ssh": None, "tunnel": False}))
+    return replace(node, config=node.config.model_copy(update={"ssh": None, "tunnel": False}))

@@ -92,7 +92,7 @@ class Processes:
         return Keepalive(self.here, self.units)
 
     def enabled(self, service: str) -> bool | None:
-        return self.keep.wished(service) is not None
+        return self.keep.kept(service) is not None
 
     def enable(self, service: str) -> None:
         running = self.state(service).status in ("running", "frozen", "stale")
@@ -155,7 +155,7 @@ class Processes:
         return holder
 
     def _port(self, service: str) -> int | None:
-        return self.here.wish.embedding.port if service == "embedding" and self.here.wish.embedding else None
+        return self.here.config.embedding.port if service == "embedding" and self.here.config.embedding else None
 
     def _unclaimed(self, service: str) -> ServiceState:
         """Without a PID file: a process with exactly our command on our port is ours, spawned by a run that was killed."""
@@ -167,8 +167,8 @@ class Processes:
         return pidfile.alive(process)
 
     def _start_plain(self, service: str) -> None:
-        if service == "embedding" and self.here.wish.embedding is None:
-            raise UsageError(f"site {self.here.site.name} wishes no embedding service on {self.here.name}")
+        if service == "embedding" and self.here.config.embedding is None:
+            raise UsageError(f"site {self.here.site.name} asks for no embedding service on {self.here.name}")
         if holder := self._holder(service, dying_s=DYING_S):
             held = f"port {holder.port} is held by PID {holder.pid or 'unknown'}: {holder.command}"
             raise AyaError(f"{self.here.name}: {held}", hint="Stop that process, or give the service another port")

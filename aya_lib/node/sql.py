@@ -56,7 +56,7 @@ def session(
     """
     limits = node.site.deadlines
     deadline_s = deadline_s or limits.statement_s
-    where = f"SQL on {node.wish.host}:{node.wish.postgresql.port}"
+    where = f"SQL on {node.config.host}:{node.config.postgresql.port}"
     connection = _connect(node, where, database, role, write, deadline_s)
     watch = Watch(connection.fileno(), deadline_s)
     try:
@@ -75,19 +75,19 @@ def session(
 
 
 def _connect(node: Host, where: str, database: str | None, role: str | None, write: bool, deadline_s: float) -> Connection:
-    limits, wish = node.site.deadlines, node.site.database
+    limits, config = node.site.deadlines, node.site.database
     options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
-    role = role or wish.owner
+    role = role or config.owner
     try:
-        tunnel_socket = node.tunnel_socket(node.wish.postgresql.port)
-        known = _password(node, role, database or wish.name)
+        tunnel_socket = node.tunnel_socket(node.config.postgresql.port)
+        known = _password(node, role, database or config.name)
         return psycopg.connect(
-            host=str(tunnel_socket.parent) if tunnel_socket else node.wish.host,
-            port=node.wish.postgresql.port,
-            dbname=database or wish.name,
+            host=str(tunnel_socket.parent) if tunnel_socket else node.config.host,
+            port=node.config.postgresql.port,
+            dbname=database or config.name,
             user=role,
             password=known.reveal() if known else None,
-            passfile=str(node.site.path(wish.passfile)) if wish.passfile else None,
+            passfile=str(node.site.path(config.passfile)) if config.passfile else None,
             connect_timeout=max(1, math.ceil(limits.connect_s)),
             application_name=f"aya {node.site.name}",
             **SILENCE,
@@ -105,7 +105,7 @@ def _refusal(node: Host, where: str, role: str, message: str) -> AyaError:
         return NotListening(node.name, where, "connection refused")
     if any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting")):
         return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
-    if node.wish.tunnel and "closed the connection" in message and node.listener(node.wish.postgresql.port) is None:
+    if node.config.tunnel and "closed the connection" in message and node.listener(node.config.postgresql.port) is None:
         return NotListening(node.name, where, "nobody listens there")
     if "password" in message:
         name = f"{role} password"
@@ -121,15 +121,15 @@ def _refusal(node: Host, where: str, role: str, message: str) -> AyaError:
 def password(node: Host, role: str, database: str) -> secrets.Secret | None:
     """A role's password on a node, as it is known here: from the password file, else from the environment or the keyring. In the
     file a tunnelled node stands under the name by which ssh reaches it."""
-    host = node.wish.ssh.host if node.wish.tunnel and node.wish.ssh else node.wish.host
-    in_file = secrets.from_passfile(_passfile(node), (host, str(node.wish.postgresql.port), database, role))
+    host = node.config.ssh.host if node.config.tunnel and node.config.ssh else node.config.host
+    in_file = secrets.from_passfile(_passfile(node), (host, str(node.config.postgresql.port), database, role))
     return in_file or secrets.find(node.site.name, f"{role} password")
 
 
 def _password(node: Host, role: str, database: str) -> secrets.Secret | None:
     """None: libpq finds it in the password file by itself. It cannot for a tunnel, where the host's name is that of a socket."""
     there = node.site.database.passfile is not None or _passfile(node).exists()
-    return None if there and not node.wish.tunnel else password(node, role, database)
+    return None if there and not node.config.tunnel else password(node, role, database)
 
 
 def _passfile(node: Host) -> Path:

@@ -50,15 +50,15 @@ class Ssh:
     """A :class:`aya_lib.node.shell.Shell` over ssh. With ``sudo``, another account is entered by ``sudo -n``."""
 
     node: str
-    wish: site.Ssh
+    target: site.Ssh
     sudo: bool = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
         words = ["env", "LC_ALL=C", *argv]
-        if account is not None and account != self.wish.user:
+        if account is not None and account != self.target.user:
             words = ["sudo", "-n", "-u", account, "--", *words]
         remote = f"echo {REACHED} >&2; {shlex.join(words)}"
-        output = Local(self.node).run([*self.command, "--", self.wish.host, remote], timeout_s=timeout_s, stdin=stdin)
+        output = Local(self.node).run([*self.command, "--", self.target.host, remote], timeout_s=timeout_s, stdin=stdin)
         reached, marker, stderr = output.stderr.rpartition(f"{REACHED}\n")
         if output.status == OWN_FAILURE and not (reached or REACHED in output.stderr):
             raise self._failure(output.stderr)
@@ -80,19 +80,19 @@ class Ssh:
             "ControlPersist": str(PERSIST_S),
             "StreamLocalBindUnlink": "yes",  # a socket whose connection is gone does not stand in the way
         }
-        words = ["ssh", *(["-F", str(self.wish.config)] if self.wish.config else [])]
+        words = ["ssh", *(["-F", str(self.target.config)] if self.target.config else [])]
         words += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        words += ["-p", str(self.wish.port)] if self.wish.port else []
-        return words + (["-l", self.wish.user] if self.wish.user else [])
+        words += ["-p", str(self.target.port)] if self.target.port else []
+        return words + (["-l", self.target.user] if self.target.user else [])
 
     @property
     def _configuration(self) -> str:
         """Another configuration is another connection, also to the same host: it may trust other keys."""
-        return _short(str(self.wish.config))
+        return _short(str(self.target.config))
 
     @property
     def _destination(self) -> str:
-        return _short(f"{self.wish.config} {self.wish.user} {self.wish.host} {self.wish.port}")
+        return _short(f"{self.target.config} {self.target.user} {self.target.host} {self.target.port}")
 
     def forward(self, port: int) -> Path:
         """A Unix socket here behind which the node's own loopback ``port`` is, named as libpq looks for it: ``.s.PGSQL.<port>``.
@@ -102,7 +102,7 @@ class Ssh:
         """
         path = _sockets() / self._destination / f".s.PGSQL.{port}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        words = [*self.command, "-O", "forward", "-L", f"{path}:127.0.0.1:{port}", "--", self.wish.host]
+        words = [*self.command, "-O", "forward", "-L", f"{path}:127.0.0.1:{port}", "--", self.target.host]
         if Local(self.node).run(words).status != 0:  # no connection that could be shared yet
             self.run(["true"], timeout_s=2 * CONNECT_S)
             output = Local(self.node).run(words)
@@ -118,16 +118,16 @@ class Ssh:
 
     def close(self) -> None:
         """End the shared connection, if there is one, and take its sockets away."""
-        Local(self.node).run([*self.command, "-O", "exit", "--", self.wish.host])
+        Local(self.node).run([*self.command, "-O", "exit", "--", self.target.host])
         shutil.rmtree(_sockets() / self._destination, ignore_errors=True)
 
     def _failure(self, stderr: str) -> Unreachable:
-        tried = f"ssh {self.wish.host}"
+        tried = f"ssh {self.target.host}"
         if re.search(r"timed out|Timeout", stderr):
             return DeadlinePassed(self.node, tried, f"no answer within {CONNECT_S} s", hint="Is it on, and the network up?")
         for pattern, reason, hint in REASONS:
             if re.search(pattern, stderr):
-                return Unreachable(self.node, tried, reason, hint=hint.format(self.wish.host))
+                return Unreachable(self.node, tried, reason, hint=hint.format(self.target.host))
         last = [line for line in stderr.splitlines() if line.strip()]
         return Unreachable(self.node, tried, last[-1] if last else "ssh ended without a word")
 

@@ -63,14 +63,14 @@ class Systemd:
         unit = self.units[service]
         return f"/etc/systemd/system/{unit if unit.endswith(('.service', '.timer')) else f'{unit}.service'}.d/aya-disabled.conf"
 
-    def _restarts(self, service: str, wished: bool) -> None:
+    def _restarts(self, service: str, restart: bool) -> None:
         """Take the drop-in away, or put it there."""
         path = self._drop_in(service)
         if ".timer.d/" in path:
             return
-        if self.shell.run(["ls", "--", path]).status == (2 if wished else 0):
+        if self.shell.run(["ls", "--", path]).status == (2 if restart else 0):
             return
-        if wished:
+        if restart:
             self.shell.run([*self._prefix, "rm", "-f", "--", path]).checked()
         else:
             self.shell.run([*self._prefix, "mkdir", "-p", "--", path.rpartition("/")[0]]).checked()

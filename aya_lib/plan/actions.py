@@ -287,7 +287,7 @@ def _run(
     checked: bool = True,
 ) -> None:
     """Run a program as the cluster's owner, or as root."""
-    sudo = ["sudo", "-n"] if root and node.wish.sudo else []
+    sudo = ["sudo", "-n"] if root and node.config.sudo else []
     timeout_s = timeout_s or node.site.deadlines.command_s
     output = node.shell.run([*sudo, *argv], stdin=stdin, account=None if root else node.account, timeout_s=timeout_s)
     if checked:
@@ -295,7 +295,7 @@ def _run(
 
 
 def _as_root(node: Node, root: bool) -> str:
-    return "sudo -n " if root and node.wish.sudo else ""
+    return "sudo -n " if root and node.config.sudo else ""
 
 
 def _short(value: object) -> str:

@@ -47,7 +47,7 @@ def change(
 
 @dataclass(frozen=True, repr=False)
 class Plan(Shown):
-    """Changes in order. Empty: what is wished holds already. ``unwind``: whether a failure undoes what was done."""
+    """Changes in order. Empty: it is as requested already. ``unwind``: whether a failure undoes what was done."""
 
     title: str
     changes: tuple[Change, ...] = ()

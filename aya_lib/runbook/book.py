@@ -91,7 +91,7 @@ class Runbook(Shown):
         :class:`ApprovalMissing` and :class:`ChangeFailed`."""
         self.record.add("plan", title=plan.title, changes=[_plain(step) for step in plan.changes])
         if not plan:
-            return self._show(Note("Nothing to change: what is wished holds already.", "passed"))
+            return self._show(Note("Nothing to change: it is as requested already.", "passed"))
         if show:
             self._show(plan)
         if self.dry_run:
@@ -137,15 +137,15 @@ class Runbook(Shown):
             raise VerdictFailed(f"{line}: {named}", hint=next((check.hint for check in others if check.hint), ""))
 
     def table(self) -> Table:
-        """The site as wished, for the first screen."""
+        """The site as configured, for the first screen."""
         rows = tuple(
-            (name, wish.role, f"{wish.host}:{server.port}", wish.supervisor, str(server.data_directory))
-            for name, wish in self.site.nodes.items()
-            for server in [wish.postgresql]
+            (name, config.role, f"{config.host}:{server.port}", config.supervisor, str(server.data_directory))
+            for name, config in self.site.nodes.items()
+            for server in [config.postgresql]
         )
         production = "production" if self.site.production else "not production"
         mode = "dry run: nothing will be changed" if self.dry_run else production
-        columns = ("node", "wished role", "PostgreSQL", "supervisor", "data directory")
+        columns = ("node", "configured role", "PostgreSQL", "supervisor", "data directory")
         return Table(f"{self.name} on site {self.site.name} ({mode})", columns, rows, (), "planned" if self.dry_run else "plain")
 
     def _begin(self) -> Record:

@@ -14,12 +14,12 @@ from aya_lib.site import Site
 def create(connection: Connection, site: Site, passwords: Mapping[str, Secret], *, replication: bool) -> None:
     """Over a session to the database ``postgres``. ``replication``: also the role that standbys receive by. Only a password's
     scram verifier leaves this process."""
-    wish = site.database
-    roles = {wish.application_role: "LOGIN", **({wish.replication_role: "LOGIN REPLICATION"} if replication else {})}
+    config = site.database
+    roles = {config.application_role: "LOGIN", **({config.replication_role: "LOGIN REPLICATION"} if replication else {})}
     for role, options in roles.items():
         if not value(connection, "SELECT true FROM pg_roles WHERE rolname = %s", (role,)):
             verifier = connection.pgconn.encrypt_password(passwords[role].reveal().encode(), role.encode(), b"scram-sha-256")
             text = sql.SQL("CREATE ROLE {} {} PASSWORD {}")
             connection.execute(text.format(sql.Identifier(role), sql.SQL(options), sql.Literal(verifier.decode())))
-    if not value(connection, "SELECT true FROM pg_database WHERE datname = %s", (wish.name,)):
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wish.name)))
+    if not value(connection, "SELECT true FROM pg_database WHERE datname = %s", (config.name,)):
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(config.name)))

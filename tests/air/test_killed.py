@@ -27,8 +27,9 @@ def test_killed_at_any_step_under_writes_on_both_sides_nothing_is_lost_doubled_o
     settle(pair)
     assert ask(pair, "AIR", "SELECT id, state, reason FROM write_queue WHERE NOT synced") == []
     assert same(pair) == []
-    wished = sorted(content for marks in last.values() for content in marks.values() if content is not None)
+    expected = sorted(content for marks in last.values() for content in marks.values() if content is not None)
     assert (
-        sorted(row[0] for row in ask(pair, "ALPHA", "SELECT content FROM documents WHERE content ~ '^(air|alpha)-1-'")) == wished
+        sorted(row[0] for row in ask(pair, "ALPHA", "SELECT content FROM documents WHERE content ~ '^(air|alpha)-1-'"))
+        == expected
     )
     assert ask(pair, "AIR", "SELECT kind, document_id FROM aya_sync.conflicts") == []

@@ -97,8 +97,8 @@ def position_survives(nodes: Nodes) -> bool:
 
 
 def nothing_is_lost(nodes: Nodes, mark: str, new: int) -> None:
-    wished = [f"{mark}: new {number}" for number in range(new)] + [f"{mark}: pushed and lost", f"{mark}: edited and lost"]
-    assert contents(nodes, mark) == sorted(wished)
+    expected = [f"{mark}: new {number}" for number in range(new)] + [f"{mark}: pushed and lost", f"{mark}: edited and lost"]
+    assert contents(nodes, mark) == sorted(expected)
     assert same(nodes) == []
     query = "SELECT document ->> 'content' FROM aya_sync.conflicts WHERE document ->> 'content' LIKE %s"
     kept = ask(nodes, "AIR", query, f"{mark}:%")

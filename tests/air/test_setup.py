@@ -54,7 +54,7 @@ def test_what_would_do_harm_is_refused_and_nothing_is_touched(nodes: Nodes) -> N
     assert refused.check("AIR data directory")["observed"] == "other files are in it"
     assert ((data / "holiday.jpg").read_text(), refused.done) == ("somebody's", [])
     shutil.rmtree(data)
-    port = nodes["AIR"].wish.postgresql.port
+    port = nodes["AIR"].config.postgresql.port
     with socket.create_server(("127.0.0.1", port)):
         refused = run(nodes)
     assert "held by another process" in refused.check(f"AIR port {port} for postgresql")["observed"]

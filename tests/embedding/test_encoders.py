@@ -68,8 +68,8 @@ def reference(folder: Path) -> Any:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_both_agree_with_sentence_transformers(backend: str, random_bert: Path) -> None:
     """The lab's model, which pools the mean, and one of 768 dimensions with CLS pooling."""
-    for wish, pooling, reads in ((LAB, "mean", 256), (Embedding(model=str(random_bert), dimension=768), "cls", 96)):
-        loaded = model.load(wish.model_copy(update={"backend": backend}))
+    for config, pooling, reads in ((LAB, "mean", 256), (Embedding(model=str(random_bert), dimension=768), "cls", 96)):
+        loaded = model.load(config.model_copy(update={"backend": backend}))
         assert (loaded.encoder.backend, loaded.files.pooling, loaded.tokenizer.max_tokens) == (backend, pooling, reads)
         assert float(np.abs(loaded.encode(texts()) - reference(loaded.files.folder)).max()) < 1e-5
 
@@ -81,8 +81,8 @@ def test_old_names_and_a_prefix_in_a_checkpoint_give_the_same_vectors(random_ber
     tensors = load_file(random_bert / "model.safetensors")
     renamed = {f"bert.{n.replace('LayerNorm.weight', 'LayerNorm.gamma')}": t for n, t in tensors.items()}
     save_file(renamed, old_names / "model.safetensors")
-    wishes = [Embedding(model=str(folder), dimension=768, backend="mlx") for folder in (random_bert, old_names)]
-    new, old = (model.load(wish).encode(["the standby lags"]) for wish in wishes)
+    configs = [Embedding(model=str(folder), dimension=768, backend="mlx") for folder in (random_bert, old_names)]
+    new, old = (model.load(config).encode(["the standby lags"]) for config in configs)
     assert np.array_equal(new, old)
 
 
@@ -112,8 +112,8 @@ def test_bge_models_get_the_instruction_that_their_makers_ask_for(random_bert: P
 def test_the_fingerprint_names_weights_and_pooling(random_bert: Path, tmp_path: Path) -> None:
     pooling = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
     mean = changed(random_bert, tmp_path / "mean", "1_Pooling/config.json", pooling)
-    wishes = [LAB, *(Embedding(model=str(folder), dimension=768) for folder in (random_bert, mean))]
-    assert len({files.open_files(wish).fingerprint for wish in wishes}) == 3
+    configs = [LAB, *(Embedding(model=str(folder), dimension=768) for folder in (random_bert, mean))]
+    assert len({files.open_files(config).fingerprint for config in configs}) == 3
 
 
 @pytest.mark.parametrize(

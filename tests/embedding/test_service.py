@@ -76,8 +76,8 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def started(place: Path) -> Iterator[Service]:
-    wish = {"backend": "auto", "query_instruction": "Find this: "}
-    with serving(place, "embedding", {"waiting_texts": WAITING}, **wish) as service:
+    config = {"backend": "auto", "query_instruction": "Find this: "}
+    with serving(place, "embedding", {"waiting_texts": WAITING}, **config) as service:
         yield service
 
 
@@ -291,7 +291,7 @@ def test_a_model_that_cannot_be_loaded_is_said_on_every_path(place: Path) -> Non
     with serving(place, "mismatch", {}, dimension=768) as service:
         said = loaded(service.url, "failed")
         assert (health(service.url)[0], said["model_loaded"]) == (503, False)
-        assert "gives 384 dimensions, the site wishes 768" in said["error"]
+        assert "gives 384 dimensions, the site asks for 768" in said["error"]
         assert ask(f"{service.url}/embed", {"text": "x"})[0] == 503
         assert metric(service.url, "ready") == 0
         assert service.process.poll() is None
@@ -311,11 +311,11 @@ def test_a_changed_file_of_the_model_is_never_loaded(place: Path, tmp_path: Path
         model.load(Embedding(model=str(tmp_path), dimension=384, sha256=sums))
 
 
-def test_another_dimension_than_the_site_wishes_is_refused() -> None:
-    with pytest.raises(AyaError, match="gives 384 dimensions, the site wishes 768"):
+def test_another_dimension_than_the_site_names_is_refused() -> None:
+    with pytest.raises(AyaError, match="gives 384 dimensions, the site asks for 768"):
         model.load(LAB.model_copy(update={"dimension": 768}))
 
 
 def test_a_node_without_the_service_is_named() -> None:
-    with pytest.raises(UsageError, match=r"wishes no embedding service on 'GAMMA'\. It does on ALPHA"):
+    with pytest.raises(UsageError, match=r"asks for no embedding service on 'GAMMA'\. It does on ALPHA"):
         serve(load_site("model"), "GAMMA")

@@ -49,9 +49,9 @@ def test_a_foreign_process_on_the_port_is_left_alone_until_we_are_told(lab: Site
     refused = step("restore")
     assert refused.exit_code == 1
     assert refused.done == []
-    wish = lab.nodes["ALPHA"].embedding
-    assert wish is not None
-    assert "http.server" in refused.check(f"ALPHA port {wish.port} for the embedding service")["observed"]
+    config = lab.nodes["ALPHA"].embedding
+    assert config is not None
+    assert "http.server" in refused.check(f"ALPHA port {config.port} for the embedding service")["observed"]
     told = passed(step("restore", stop_port_holder=True))
     assert any("Stop the process" in title for title in told.done)
 

@@ -73,7 +73,7 @@ def test_up_and_down_twice_are_harmless_and_down_leaves_no_process(bare: Site) -
 
 def test_a_port_in_use_is_refused_with_its_holder_and_nothing_is_changed(place: Path) -> None:
     site = make(place, "taken")
-    line = rf"wished for BETA's postgresql, is held by PID {os.getpid()}.*aya lab new"
+    line = rf"meant for BETA's postgresql, is held by PID {os.getpid()}.*aya lab new"
     port = site.nodes["BETA"].postgresql.port
     with socket.create_server(("127.0.0.1", port)), pytest.raises(AyaError, match=line):
         labs.up(site, embedding=False)
@@ -199,7 +199,7 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
         shutil.rmtree(home)
 
 
-def test_labs_live_side_by_side_and_two_that_are_down_never_wish_the_same_port(place: Path, bare: Site, lab: Site) -> None:
+def test_labs_live_side_by_side_and_two_that_are_down_never_name_the_same_port(place: Path, bare: Site, lab: Site) -> None:
     assert all(pids(bare) + pids(lab))
     assert (bare.root / LAB_MARKER).exists()
     nodes = [node for site in (bare, lab, make(place, "down-one"), make(place, "down-two")) for node in site.nodes.values()]

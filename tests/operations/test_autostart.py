@@ -202,7 +202,8 @@ def test_the_guard_says_why_in_one_line(bare: Site) -> None:
 
 def test_the_guard_looks_at_this_machine_also_when_the_site_reaches_the_node_by_ssh(bare: Site) -> None:
     node = open_nodes(bare)["ALPHA"]
-    far = replace(node, wish=node.wish.model_copy(update={"ssh": Ssh(host="nowhere.invalid", user=None, port=None, config=None)}))
+    elsewhere = Ssh(host="nowhere.invalid", user=None, port=None, config=None)
+    far = replace(node, config=node.config.model_copy(update={"ssh": elsewhere}))
     ruling = rule(look_guard(Nodes(bare, {**open_nodes(bare), "ALPHA": far}), "ALPHA"))
     assert ruling.line == "ALPHA may start: as a primary on timeline 1; BETA is a standby on timeline 1"
 

@@ -53,7 +53,7 @@ def looked(site: Site, request: Request) -> Found:
 
 
 @pytest.mark.parametrize("values", [{"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}])
-def test_a_wish_that_cannot_be_is_one_line(pair: Site, values: dict[str, object]) -> None:
+def test_a_request_that_cannot_be_is_one_line(pair: Site, values: dict[str, object]) -> None:
     refused = fail_over(pair, **values)
     assert refused.error is not None
     assert refused.error.exit_code == 2

@@ -500,7 +500,7 @@ def test_a_node_that_cannot_be_is_refused() -> None:
 def test_a_restore_command_asks_a_node_by_its_name_or_address() -> None:
     alpha = NODES["ALPHA"]
     assert asks(alpha, "ssh Alpha cat %f")
-    assert asks(alpha, f"scp {alpha.wish.host}:%f %p")
+    assert asks(alpha, f"scp {alpha.config.host}:%f %p")
     assert not asks(alpha, "cp /archive/%f %p")
 
 

@@ -19,7 +19,7 @@ def away(site: Site, fingerprint: str | None) -> Site:
 
 
 @pytest.mark.parametrize(
-    ("wished", "offered", "known", "statuses"),
+    ("expected", "offered", "known", "statuses"),
     [
         (RIGHT, RIGHT, (), ["passed", "passed"]),
         (RIGHT, RIGHT, (RIGHT,), ["passed", "passed"]),
@@ -32,10 +32,10 @@ def away(site: Site, fingerprint: str | None) -> Site:
     ],
 )
 def test_only_the_key_that_the_site_names(
-    lab_site: Site, wished: str | None, offered: str, known: tuple[str, ...], statuses: list[str]
+    lab_site: Site, expected: str | None, offered: str, known: tuple[str, ...], statuses: list[str]
 ) -> None:
     key = HostKey("air", "air ssh-ed25519 AAAA", offered, known, "known_hosts")
-    found = Offered(open_nodes(away(lab_site, wished)), "AIR", key)
+    found = Offered(open_nodes(away(lab_site, expected)), "AIR", key)
     assert [check.status for check in preconditions(found)] == statuses
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from pairs import deaf, rewish, streaming
+from pairs import deaf, reconfigured, streaming
 from tests_support import Stepped, passed, step
 
 from aya_lib.check import Check
@@ -32,10 +32,10 @@ NAMES = 'FIRST 1 ("beta")'
 
 @pytest.fixture(scope="module")
 def site(pair: Site) -> Site:
-    """A pair whose site wishes synchronous replication that readers on the standby can see."""
+    """A pair whose site asks for synchronous replication that readers on the standby can see."""
     with open_nodes(pair)["ALPHA"].session(write=True) as connection:
         connection.execute("CREATE TABLE marks (number int PRIMARY KEY)")
-    return rewish(pair, lambda wish: wish["replication"].update(mode="synchronous", commit="remote_apply"))
+    return reconfigured(pair, lambda config: config["replication"].update(mode="synchronous", commit="remote_apply"))
 
 
 @pytest.fixture(autouse=True)
@@ -70,13 +70,13 @@ def status(site: Site) -> Check:
 
 
 def connect(node: Node) -> psycopg.Connection[tuple[object, ...]]:
-    wish = node.site.database
+    config = node.site.database
     return psycopg.connect(
-        host=node.wish.host,
-        port=node.wish.postgresql.port,
-        dbname=wish.name,
-        user=wish.owner,
-        password=access.passwords(node.site)[wish.owner],
+        host=node.config.host,
+        port=node.config.postgresql.port,
+        dbname=config.name,
+        user=config.owner,
+        password=access.passwords(node.site)[config.owner],
         autocommit=True,
     )
 

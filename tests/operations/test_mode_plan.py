@@ -147,12 +147,12 @@ def test_synchronous_is_written_down_only_once_it_was_proven() -> None:
     assert titles(plan(SYNCHRONOUS, is_synchronous(), WAITED).changes) == ["ALPHA: Write down that replication is synchronous"]
 
 
-@pytest.mark.parametrize("wished", [DEGRADED, ASYNCHRONOUS])
-def test_a_promise_is_taken_back_before_it_ends(wished: Request) -> None:
+@pytest.mark.parametrize("requested", [DEGRADED, ASYNCHRONOUS])
+def test_a_promise_is_taken_back_before_it_ends(requested: Request) -> None:
     seen = down(is_synchronous(State(mode="synchronous", mode_since="then", mode_by="you")))
-    found = plan(wished, seen)
+    found = plan(requested, seen)
     assert titles(found.changes) == [
-        f"ALPHA: Write down that replication is {wished.mode}",
+        f"ALPHA: Write down that replication is {requested.mode}",
         "ALPHA: Let commits wait for nobody",
     ]
     assert not found.unwind
@@ -160,7 +160,7 @@ def test_a_promise_is_taken_back_before_it_ends(wished: Request) -> None:
     assert isinstance(undo, SetState)
     assert undo.changes == {"mode": "synchronous", "mode_since": "then", "mode_by": "you"}
     assert undo.entry is not None
-    assert (undo.entry["was"], undo.entry["taken_back"]) == (wished.mode, True)
+    assert (undo.entry["was"], undo.entry["taken_back"]) == (requested.mode, True)
 
 
 def test_the_names_are_those_the_standby_gives_itself() -> None:
@@ -213,19 +213,19 @@ def test_an_archive_is_installed_on_both_nodes_the_standby_first(archiving: Site
     assert command.value == f"/usr/bin/python3 -I aya_archive_wal.py --into {folder} %p %f"
 
 
-@pytest.mark.parametrize("wished", [SYNCHRONOUS, ASYNCHRONOUS, DEGRADED])
-def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Site, wished: Request) -> None:
+@pytest.mark.parametrize("requested", [SYNCHRONOUS, ASYNCHRONOUS, DEGRADED])
+def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(archiving: Site, requested: Request) -> None:
     bare = {name: Store("/usr/bin/python3", False, "there") for name in ("ALPHA", "BETA")}
     standing = State(mode="synchronous", mode_since="then", mode_by="you")
     starts = facts(server("ALPHA", synchronous_commit="off"), stores=bare)
-    if not wished.synchronous:
+    if not requested.synchronous:
         starts = facts(server("ALPHA", synchronous_standby_names=names("beta")), state=standing, stores=bare)
-    whole = plan(wished, on(archiving, starts)).changes
+    whole = plan(requested, on(archiving, starts)).changes
     assert len(whole) >= 10
     state = on(archiving, starts)
     for count, step in enumerate(whole, 1):
         state = done(state, step)
-        assert titles(plan(wished, state).changes) == titles(whole[count:])
+        assert titles(plan(requested, state).changes) == titles(whole[count:])
 
 
 def test_synchronous_is_refused_while_the_standby_is_away() -> None:
@@ -261,8 +261,8 @@ def test_a_fenced_primary_is_not_touched() -> None:
 def test_degraded_needs_a_promise_that_it_suspends() -> None:
     assert worst(preconditions(DEGRADED, facts())) == "failed"
     assert worst(preconditions(DEGRADED, facts(state=State(mode="synchronous")))) == "passed"
-    wishes = SITE.replication.model_copy(update={"mode": "synchronous"})
-    assert worst(preconditions(DEGRADED, on(SITE.model_copy(update={"replication": wishes}), facts()))) == "passed"
+    synchronous = SITE.replication.model_copy(update={"mode": "synchronous"})
+    assert worst(preconditions(DEGRADED, on(SITE.model_copy(update={"replication": synchronous}), facts()))) == "passed"
 
 
 def test_what_was_asked_for() -> None:
@@ -294,7 +294,7 @@ def test_roles_that_never_wait_and_waits_that_were_broken_off_warn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names_set", "sync", "agreed", "wished", "status", "told"),
+    ("names_set", "sync", "agreed", "requested", "status", "told"),
     [
         ("", "async", None, "asynchronous", "passed", "asynchronous"),
         ("x", "sync", "synchronous", "synchronous", "passed", "synchronous"),
@@ -308,9 +308,9 @@ def test_roles_that_never_wait_and_waits_that_were_broken_off_warn() -> None:
     ],
 )
 def test_the_status_page_tells_a_mode_that_is_not_what_it_should_be(
-    names_set: str, sync: str, agreed: str | None, wished: str, status: str, told: str
+    names_set: str, sync: str, agreed: str | None, requested: str, status: str, told: str
 ) -> None:
-    site = SITE.model_copy(update={"replication": SITE.replication.model_copy(update={"mode": wished})})
+    site = SITE.model_copy(update={"replication": SITE.replication.model_copy(update={"mode": requested})})
     standing = State(mode=agreed, mode_since="then", mode_by="you")  # type: ignore[arg-type]
     sends = sender(replace(STREAM, sync_state=sync), names_set, waiting=3)
     both = {"ALPHA": node("ALPHA", recovery=False, sender=sends), "BETA": node("BETA", recovery=True)}
@@ -334,5 +334,5 @@ def test_a_slot_without_a_limit_warns(keep: int, status: str) -> None:
     assert replication.slot_limit(SITE, sender(keep=keep)).status == status
 
 
-def failing(wished: Request, seen: Found, proof: Commits) -> list[str]:
-    return [check.name for check in reached(wished, seen, proof) if check.status in ("failed", "unknown")]
+def failing(requested: Request, seen: Found, proof: Commits) -> list[str]:
+    return [check.name for check in reached(requested, seen, proof) if check.status in ("failed", "unknown")]

@@ -89,7 +89,7 @@ def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(b
     assert contents(old, "") == contents(new, "")
     assert old.name not in state.read(bare).fenced
     assert slots(old) == []
-    assert settings(old) == (str(old.wish.postgresql.port), old.name.lower(), old.name.lower())
+    assert settings(old) == (str(old.config.postgresql.port), old.name.lower(), old.name.lower())
     kept = directories(old)
     assert len(kept) == 1
     assert back.streams
@@ -109,7 +109,7 @@ def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Sit
     assert rows(back) == ["e", "f"]
     assert contents(old, "") == contents(new, "")
     assert (old.data_directory / "lab.conf").read_text() == before
-    assert settings(old) == (str(old.wish.postgresql.port), old.name.lower(), old.name.lower())
+    assert settings(old) == (str(old.config.postgresql.port), old.name.lower(), old.name.lower())
     assert slots(old) == []
     assert old.data_directory.stat().st_ino == inode
     assert not (old.data_directory / state.MARK).exists()

@@ -112,7 +112,7 @@ def test_the_gate_stays_shut_where_acting_would_do_harm(lab_site: Site, seen: Ov
     assert name.format(port=lab_site.nodes["BETA"].postgresql.port) in failing(lab_site, seen)
 
 
-def test_a_column_of_another_dimension_than_the_site_wishes_is_a_fault(lab_site: Site) -> None:
+def test_a_column_of_another_dimension_than_the_site_names_is_a_fault(lab_site: Site) -> None:
     for found, status in ((384, "passed"), (768, "failed"), (None, "failed")):
         node = replace(ALPHA, cluster=replace(server("ALPHA"), vector_dimension=found))
         assert cluster.vector_column(lab_site, node).status == status

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pairs import deaf, rewish, streaming
+from pairs import deaf, reconfigured, streaming
 from tests_support import Stepped, passed, step
 
 from aya_lib.check import Check
@@ -31,7 +31,7 @@ RENEWED = "Make the lost slot beta_slot anew (the archive has its WAL)"
 @pytest.fixture(scope="module")
 def site(pair: Site) -> Site:
     """A pair that keeps an archive, which the runbook has set up: a first run was broken off, a second one did the rest."""
-    found = rewish(pair, lambda wish: wish["replication"].update(archive_directory="alpha/archive"))
+    found = reconfigured(pair, lambda config: config["replication"].update(archive_directory="alpha/archive"))
     nodes = open_nodes(found)
     plan = replication_mode.plan(replication_mode.request(found), replication_mode.look(nodes))
     apply(replace(plan, changes=plan.changes[:5]), nodes, lambda *_: None)

@@ -36,10 +36,10 @@ needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="
 
 def kept_by(site: Site, kind: Kind, **fields: object) -> Site:
     """The same site, its ALPHA kept by systemd or launchd."""
-    wish = site.nodes["ALPHA"]
-    server = wish.postgresql.model_copy(update={"bin_directory": binaries.prefix() / "bin", "account": ACCOUNT, **fields})
+    config = site.nodes["ALPHA"]
+    server = config.postgresql.model_copy(update={"bin_directory": binaries.prefix() / "bin", "account": ACCOUNT, **fields})
     aya = Path(sys.executable).with_name("aya")
-    alpha = wish.model_copy(update={"supervisor": kind, "postgresql": server, "aya": aya, "embedding": EmbeddingService()})
+    alpha = config.model_copy(update={"supervisor": kind, "postgresql": server, "aya": aya, "embedding": EmbeddingService()})
     return site.model_copy(update={"nodes": {**site.nodes, "ALPHA": alpha}})
 
 

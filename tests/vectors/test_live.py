@@ -120,8 +120,8 @@ def test_a_table_without_such_vectors_is_a_problem_that_is_said(node: Node, tabl
 
 
 def test_a_server_that_is_down_is_a_value(node: Node) -> None:
-    elsewhere = node.wish.postgresql.model_copy(update={"port": 1})
-    assert isinstance(look(Node("ALPHA", node.wish.model_copy(update={"postgresql": elsewhere}), node.site)), Down)
+    elsewhere = node.config.postgresql.model_copy(update={"port": 1})
+    assert isinstance(look(Node("ALPHA", node.config.model_copy(update={"postgresql": elsewhere}), node.site)), Down)
 
 
 def test_settings_of_roles_and_databases_are_seen_and_the_narrowest_one_decides(node: Node) -> None:

@@ -74,7 +74,7 @@ def alpha(nodes: Nodes) -> Node:
     return nodes["ALPHA"]
 
 
-def rebuild(nodes: Nodes, wish: Index, value: int, proof: Proof | None = PROOF, **more: Any) -> list[str]:
+def rebuild(nodes: Nodes, wanted: Index, value: int, proof: Proof | None = PROOF, **more: Any) -> list[str]:
     """Look, check, plan, apply; gives what was reported."""
     node, said = nodes["ALPHA"], []
 
@@ -82,8 +82,8 @@ def rebuild(nodes: Nodes, wish: Index, value: int, proof: Proof | None = PROOF, 
         said.append(f"{state}: {step.title} {detail}")
 
     there = live(node)
-    assert not [one for one in checks(there, wish, value) if one.status in ("failed", "unknown")]
-    apply(plan(node, there, wish, value, proof=proof, **{"progress": lambda *_: None, **more}), nodes, report)
+    assert not [one for one in checks(there, wanted, value) if one.status in ("failed", "unknown")]
+    apply(plan(node, there, wanted, value, proof=proof, **{"progress": lambda *_: None, **more}), nodes, report)
     return said
 
 
@@ -120,13 +120,13 @@ def test_searches_keep_their_recall_while_lists_go_from_20_to_200_and_back(nodes
 
 def test_searches_go_on_from_family_to_family_in_the_form_that_each_index_takes(nodes: Nodes, alpha: Node, given: Any) -> None:
     role = alpha.site.database.application_role
-    wishes = [(hnsw(8, 40), 100), (hnsw(8, 40, "halfvec"), 100), (hnsw(8, 40, "bit"), 120), (ivfflat(20), 3)]
+    every = [(hnsw(8, 40), 100), (hnsw(8, 40, "halfvec"), 100), (hnsw(8, 40, "bit"), 120), (ivfflat(20), 3)]
     with searching(given, (alpha, role), (alpha, None), (nodes["BETA"], role)) as searches:
-        for wish, value in wishes:
-            rebuild(nodes, wish, value)
+        for wanted, value in every:
+            rebuild(nodes, wanted, value)
             there = live(alpha)
-            assert names(there) == [("idx_chunks_embedding", str(wish))]
-            assert (there.value(wish), noted(there)) == (value, None)
+            assert names(there) == [("idx_chunks_embedding", str(wanted))]
+            assert (there.value(wanted), noted(there)) == (value, None)
             with alpha.session(role=role) as connection:
                 connection.execute("SET enable_seqscan = off")
                 rare = Searcher(connection).search("x", given[-1], "vector", 40, Filters(category="rare"))
@@ -138,13 +138,13 @@ def test_searches_go_on_from_family_to_family_in_the_form_that_each_index_takes(
         assert {kind for _, _, kind in one.found} == {"vector", "halfvec", "bit"}
 
 
-@pytest.mark.parametrize(("wish", "value"), [(ivfflat(60), 9), (ivfflat(20, "halfvec"), 2)], ids=["options", "family"])
-def test_a_proof_that_fails_brings_the_old_index_back_with_its_settings(nodes: Nodes, wish: Index, value: int) -> None:
+@pytest.mark.parametrize(("wanted", "value"), [(ivfflat(60), 9), (ivfflat(20, "halfvec"), 2)], ids=["options", "family"])
+def test_a_proof_that_fails_brings_the_old_index_back_with_its_settings(nodes: Nodes, wanted: Index, value: int) -> None:
     alpha = nodes["ALPHA"]
     lists(alpha, 20, '{"probes": 3, "built": {"rows": 1}}')
     before, old = state(alpha), live(alpha)
     with pytest.raises(ChangeFailed, match=r"recall of .* is 0\.300, wanted is at least 0\.9.*was undone"):
-        rebuild(nodes, wish, value, Proof(lambda node: 0.3, 0.9))
+        rebuild(nodes, wanted, value, Proof(lambda node: 0.3, 0.9))
     assert state(alpha) == before
     assert old.current
     with alpha.session() as connection:
@@ -152,8 +152,8 @@ def test_a_proof_that_fails_brings_the_old_index_back_with_its_settings(nodes: N
         assert Searcher(connection).tuning.probes == 3
 
 
-def child(node: Node, wish: Index, value: int) -> subprocess.Popen[str]:
-    arguments = [node.site.name, wish.family, repr(wish.options), str(value), str(FRESH_S)]
+def child(node: Node, wanted: Index, value: int) -> subprocess.Popen[str]:
+    arguments = [node.site.name, wanted.family, repr(wanted.options), str(value), str(FRESH_S)]
     return subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True)
 
 
@@ -178,14 +178,14 @@ def kill(process: subprocess.Popen[str], node: Node) -> Live:
 
 
 def test_killed_in_the_middle_of_a_build_another_run_cleans_up_and_finishes(nodes: Nodes, alpha: Node) -> None:
-    wish = hnsw(24, 400)
-    process = child(alpha, wish, 70)
+    wanted = hnsw(24, 400)
+    process = child(alpha, wanted, 70)
     until_phase(alpha, "building index")
     left = kill(process, alpha)
     assert [one.name for one in left.leftovers] == ["idx_chunks_embedding_new"]
     assert noted(left)
     assert left.value(ivfflat(20)) == 3
-    rebuild(nodes, hnsw(8, 40), 200)  # another wish, that is built faster
+    rebuild(nodes, hnsw(8, 40), 200)  # another one, that is built faster
     there = live(alpha)
     assert names(there) == [("idx_chunks_embedding", "hnsw m=8 ef_construction=40")]
     assert (there.value(hnsw(8, 40)), noted(there), there.leftovers) == (200, None, ())
@@ -213,13 +213,13 @@ def test_killed_at_the_gate_the_old_index_stays_and_another_run_finishes(nodes: 
 
 
 def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(nodes: Nodes, alpha: Node) -> None:
-    wish = ivfflat(20, "halfvec")
-    process = child(alpha, wish, 2)
+    wanted = ivfflat(20, "halfvec")
+    process = child(alpha, wanted, 2)
     assert process.stdout
     assert process.stdout.readline() == "proving\n"
     left = kill(process, alpha)
     assert {one.name for one in left.indexes} == {"idx_chunks_embedding", "idx_chunks_embedding_old"}
-    steps = plan(alpha, left, wish, 2, proof=PROOF)
+    steps = plan(alpha, left, wanted, 2, proof=PROOF)
     titles = [step.title for step in steps.changes if not isinstance(step.action, AlreadyDone)]
     assert titles == [
         "Prove that its recall is at least 0.9",
@@ -227,7 +227,7 @@ def test_killed_between_the_swap_and_the_drop_another_run_only_proves_and_drops(
         "Take away the note",
     ]
     with pytest.raises(ChangeFailed, match="was undone"):
-        rebuild(nodes, wish, 2, Proof(lambda node: 0.0, 0.9))
+        rebuild(nodes, wanted, 2, Proof(lambda node: 0.0, 0.9))
     back = live(alpha)
     assert names(back) == [("idx_chunks_embedding", "ivfflat lists=20")]
     assert back.stored == {"probes": 3}

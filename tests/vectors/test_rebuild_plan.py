@@ -72,7 +72,7 @@ BY_ROLE = replace(CHOSEN, roles=ROLES)
 NONE = live(stored={"foreign": 1})
 GRAPH = live(index(hnsw()), stored={"ef_search": 80})
 STARTS = [OLD, CHOSEN, BY_ROLE, NONE, GRAPH, live(index(ivfflat(100), name="own_name"), settings_table=False)]
-WISHES = [
+WANTED = [
     (ivfflat(400), 20),
     (ivfflat(50), 3),
     (hnsw(32), 90),
@@ -83,7 +83,7 @@ WISHES = [
     (hnsw(8), 300),
 ]
 EVERY_START = pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
-EVERY_WISH = pytest.mark.parametrize(("wish", "value"), WISHES, ids=str)
+EVERY_WANTED = pytest.mark.parametrize(("wanted", "value"), WANTED, ids=str)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def after(state: Live, action: Action | None) -> Live:
         case Settle(settings, _, made):
             state, stored = after_settings(state, settings)
             stored |= recorded(made)
-        case Alter(_, name, wish):
-            here[name] = replace(here[name], options=dict(wish.options))
+        case Alter(_, name, wanted):
+            here[name] = replace(here[name], options=dict(wanted.options))
         case Reindex(_, name, _, interim, options):
             if interim:
                 state, stored = after_settings(state, interim)
@@ -108,8 +108,8 @@ def after(state: Live, action: Action | None) -> Live:
             if options:
                 here[name] = replace(here[name], options=dict(options.options))
             here[name] = index(here[name].index(), name, here[name].filenode + 100)
-        case Create(_, name, wish):
-            here[name] = index(wish, name, 50)
+        case Create(_, name, wanted):
+            here[name] = index(wanted, name, 50)
         case Rename(_, pairs, settings):
             for old, new in pairs:
                 here[new] = replace(here.pop(old), name=new)
@@ -164,43 +164,43 @@ def seen(state: Live) -> tuple[object, ...]:
 
 
 @EVERY_START
-@EVERY_WISH
-def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, start: Live, wish: Index, value: int) -> None:
-    whole = plan(node, start, wish, value, proof=PROOF)
+@EVERY_WANTED
+def test_from_every_half_way_state_the_rest_of_the_plan_comes_out(node: Node, start: Live, wanted: Index, value: int) -> None:
+    whole = plan(node, start, wanted, value, proof=PROOF)
     assert whole
     for done in range(len(whole) + 1):
         state = walk(start, whole.changes[:done])
-        rest = [step.action for step in real(plan(node, state, wish, value, proof=PROOF))]
+        rest = [step.action for step in real(plan(node, state, wanted, value, proof=PROOF))]
         want = [step.action for step in whole.changes[done:]]
         if want and not any(isinstance(action, Prove) for action in want):
             assert isinstance(rest.pop(0), Prove)  # proven once more: whether it was is not noted
         assert rest == want, f"after {done} of {len(whole)}"
     assert state.current
-    assert (state.current.index(), built_as(state.current), noted(state)) == (wish, str(wish), None)
-    assert state.value(wish) == value
+    assert (state.current.index(), built_as(state.current), noted(state)) == (wanted, str(wanted), None)
+    assert state.value(wanted) == value
     assert [one.name for one in state.indexes] in ([NAME], ["own_name"])
     assert (state.stored).get("foreign") == (start.stored).get("foreign")
 
 
 @EVERY_START
-@EVERY_WISH
+@EVERY_WANTED
 def test_a_failing_proof_brings_everything_back_also_when_an_earlier_run_had_begun(
-    node: Node, start: Live, wish: Index, value: int
+    node: Node, start: Live, wanted: Index, value: int
 ) -> None:
-    steps = before_proof(plan(node, start, wish, value, proof=PROOF))
+    steps = before_proof(plan(node, start, wanted, value, proof=PROOF))
     for done in range(len(steps) + 1):
         state = walk(start, steps[:done])
-        second = before_proof(plan(node, state, wish, value, proof=PROOF))
+        second = before_proof(plan(node, state, wanted, value, proof=PROOF))
         assert seen(unwound(walk(state, second), second)) == seen(start), f"after {done} of {len(steps)}"
 
 
 @EVERY_START
-@EVERY_WISH
+@EVERY_WANTED
 @pytest.mark.parametrize(("other", "knob"), [(ivfflat(200), 5), (ivfflat(100), 7), (hnsw(kind="halfvec"), 40)], ids=str)
-def test_another_wish_can_follow_a_rebuild_that_broke_off(
-    node: Node, start: Live, wish: Index, value: int, other: Index, knob: int
+def test_another_request_can_follow_a_rebuild_that_broke_off(
+    node: Node, start: Live, wanted: Index, value: int, other: Index, knob: int
 ) -> None:
-    whole = plan(node, start, wish, value, proof=PROOF)
+    whole = plan(node, start, wanted, value, proof=PROOF)
     for done in range(len(whole) + 1):
         state = walk(start, whole.changes[:done])
         end = walk(state, plan(node, state, other, knob).changes)
@@ -218,13 +218,13 @@ def enough(state: Live, need: dict[str, int]) -> bool:
 
 
 @EVERY_START
-@EVERY_WISH
+@EVERY_WANTED
 def test_searches_have_enough_probes_for_the_index_they_use_at_every_step_there_and_back(
-    node: Node, start: Live, wish: Index, value: int
+    node: Node, start: Live, wanted: Index, value: int
 ) -> None:
     least = replace(start, application_role="somebody")
-    need = {str(wish): value} | {built_as(one): least.value(one.index()) for one in start.indexes}
-    whole = plan(node, start, wish, value, proof=PROOF)
+    need = {str(wanted): value} | {built_as(one): least.value(one.index()) for one in start.indexes}
+    whole = plan(node, start, wanted, value, proof=PROOF)
     for done in range(len(whole) + 1):
         assert enough(walk(start, whole.changes[:done]), need), f"after {done} of {len(whole)}"
     steps = before_proof(whole)
@@ -234,7 +234,7 @@ def test_searches_have_enough_probes_for_the_index_they_use_at_every_step_there_
 
 @pytest.mark.parametrize(("other", "knob"), [(ivfflat(200), 5), (hnsw(kind="halfvec"), 40)], ids=str)
 def test_options_that_were_only_declared_are_not_believed(node: Node, other: Index, knob: int) -> None:
-    """ALTER INDEX was done and REINDEX was not: what is brought back, or wished again, is what the index really is."""
+    """ALTER INDEX was done and REINDEX was not: what is brought back, or asked for again, is what the index really is."""
     half = walk(CHOSEN, plan(node, CHOSEN, ivfflat(400), 20).changes[:2])
     assert half.current
     assert (half.current.index(), built_as(half.current)) == (ivfflat(400), str(ivfflat(100)))
@@ -262,8 +262,8 @@ def test_what_holds_already_yields_no_change_and_a_stale_index_is_built_anew_on_
 
 def test_the_new_index_is_never_valid_before_searchers_have_settings_good_for_both(node: Node) -> None:
     """More lists need more probes before the swap, fewer lists fewer probes only after it."""
-    for wish, value, interim, final in ((ivfflat(400), 20, 20, None), (ivfflat(50), 3, None, 3)):
-        steps = plan(node, CHOSEN, wish, value).changes
+    for wanted, value, interim, final in ((ivfflat(400), 20, 20, None), (ivfflat(50), 3, None, 3)):
+        steps = plan(node, CHOSEN, wanted, value).changes
         build = next(step.action for step in steps if isinstance(step.action, Reindex))
         assert (build.interim.put["probes"] if build.interim else None) == interim
         later = [step.action.settings.put.get("probes") for step in steps[3:] if isinstance(step.action, Settle)]
@@ -300,7 +300,7 @@ def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: No
 
 
 @pytest.mark.parametrize(
-    ("state", "wish", "value", "name", "status", "words"),
+    ("state", "wanted", "value", "name", "status", "words"),
     [
         (LIVE, ivfflat(20_000), 9, "can be built", "failed", "20000 lists are more than 10000 rows"),
         (live(dimension=3000), ivfflat(100), 9, "can be built", "failed", "at most 2000 of vector"),
@@ -321,20 +321,20 @@ def test_leftovers_go_first_and_an_index_of_somebody_else_is_in_the_way(node: No
     ],
 )
 def test_what_stands_against_a_rebuild_is_said_before_it(
-    node: Node, state: Live | Unseen, wish: Index, value: int, name: str, status: str, words: str
+    node: Node, state: Live | Unseen, wanted: Index, value: int, name: str, status: str, words: str
 ) -> None:
-    (check,) = [one for one in checks(state, wish, value) if name in one.name]
+    (check,) = [one for one in checks(state, wanted, value) if name in one.name]
     assert check.status == status
     assert words in check.observed
     if "can be built" in name or "table" in name:
         assert isinstance(state, Live)
         with pytest.raises(UsageError, match="ALPHA: "):
-            plan(node, state, wish, value)
+            plan(node, state, wanted, value)
 
 
 def test_a_build_is_given_what_it_needs_and_never_above_half_of_what_is_there(node: Node) -> None:
-    def memory(state: Live, wish: Index) -> int:
-        actions = [step.action for step in plan(node, state, wish, 5).changes]
+    def memory(state: Live, wanted: Index) -> int:
+        actions = [step.action for step in plan(node, state, wanted, 5).changes]
         return next(action.resources.memory for action in actions if isinstance(action, Create | Reindex))
 
     assert memory(OLD, ivfflat(50)) == 64 << 20

@@ -72,8 +72,8 @@ def test_a_dry_run_measures_nothing_and_changes_nothing(library: Nodes) -> None:
 
 
 def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_and_figures(library: Nodes) -> None:
-    wish = {"site": "story", "families": ["ivfflat"], "seconds": 0.1, "clients": 1, "rebuild": True}
-    done = run("benchmark_ivfflat", wish)
+    values = {"site": "story", "families": ["ivfflat"], "seconds": 0.1, "clients": 1, "rebuild": True}
+    done = run("benchmark_ivfflat", values)
     assert done.exit_code == 0, done.record["error"]
     stem = done.notebook.stem
     kept = {path.name.removeprefix(stem) for path in done.notebook.parent.glob(f"{stem}.*")}

@@ -42,14 +42,14 @@ class MakeCluster:
             output = node.shell.run(words, timeout_s=INITDB_S, stdin=stdin, account=node.account)
             return output.checked().stdout.strip()
 
-        root = ["sudo", "-n"] if node.wish.sudo else []
+        root = ["sudo", "-n"] if node.config.sudo else []
         node.shell.run([*root, "sh", "-c", FOLDER, "sh", str(data.parent), node.account or ""]).checked()
         run("rm", "-rf", "--", new)
         locale = "C" if run("uname") == "Darwin" else "C.UTF-8"
         options = ["-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", f"--locale={locale}", "--data-checksums"]
         initdb = node.command("initdb", "-D", new, "-U", owner, *options)
         run("sh", "-c", PASSWORD, "sh", *initdb, stdin=secret.reveal() + "\n")
-        run("tee", f"{new}/aya.conf", stdin=f"{SETTINGS}port = {node.wish.postgresql.port}\n")
+        run("tee", f"{new}/aya.conf", stdin=f"{SETTINGS}port = {node.config.postgresql.port}\n")
         run("tee", "-a", f"{new}/postgresql.conf", stdin="\ninclude 'aya.conf'\n")
         run("tee", f"{new}/pg_hba.conf", stdin=RULES)
         run("mv", "--", new, str(data))
@@ -60,8 +60,8 @@ class Populate:
     """The application's role and the database."""
 
     def command(self, node: Node) -> str:
-        wish = node.site.database
-        return f"CREATE ROLE {wish.application_role} LOGIN PASSWORD <as known here>; CREATE DATABASE {wish.name}"
+        config = node.site.database
+        return f"CREATE ROLE {config.application_role} LOGIN PASSWORD <as known here>; CREATE DATABASE {config.name}"
 
     def run(self, node: Node) -> None:
         role = node.site.database.application_role
@@ -94,8 +94,8 @@ def password(node: Node, role: str) -> Secret:
     """A role's password for the node; :class:`SecretMissing` says where it is looked for."""
     known = sql.password(node, role, "postgres")
     if known is None:
-        host = node.wish.ssh.host if node.wish.ssh else node.wish.host
+        host = node.config.ssh.host if node.config.ssh else node.config.host
         name = variable(node.site.name, f"{role} password")
-        hint = f"Put {host}:{node.wish.postgresql.port}:*:{role}:... into ~/.pgpass, or set {name}"
+        hint = f"Put {host}:{node.config.postgresql.port}:*:{role}:... into ~/.pgpass, or set {name}"
         raise SecretMissing(f"no password for role {role} on {node.name}", hint=hint)
     return known

@@ -117,7 +117,7 @@ class _Sides:
 
 def _try(nodes: Nodes, name: str, limit_s: float) -> Trial:
     primary, budget_s = roles.primary(nodes), 8 * limit_s
-    embeds, ms = nodes[name].wish.embedding is not None, dict[str, float | None]()
+    embeds, ms = nodes[name].config.embedding is not None, dict[str, float | None]()
     with (
         nodes[name].session(write=True, deadline_s=budget_s) as here,
         primary.session(write=True, deadline_s=budget_s) as there,

@@ -28,9 +28,9 @@ INSTALL = "Install the same version there, and name it in site.yaml: nodes.<lapt
 def preconditions(found: Setup) -> list[Check]:
     """Before anything is changed on the laptop."""
     node, site = found.node, found.nodes.site
-    wish, embedding = site.nodes[node].postgresql, found.embedding
-    pgvector = f"Install pgvector 0.8 for the PostgreSQL in {wish.bin_directory}"
-    postgresql = f"Install PostgreSQL 18 into {wish.bin_directory}"
+    config, embedding = site.nodes[node].postgresql, found.embedding
+    pgvector = f"Install pgvector 0.8 for the PostgreSQL in {config.bin_directory}"
+    postgresql = f"Install PostgreSQL 18 into {config.bin_directory}"
 
     def account(name: str) -> Judged:
         return passed_if(bool(name), "yes" if name else "no account", "Set postgresql.account")
@@ -43,7 +43,7 @@ def preconditions(found: Setup) -> list[Check]:
         evaluate(f"{node} PostgreSQL", "18", found.programs, lambda v: passed_if(bool(re.search(r"\b18\.", v)), v, postgresql)),
         evaluate(f"{node} pgvector", "0.8", found.pgvector, lambda v: passed_if(v.startswith("0.8"), v or "none", pgvector)),
         evaluate(f"{node} data directory", "absent, or a cluster", found.directory, directory),
-        _port(found, "postgresql", "postgresql", wish.port),
+        _port(found, "postgresql", "postgresql", config.port),
         evaluate("primary", "found", found.primary, lambda primary: Judged("passed", primary.node), hint="Run restore"),
         _room(found),
         _server(found),
@@ -88,7 +88,7 @@ def done(site: Site, found: Setup) -> list[Check]:
 
 def online(site: Site, found: Status | Missing) -> list[Check]:
     """The daemon speaks with the primary, everything was copied, and nothing was refused."""
-    name = next(name for name, wish in site.nodes.items() if wish.role == "laptop")
+    name = next(name for name, config in site.nodes.items() if config.role == "laptop")
     queue = found.queue if isinstance(found, Status) else found
 
     def speaks(status: Status) -> Judged:

@@ -122,7 +122,7 @@ def look(nodes: Nodes) -> Setup:
         free=there("df", lambda: parse_df(name, _answer(node, "sh", "-c", NEAREST, "sh", str(node.data_directory)))),
         directory=there(f"look into {node.data_directory}", lambda: _directory(node)),
         password=sql.password(node, node.site.database.owner, "postgres") is not None,
-        server=there(f"SQL on {node.wish.host}:{node.wish.postgresql.port}", lambda: _server(node)),
+        server=there(f"SQL on {node.config.host}:{node.config.postgresql.port}", lambda: _server(node)),
         readiness=lost or ready.look(node),
         primary=seen(name, "find the primary", lambda: _primary(nodes)),
         autostart=Autostart(nodes, {} if lost else {name: look_node(node)}),
@@ -146,9 +146,9 @@ def _directory(node: Node) -> str:
 
 
 def _server(node: Node) -> Server:
-    wish = node.site.database
+    config = node.site.database
     with node.session(database="postgres") as connection:
-        server = rows(connection, __package__, "server", Server, role=wish.application_role, database=wish.name)[0]
+        server = rows(connection, __package__, "server", Server, role=config.application_role, database=config.name)[0]
     if not server.has_database:
         return server
     with node.session() as connection:

@@ -24,7 +24,7 @@ def judge(site: Site, seen: Overview) -> list[Check]:
 
 
 def pair(site: Site, seen: Overview) -> list[Check]:
-    """The primary, the standby, replication between them, and their services, as the site wishes them."""
+    """The primary, the standby, replication between them, and their services, as configured."""
     primary, standby = seen.pair(site)
     return [
         server.as_configured(site, seen),
@@ -56,7 +56,7 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
 
 
 def mode(site: Site, seen: Overview) -> Check:
-    """Commits wait for the standby, or not, as the site wishes and as was last agreed. Degraded warns until it is undone."""
+    """Commits wait for the standby, or not, as configured and as was last agreed. Degraded warns until it is undone."""
     asked, known = site.replication.mode, seen.state
     undo = "undo it as soon as the standby is back: run replication_mode"
 
@@ -81,7 +81,7 @@ def mode(site: Site, seen: Overview) -> Check:
 
 
 def embedding(node: NodeSeen) -> list[Check]:
-    """The node's embedding service; nothing when the site wishes none there."""
+    """The node's embedding service; nothing when the site asks for none there."""
     service = node.embedding
     if service is None:
         return []
@@ -90,7 +90,7 @@ def embedding(node: NodeSeen) -> list[Check]:
 
 
 def idle(site: Site, node: NodeSeen) -> bool:
-    """Whether the site wishes the node's embedding service only while the node is the primary, which it is not."""
+    """Whether the site asks for the node's embedding service only while the node is the primary, which it is not."""
     service = site.nodes[node.name].embedding
     return service is not None and service.runs == "primary" and not node.writable
 

@@ -115,7 +115,7 @@ def not_diverged(follower: NodeSeen, leader: NodeSeen) -> Check:
 
 
 def not_passed_over(site: Site, overview: Overview) -> Check:
-    """The node that accepts writes, if any does, is the one that should: as the site wishes, or as a failover left it."""
+    """The node that accepts writes, if any does, is the one that should: as configured, or as a failover left it."""
     writable = [node.name for node in overview.writable() if node.name in site.pair]
     known = roles.agreed(site, overview.state)
     name, expected = f"{known} was not passed over", f"{known} is the primary, or nobody is"
@@ -127,7 +127,7 @@ def not_passed_over(site: Site, overview: Overview) -> Check:
 
 
 def as_configured(site: Site, overview: Overview) -> Check:
-    """The roles are as the site wishes them; a warning after a failover, until somebody switches back."""
+    """The roles are as configured; a warning after a failover, until somebody switches back."""
     primary, _ = overview.pair(site)
     name, expected = "roles are as configured", f"{site.primary} is the primary"
     if primary.name == site.primary:

@@ -1,4 +1,4 @@
-"""Does every service start by itself, as the site wishes it, and did what was killed come back?"""
+"""Does every service start by itself, as configured, and did what was killed come back?"""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def serving(before: Autostart, wanted: bool, site_before: Overview) -> Callable[
 
 
 def _gate(site: Site, node: NodeSeen) -> Iterable[Check]:
-    wish = site.nodes[node.name]
-    ports = {"postgresql": wish.postgresql.port, **({"embedding": wish.embedding.port} if wish.embedding else {})}
+    config = site.nodes[node.name]
+    ports = {"postgresql": config.postgresql.port, **({"embedding": config.embedding.port} if config.embedding else {})}
     known = Judged("passed" if node.account else "unknown", str(node.account), "Set postgresql.account in site.yaml")
     yield conclude(f"{node.name} account of the services", "known", known)
     yield evaluate(f"{node.name} fence", "known", node.fenced, lambda why: Judged("passed", why or "none"))
@@ -79,7 +79,7 @@ def installed_on(site: Site, node: NodeSeen) -> Iterable[Check]:
 
 def _starts(node: NodeSeen, one: ServiceSeen) -> Check:
     fenced = one.name == "postgresql" and bool(node.fenced)
-    on = one.wished and not fenced
+    on = one.expected and not fenced
 
     def of(enabled: bool | None) -> Judged:
         hint = "Run autostart" if on else "Run failover or rejoin to its end"
@@ -90,10 +90,10 @@ def _starts(node: NodeSeen, one: ServiceSeen) -> Check:
 
 
 def _keeper(node: NodeSeen, keeper: ServiceState) -> Check:
-    wished = any(one.enabled is True for one in node.services)
+    expected = any(one.enabled is True for one in node.services)
     said = f"{keeper.status}{f', PID {keeper.pid}' if keeper.pid else ''}"
-    good = (keeper.status == "running") == wished
-    return conclude(f"{node.name} keeper", "running" if wished else "none", passed_if(good, said, "Run autostart"))
+    good = (keeper.status == "running") == expected
+    return conclude(f"{node.name} keeper", "running" if expected else "none", passed_if(good, said, "Run autostart"))
 
 
 def _private(node: NodeSeen, found: Private | Missing | None) -> Check:

@@ -37,10 +37,10 @@ class Private:
 
 @dataclass(frozen=True)
 class ServiceSeen:
-    """One service. ``wished``: whether it is to start by itself here. ``answer``: what it said when it was asked."""
+    """One service. ``expected``: whether it is to start by itself here. ``answer``: what it said when it was asked."""
 
     name: str
-    wished: bool
+    expected: bool
     enabled: bool | Missing | None
     process: ServiceState | Missing
     listener: Listener | Missing | None
@@ -131,13 +131,13 @@ def look_node(node: Node) -> NodeSeen:
         look_private(node, known) if known and not isinstance(keeps, Processes) else None,
         seen(node.name, "fence", lambda: _fenced(node)),
         keeps.keep.keeper() if isinstance(keeps, Processes) else None,
-        seen(node.name, "systemctl show", lambda: _needs_reload(node)) if node.wish.supervisor == "systemd" else False,
+        seen(node.name, "systemctl show", lambda: _needs_reload(node)) if node.config.supervisor == "systemd" else False,
     )
 
 
-def wished(node: Node, service: str) -> bool:
+def expected(node: Node, service: str) -> bool:
     """Whether the service is to start by itself on the node as it is now."""
-    if service != "embedding" or node.wish.embedding is None or node.wish.embedding.runs == "always":
+    if service != "embedding" or node.config.embedding is None or node.config.embedding.runs == "always":
         return True
     return roles.agreed(node.site) == node.name
 
@@ -164,10 +164,10 @@ def _service(node: Node, name: str) -> ServiceSeen:
     keeps = node.supervisor
     enabled = seen(node.name, f"whether {name} is enabled", lambda: keeps.enabled(name))
     process = services.look_process(node, name)
-    port = {"postgresql": node.wish.postgresql.port, "embedding": node.wish.embedding.port if node.wish.embedding else None}
+    port = {"postgresql": node.config.postgresql.port, "embedding": node.config.embedding.port if node.config.embedding else None}
     holder = services.look_listener(node, number) if (number := port.get(name)) else None
     runs = isinstance(process, ServiceState) and process.status == "running"
-    return ServiceSeen(name, wished(node, name), enabled, process, holder, _answer(node, name) if runs else None)
+    return ServiceSeen(name, expected(node, name), enabled, process, holder, _answer(node, name) if runs else None)
 
 
 def _answer(node: Node, name: str) -> str | Missing | None:

@@ -100,7 +100,7 @@ def _install(node: Node, seen: NodeSeen) -> Iterator[Change]:
     stopped = set()
     for unit in differing:
         service = seen.service(unit.service)
-        if node.wish.supervisor == "launchd" and service and _loaded(service):
+        if node.config.supervisor == "launchd" and service and _loaded(service):
             stopped.add(unit.service)
             title, undo = f"Unload {unit.service}, whose file changes", Service("start", unit.service)
             yield change(node, title, Service("stop", unit.service), undo=undo, interrupts=True)
@@ -131,7 +131,7 @@ def _write(node: Node, unit: Unit, there: str | None) -> Iterator[Change]:
 
 def _enable(node: Node, seen: NodeSeen, one: ServiceSeen, was_stopped: bool) -> Iterator[Change]:
     fenced = one.name == "postgresql" and bool(seen.fenced)
-    if not one.wished or fenced:
+    if not one.expected or fenced:
         return
     if one.enabled is not True:
         undo = Service("disable", one.name)
@@ -183,4 +183,4 @@ def _uninstall(node: Node, seen: NodeSeen) -> Iterator[Change]:
 
 
 def _systemd(node: Node) -> bool:
-    return node.wish.supervisor == "systemd"
+    return node.config.supervisor == "systemd"

@@ -17,7 +17,7 @@ from typing import Any
 
 from aya_lib.cluster.state import MARK
 from aya_lib.secrets import variable
-from aya_lib.site import NodeWish, Site
+from aya_lib.site import NodeConfig, Site
 
 HEADER = "Written by AYA (autostart); a change made here is lost at the next install."
 SYSTEMD = Path("/etc/systemd/system")
@@ -45,12 +45,12 @@ class Home:
     account: str
 
     @property
-    def wish(self) -> NodeWish:
+    def config(self) -> NodeConfig:
         return self.site.nodes[self.name]
 
     @property
     def data(self) -> Path:
-        return self.site.path(self.wish.postgresql.data_directory)
+        return self.site.path(self.config.postgresql.data_directory)
 
     @property
     def environment(self) -> Path:
@@ -58,7 +58,7 @@ class Home:
 
     @property
     def postgres(self) -> list[str]:
-        return [str(self.site.path(self.wish.postgresql.bin_directory) / "postgres"), "-D", str(self.data)]
+        return [str(self.site.path(self.config.postgresql.bin_directory) / "postgres"), "-D", str(self.data)]
 
     @property
     def guard(self) -> list[str]:
@@ -71,21 +71,21 @@ class Home:
     @property
     def own(self) -> list[Own]:
         """Our own services that run all the time."""
-        wish, found = self.wish, list[Own]()
-        if wish.embedding:
+        config, found = self.config, list[Own]()
+        if config.embedding:
             serve = self._aya("serve", "embedding", node=True)
-            found.append(Own("embedding", wish.embedding.unit, "Embedding service", serve, pause_s=2))
-        if wish.role == "laptop":
-            found.append(Own("sync", wish.sync.unit, "Sync daemon", self._aya("serve", "sync"), pause_s=5))
+            found.append(Own("embedding", config.embedding.unit, "Embedding service", serve, pause_s=2))
+        if config.role == "laptop":
+            found.append(Own("sync", config.sync.unit, "Sync daemon", self._aya("serve", "sync"), pause_s=5))
         return found
 
     @property
     def libraries(self) -> str | None:
-        path = self.wish.postgresql.library_directory
+        path = self.config.postgresql.library_directory
         return str(self.site.path(path)) if path else None
 
     def _aya(self, *words: str, node: bool = False) -> list[str]:
-        program = self.wish.aya or Path(sys.executable).with_name("aya")
+        program = self.config.aya or Path(sys.executable).with_name("aya")
         return [str(program), *words, "--site", self.site.name, *(["--node", self.name] if node else [])]
 
 
@@ -103,9 +103,9 @@ class Own:
 def units(site: Site, name: str, account: str | None) -> tuple[Unit, ...]:
     """The files of a node's services; none for a lab's node, whose keeper plays that part, or while the account is not known."""
     home = Home(site, name, account or "")
-    if not account or home.wish.supervisor == "process":
+    if not account or home.config.supervisor == "process":
         return ()
-    return tuple(_systemd(home) if home.wish.supervisor == "systemd" else _launchd(home))
+    return tuple(_systemd(home) if home.config.supervisor == "systemd" else _launchd(home))
 
 
 def environment(site: Site, name: str) -> str:
@@ -120,10 +120,10 @@ def environment(site: Site, name: str) -> str:
 
 
 def _systemd(home: Home) -> Iterator[Unit]:
-    where, wish, at_boot = f"{home.name} of site {home.site.name}", home.wish, [("WantedBy", "multi-user.target")]
+    where, config, at_boot = f"{home.name} of site {home.site.name}", home.config, [("WantedBy", "multi-user.target")]
     yield Unit(
         "postgresql",
-        _service_file(wish.postgresql.unit),
+        _service_file(config.postgresql.unit),
         _ini(
             Unit=[
                 ("Description", f"PostgreSQL on {where}"),
@@ -198,7 +198,7 @@ def _launchd(home: Home) -> Iterator[Unit]:
     script = f"if [ -e {fenced} ]; then echo {fenced} is there: not started >&2; exit 0; fi\n"
     script += f"{shlex.join(home.guard)} || exit 1\n{libraries}exec {shlex.join(home.postgres)}\n"
     kept = {"KeepAlive": {"SuccessfulExit": False}, "ThrottleInterval": RETRY_S, "ExitTimeOut": STOP_S}
-    yield _plist(home, "postgresql", home.wish.postgresql.unit, script, kept)
+    yield _plist(home, "postgresql", home.config.postgresql.unit, script, kept)
     for own in home.own:
         yield _plist(home, own.service, own.unit, f"exec {shlex.join(own.command)}\n", {"KeepAlive": True})
     often = {"StartInterval": STATUS_EVERY_S}

@@ -136,7 +136,7 @@ def durations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def asks(old: Node, command: str) -> bool:
     """Whether a restore_command reaches out to a node: by its name or one of its addresses."""
-    names = {old.wish.host, *old.wish.addresses, old.name, *([old.wish.ssh.host] if old.wish.ssh else [])}
+    names = {old.config.host, *old.config.addresses, old.name, *([old.config.ssh.host] if old.config.ssh else [])}
     return any(name.lower() in command.lower() for name in names)
 
 
@@ -278,7 +278,7 @@ def _settle(found: Found) -> Iterator[Change]:
 
 
 def _agreed(new: Node) -> str | None:
-    """What the state says when this node is the primary: nothing where the site wishes it so."""
+    """What the state says when this node is the primary: nothing where the site asks for it so."""
     return None if new.name == new.site.primary else new.name
 
 

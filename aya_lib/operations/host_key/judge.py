@@ -13,22 +13,22 @@ WRONG = "Another machine answers there, or it was set up anew. Compare on the no
 
 def preconditions(found: Offered) -> list[Check]:
     """Before the key is accepted; nothing for a node that is this machine."""
-    name, wish = found.node, found.nodes[found.node].wish.ssh
-    if found.key is None or wish is None:
+    name, ssh = found.node, found.nodes[found.node].config.ssh
+    if found.key is None or ssh is None:
         return []
 
     def right(key: HostKey) -> Judged:
-        if wish.fingerprint is None:
+        if ssh.fingerprint is None:
             known = key.known == (key.fingerprint,)
             return Judged("passed" if known else "failed", f"{key.fingerprint}{', known already' if known else ''}", READ)
-        return Judged("passed" if key.fingerprint == wish.fingerprint else "failed", key.fingerprint, WRONG)
+        return Judged("passed" if key.fingerprint == ssh.fingerprint else "failed", key.fingerprint, WRONG)
 
     def alone(key: HostKey) -> Judged:
         others = [known for known in key.known if known != key.fingerprint]
         return Judged("failed" if others else "passed", ", ".join(key.known) or "none yet", f"ssh-keygen -R '{key.name}'")
 
-    wished = wish.fingerprint or "the site's ssh.fingerprint (it names none)"
+    expected = ssh.fingerprint or "the site's ssh.fingerprint (it names none)"
     return [
-        evaluate(f"{name} host key", wished, found.key, right),
+        evaluate(f"{name} host key", expected, found.key, right),
         evaluate(f"{name} in known_hosts", "no other key", found.key, alone),
     ]

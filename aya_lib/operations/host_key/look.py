@@ -47,14 +47,14 @@ class Offered(Shown):
 
 def look(nodes: Nodes, node: str) -> Offered:
     """Ask a node that is reached by ssh for its key, and nothing else."""
-    return Offered(nodes, node, seen(node, "ssh-keyscan", lambda: _read(nodes[node])) if nodes[node].wish.ssh else None)
+    return Offered(nodes, node, seen(node, "ssh-keyscan", lambda: _read(nodes[node])) if nodes[node].config.ssh else None)
 
 
 def _read(node: Node) -> HostKey:
-    here, wish = Local(node.name), node.wish.ssh
-    assert wish
-    words = ["ssh", *(["-F", str(wish.config)] if wish.config else []), *(["-p", str(wish.port)] if wish.port else [])]
-    lines = here.run([*words, "-G", wish.host]).checked().stdout.splitlines()
+    here, ssh = Local(node.name), node.config.ssh
+    assert ssh
+    words = ["ssh", *(["-F", str(ssh.config)] if ssh.config else []), *(["-p", str(ssh.port)] if ssh.port else [])]
+    lines = here.run([*words, "-G", ssh.host]).checked().stdout.splitlines()
     options = dict(line.split(" ", 1) for line in lines if " " in line)
     host, port = options["hostname"], options["port"]
     name = options.get("hostkeyalias") or (host if port == "22" else f"[{host}]:{port}")

@@ -140,10 +140,10 @@ def look(nodes: Nodes, node: str = "") -> Rejoin:
 
 def source_conninfo(node: Node, primary: Node) -> str:
     """How a node reaches the primary for replication. The password is in the file that the node has for it, never here."""
-    wish, replication = primary.wish, node.wish.postgresql.replication_passfile
+    config, replication = primary.config, node.config.postgresql.replication_passfile
     return make_conninfo(
-        host=wish.host,
-        port=wish.postgresql.port,
+        host=config.host,
+        port=config.postgresql.port,
         user=node.site.database.replication_role,
         **({"passfile": str(node.site.path(replication))} if replication else {}),
         application_name=node.name.lower(),

@@ -117,7 +117,7 @@ class Newest(Shown):
 
 def place(node: Node) -> Path:
     """Below the site's folder for a node of this machine; beside the data directory on another, or under another account."""
-    own = node.wish.ssh is None and (os.geteuid() == 0 or node.account in (None, getpass.getuser()))
+    own = node.config.ssh is None and (os.geteuid() == 0 or node.account in (None, getpass.getuser()))
     return node.site.root / "saved" if own else node.data_directory.parent / "saved"
 
 
@@ -253,7 +253,7 @@ def rows_query(schema: str, table: str, key: Sequence[str], xids: Sequence[int])
 
 def _psql(node: Node, sockets: Path, database: str, query: str, *options: str) -> str:
     """What a query gives on the scratch server. The query goes by standard input: it may be long."""
-    where = ("-h", str(sockets), "-p", str(node.wish.postgresql.port), "-U", node.site.database.owner, "-d", database)
+    where = ("-h", str(sockets), "-p", str(node.config.postgresql.port), "-U", node.site.database.owner, "-d", database)
     words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where, *options)
     return node.postgresql("psql", *words, stdin=f"{query};\n", timeout_s=EXPORT_S).checked().stdout
 

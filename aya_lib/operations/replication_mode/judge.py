@@ -66,10 +66,10 @@ def listens(seen: Found) -> Check:
     )
 
     def of(_: Sender) -> Judged:
-        stream, wish = seen.stream, seen.site.replication
+        stream, config = seen.stream, seen.site.replication
         if stream is None:
-            return passed_if(False, f"no stream over {wish.slot}", hint)
-        fresh = stream.reply_age_s is not None and stream.reply_age_s < wish.silent_after_s
+            return passed_if(False, f"no stream over {config.slot}", hint)
+        fresh = stream.reply_age_s is not None and stream.reply_age_s < config.silent_after_s
         age = "never" if stream.reply_age_s is None else f"{stream.reply_age_s:.1f} s ago"
         observed = f"{stream.application_name} {stream.state}, replied {age}"
         return passed_if(stream.state == "streaming" and fresh, observed, hint)
@@ -80,11 +80,11 @@ def listens(seen: Found) -> Check:
 
 def meant(seen: Found) -> Check:
     """Degraded says that a promise is suspended: there must be one."""
-    known, wished = seen.overview.state.mode, seen.site.replication.mode
-    promised = wished == "synchronous" or known in ("synchronous", "degraded")
+    known, configured = seen.overview.state.mode, seen.site.replication.mode
+    promised = configured == "synchronous" or known in ("synchronous", "degraded")
     hint = "Nothing is promised that could be suspended: the mode is asynchronous. Leave mode out, or say mode=asynchronous"
-    judged = passed_if(promised, f"{wished} in site.yaml, {known or 'nothing'} agreed", hint)
-    return evaluate("synchronous replication is wished", "by site.yaml, or by an earlier run", seen, lambda _: judged)
+    judged = passed_if(promised, f"{configured} in site.yaml, {known or 'nothing'} agreed", hint)
+    return evaluate("synchronous replication is asked for", "by site.yaml, or by an earlier run", seen, lambda _: judged)
 
 
 def settings_seen(server: Server | Missing, name: str) -> Check:

@@ -120,7 +120,7 @@ class Found(Shown):
 
 
 def request(site: Site, mode: Mode | str = "", *, by: str = "", why: str = "", confirmed_by: str = "") -> Request:
-    """What the runbook's parameters ask for; ``mode`` empty: as the site wishes; ``by`` empty: the user here."""
+    """What the runbook's parameters ask for; ``mode`` empty: as configured; ``by`` empty: the user here."""
     asked: dict[str, Mode] = {
         "": site.replication.mode,
         "asynchronous": "asynchronous",
@@ -178,7 +178,7 @@ def look_cancelled(node: Node, server: Server | Missing) -> Cancelled | Missing:
         return server
     if server.log:
         path = str(node.data_directory / server.log)
-    elif node.wish.supervisor == "process":
+    elif node.config.supervisor == "process":
         path = str(node.site.root / "log" / f"{node.name.lower()}-postgresql.log")
     else:
         return Unseen(node.name, "waits broken off", "the server keeps no log file of its own (logging_collector is off)")

@@ -20,13 +20,13 @@ def may_return(seen: Rejoin, *, later: bool = False) -> list[Check]:
 
 def as_configured(site: Site, seen: Overview) -> list[Check]:
     """Everything that a healthy site shows, and the node that site.yaml names as primary is it."""
-    wished = server.as_configured(site, seen)
-    strict = Check(wished.name, "failed" if wished.status == "warning" else wished.status, wished.expected, wished.observed)
-    return [*(check for check in glance.pair(site, seen) if check.name != wished.name), strict]
+    roles = server.as_configured(site, seen)
+    strict = Check(roles.name, "failed" if roles.status == "warning" else roles.status, roles.expected, roles.observed)
+    return [*(check for check in glance.pair(site, seen) if check.name != roles.name), strict]
 
 
 def mode_before(seen: Found, by: str) -> Request:
-    """The mode that held before a failover degraded it; else the one that was applied last; else as the site wishes."""
+    """The mode that held before a failover degraded it; else the one that was applied last; else as configured."""
     known = seen.overview.state
     degraded = known.mode == "degraded" and (known.mode_by or "").startswith(BY_FAILOVER)
     return replication_mode.request(seen.site, "synchronous" if degraded else known.mode or "", by=by, why="switchback")

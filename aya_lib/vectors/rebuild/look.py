@@ -145,7 +145,7 @@ def checks(nodes: Nodes, found: Rebuild) -> list[Check]:
     now = catalog.look(nodes[found.node], found.live.relation, found.live.column)
     expected = f"{found.index}, {found.value}" if found.index else "as it was"
     own = [
-        evaluate("the index is as wished", expected, now, requested),
+        evaluate("the index is as requested", expected, now, requested),
         evaluate("nothing half-built is left", "none", now, whole),
     ]
     try:
