@@ -152,7 +152,7 @@ def latencies(c: Comparison) -> Picture | Note:
     quiet(numbers, "")
     said = _latencies_said(c, shown)
     headline(figure, said)
-    more = "Box: the middle half of searches; line in it: median; whiskers: 5 % to p99; numbers: p50, p95, p99"
+    more = "Box: middle half; line: median; whiskers: 5 % to p99; numbers: p50, p95, p99"
     axes.set_title(more, loc="left", fontsize=9, color=INK)
     return Picture(figure, f"{said}. {more}.")
 

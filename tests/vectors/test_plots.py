@@ -53,8 +53,8 @@ CAPTIONS = {
     " recall, by twins, else measured, in dots as measured; thick line: 0.95; thin: searches per second by the cost model.",
     "builds": "HNSW m=16 ef_construction=64 is built in 3.2 s and takes 33 MB; today's index: 1.1 s, 27 MB. All that were built,"
     " 7 indexes: 20 s.",
-    "latencies": "HNSW answers 95 % of searches within 0.42 ms; today's index needs 1.41 ms. Box: the middle half of searches;"
-    " line in it: median; whiskers: 5 % to p99; numbers: p50, p95, p99.",
+    "latencies": "HNSW answers 95 % of searches within 0.42 ms; today's index needs 1.41 ms. Box: middle half; line: median;"
+    " whiskers: 5 % to p99; numbers: p50, p95, p99.",
     "predicted": "Predicted recall is within 0.024 of the measured at 6 IVFFlat settings, 0.008 at the chosen (filled);"
     " furthest off: IVFFlat lists=520, probes=1, +0.024.",
 }
