@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from aya_lib.errors import CommandFailed, DeadlinePassed, MissingProgram
 
+REFUSED = "setpriv: failed to execute"
 # The one way to write a file on a node, whole or not at all: standard input into $1, with mode $2.
 WRITE = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"'
 
@@ -58,9 +60,7 @@ class Local:
     node: str
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
-        switch = account is not None and account != getpass.getuser()
-        command = [*argv] if not switch or os.geteuid() == 0 else ["sudo", "-n", "-u", str(account), "--", *argv]
-        identity = become(account) if switch and os.geteuid() == 0 else {}
+        command, identity = _entered(argv, account)
         started = time.monotonic()
         try:
             process = subprocess.Popen(
@@ -85,7 +85,24 @@ class Local:
             raise DeadlinePassed(self.node, " ".join(command), f"no answer within {timeout_s:g} s") from None
         finally:
             _end(process)
+        if process.returncode in (126, 127) and stderr.startswith(REFUSED):
+            if process.returncode == 127:
+                raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml")
+            raise CommandFailed(self.node, argv, 126, stderr)
         return Output(self.node, tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
+
+
+def _entered(argv: Sequence[str], account: str | None) -> tuple[list[str], dict[str, Any]]:
+    """The command that runs as ``account``, and what :mod:`subprocess` needs for it. Root's way is setpriv where there is one:
+    with an account to enter Python copies its own address space for each program, which took 12 ms and not 2."""
+    if account is None or account == getpass.getuser():
+        return [*argv], {}
+    if os.geteuid() != 0:
+        return ["sudo", "-n", "-u", account, "--", *argv], {}
+    if shutil.which("setpriv") is None:
+        return [*argv], become(account)
+    entry = pwd.getpwnam(account)
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--", *argv], {}
 
 
 def become(account: str | None) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import time
 from pathlib import Path
 
@@ -37,6 +39,10 @@ def test_a_deadline_ends_the_program_and_its_children() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account without a password")
 def test_root_runs_programs_as_another_account() -> None:
     assert HERE.run(["id", "-un"], account=unprivileged()).stdout.strip() == unprivileged() != "root"
+    own = grp.getgrgid(pwd.getpwnam(unprivileged()).pw_gid).gr_name
+    assert HERE.run(["id", "-Gn"], account=unprivileged()).stdout.split() == [own]  # and none of root's
+    with pytest.raises(MissingProgram, match=r"no program frobnicate\. Check bin_directory"):
+        HERE.run(["frobnicate"], account=unprivileged())
 
 
 def test_a_file_that_is_not_there_is_told_from_one_that_may_not_be_read(tmp_path: Path) -> None:
