@@ -1,6 +1,6 @@
 # AYA: `make help` lists what there is.
 PYTHON ?= python3
-WORKERS ?= 4
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Break a lab as the real outage did, restore it, verify it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo.sh
 
-test: install ## Run pytest and nbval over everything, WORKERS=4 at a time
+test: install ## Run pytest and nbval over everything, WORKERS=3 at a time
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(if $(JUNIT),--junit-xml=$(JUNIT))
 
 lint: install ## ruff and mypy

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from aya_lib.node import wait
 
@@ -47,8 +49,12 @@ def sshd(folder: Path, address: str, port: int, *within: str) -> Iterator[Path]:
         wait.until((folder / "pid").exists, bool, node="sshd", what="it listens", deadline_s=60)
         yield folder / "log"
     finally:
+        sessions = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(10)
+        for session in sessions:  # they outlive the one that listens, for ever where their link was cut
+            with suppress(psutil.NoSuchProcess):
+                session.kill()
 
 
 def client(folder: Path, name: str, host: str, address: str, port: int, **changed: str) -> Path:

@@ -106,7 +106,12 @@ def lost(site: Site) -> Iterator[int]:
     """BETA is down and its slot lost; gives the inode of a file that a new base backup would replace."""
     inode = (open_nodes(site)["BETA"].data_directory / "PG_VERSION").stat().st_ino
     inject(site, "wal-lost")
-    with open_nodes(site)["ALPHA"].session(write=True) as connection:
+    alpha = open_nodes(site)["ALPHA"]
+    ready = alpha.data_directory / "pg_wal" / "archive_status"
+    archiving = {"node": "ALPHA", "what": "everything is archived", "deadline_s": 60}
+    wait.until(lambda: [*ready.glob("*.ready")], lambda waiting: not waiting, **archiving)  # type: ignore[arg-type]
+    with alpha.session(write=True) as connection:
+        connection.execute("CHECKPOINT")  # what a busy machine archived late is removed now
         connection.execute("INSERT INTO documents (content, source) VALUES ('written while the slot was lost', 'test')")
     yield inode
     assert (open_nodes(site)["BETA"].data_directory / "PG_VERSION").stat().st_ino == inode
