@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from aya_lib.errors import CommandFailed, DeadlinePassed, MissingProgram
 
+SETPRIV = ("setpriv", "--clear-groups")
 REFUSED = "setpriv: failed to execute"
 # The one way to write a file on a node, whole or not at all: standard input into $1, with mode $2.
 WRITE = 'umask 077; cat > "$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"'
@@ -99,10 +100,19 @@ def _entered(argv: Sequence[str], account: str | None) -> tuple[list[str], dict[
         return [*argv], {}
     if os.geteuid() != 0:
         return ["sudo", "-n", "-u", account, "--", *argv], {}
-    if shutil.which("setpriv") is None:
+    if not _setpriv_works():
         return [*argv], become(account)
     entry = pwd.getpwnam(account)
-    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--", *argv], {}
+    return [*SETPRIV, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--", *argv], {}
+
+
+@functools.cache
+def _setpriv_works() -> bool:
+    """Whether it is here and is that of util-linux: BusyBox has another one, which knows none of the options."""
+    try:
+        return subprocess.run([*SETPRIV, "--reuid=0", "--regid=0", "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def become(account: str | None) -> dict[str, Any]:

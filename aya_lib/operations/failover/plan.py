@@ -278,7 +278,7 @@ def _settle(found: Found) -> Iterator[Change]:
 
 
 def _agreed(new: Node) -> str | None:
-    """What the state says when this node is the primary: nothing where the site asks for it so."""
+    """What the state says when this node is the primary: nothing where it is the configured one."""
     return None if new.name == new.site.primary else new.name
 
 
