@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,14 +16,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from aya_lib import settings
 from aya_lib.check import Check, Checks, Status, worst
 from aya_lib.cluster.canary import writes
-from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
+from aya_lib.errors import ApprovalMissing, AyaError, Locked, RequirementFailed, VerdictFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.unseen import Planned, Unseen
 from aya_lib.plan.approval import require_approval
 from aya_lib.plan.change import Change, Plan
 from aya_lib.plan.change import apply as walk
 from aya_lib.runbook import parameters
-from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.pair_lock import PairLock
 from aya_lib.runbook.record import Record, heading
 from aya_lib.runbook.screen import Screen
 from aya_lib.show import Note, Shown, Table
@@ -54,6 +54,7 @@ class Runbook(Shown):
         self.changes_site = declared.changes_site
         self.checks: dict[str, Check] = {}
         self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
+        self.lock: PairLock | None = None
         self.record = self._begin()
 
     def look(self, fact: Callable[Concatenate[Nodes, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -63,8 +64,10 @@ class Runbook(Shown):
             planned = Planned(would)
             self._note("look", Note(f"Not done in a dry run: {would}", "planned"), title=would, facts=planned)
             return planned  # type: ignore[return-value]
+        self._hold(looking=True)
         started = time.monotonic()
-        facts = fact(self.nodes, *args, **kwargs)
+        with self._working():
+            facts = fact(self.nodes, *args, **kwargs)
         unseen = Note(f"Could not be seen: {facts}", "unknown") if isinstance(facts, Unseen) else None
         shown = facts if isinstance(facts, Shown) else unseen
         self._note("look", shown, title=_title(fact), facts=facts, seconds=_since(started))
@@ -98,15 +101,17 @@ class Runbook(Shown):
             self.pending = True
             return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
         self._approve(plan)
+        self._hold()
         screen = Screen(plan)
-        with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
+        with self._working():
             walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
 
     def wait(self, look: Callable[[Nodes], T], judge: Callable[[Site, T], list[Check]], deadline_s: float, title: str) -> T:
         """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""
         started, screen = time.monotonic(), Screen(None)
         while True:
-            facts = look(self.nodes)
+            with self._working():
+                facts = look(self.nodes)
             checks = judge(self.site, facts)
             good = worst(checks) not in ("failed", "unknown")
             if good or self.dry_run or _since(started) >= deadline_s:
@@ -158,6 +163,24 @@ class Runbook(Shown):
         record.set(**content)
         return record
 
+    def _hold(self, *, looking: bool = False) -> None:
+        """Hold the site's lock from the first look of a run that may change something. One that was given back is taken anew for
+        a look only: a plan rests on looks during which nobody else was at work."""
+        if self.dry_run or (looking and not self.changes_site) or (self.lock and not (looking and self.lock.over)):
+            return
+        try:
+            self.lock = PairLock(self.nodes, self.name, attended="AYA_RECORD" not in os.environ)
+        except Locked as error:
+            self._refuse(error)
+            raise
+        self.record.set(lock={"held": self.lock.held, "missing": self.lock.missing})
+        if not self.lock.held:
+            why = "; ".join(self.lock.missing)
+            self._show(Note(f"No node of the pair could be locked. Be sure that nobody else is at work: {why}", "warning"))
+
+    def _working(self) -> AbstractContextManager[None]:
+        return self.lock.working() if self.lock else nullcontext()
+
     def _judge(self, title: str, checks: list[Check]) -> None:
         for check in checks:
             self.checks[check.name] = check
@@ -175,11 +198,16 @@ class Runbook(Shown):
         try:
             require_approval(self.site, plan, self.approved_by)
         except ApprovalMissing as error:
-            self.record.add("error", message=str(error), error_type=type(error).__name__)
-            self.record.end("refused", error=str(error), exit_code=error.exit_code)
+            self._refuse(error)
             raise
 
+    def _refuse(self, error: AyaError) -> None:
+        self.record.add("error", message=str(error), error_type=type(error).__name__)
+        self.record.end("refused", error=str(error), exit_code=error.exit_code)
+
     def _report(self, screen: Screen, step: Change, state: str, detail: str) -> None:
+        if state == "started" and self.lock:
+            self.lock.require()
         self.record.add("change", **_plain(step), state=state, detail=detail)
         screen.step(step, state, detail)
 
@@ -194,6 +222,8 @@ class Runbook(Shown):
     def _end(self, status: Status, line: str) -> None:
         outcome = "passed" if status == "warning" else status
         self.record.end(outcome, verdict={"status": outcome, "line": line})
+        if self.lock:
+            self.lock.release("the run had ended")
 
 
 def _flat(checks: Iterable[Check | Iterable[Check]]) -> list[Check]:
