@@ -15,6 +15,8 @@ from aya_lib.operations.failover.fencing import condition
 from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.site import Site
 
+GO_ON = "Run failover again with the same parameters, without take_back"
+
 
 def preconditions(found: Found) -> list[Check]:
     """Everything that must hold before the first change."""
@@ -23,6 +25,8 @@ def preconditions(found: Found) -> list[Check]:
         return [can_be_taken_back(found)]
     if new.writable:
         return [promotable(found), no_other_primary(found)]
+    if found.promoting:
+        return [promotable(found), fencing.holds(found.fencing)]
     return [
         promotable(found),
         kind(found),
@@ -51,11 +55,21 @@ def promotable(found: Found) -> Check:
 
 
 def can_be_taken_back(found: Found) -> Check:
-    """A failover is under way, and the node that it was to promote is known to be a standby still."""
+    """A failover is under way, and the node that it was to promote is known to be a standby still, which nobody told to become
+    the primary: one that was told becomes it, however long that takes."""
     request, new = found.request, found.new
     name, expected = "the failover can be taken back", f"one is under way, and {new.name} is a standby still"
     if (found.began.get("old"), found.began.get("new")) != (request.old, request.new):
         return Check(name, "failed", expected, "no such failover is under way", "Leave take_back out")
+    if found.promoting:
+        observed, hint = (
+            f"pg_promote was called on {new.name} {found.promoting}",
+            f"{GO_ON}: it waits until {new.name} is the primary",
+        )
+        return Check(name, "failed", expected, observed, hint)
+    if condition(found.old) == "starting":
+        observed, hint = str(found.old.cluster), f"Wait until {request.old} has stopped or started, then run this again"
+        return Check(name, "failed", expected, observed, hint)
     hint = f"{new.name} was promoted: finish the failover (run it again without take_back), then rejoin and switchback"
     return evaluate(name, expected, new.cluster, lambda c: passed_if(c.in_recovery, f"{new.name} is a {c.role}", hint), hint=hint)
 

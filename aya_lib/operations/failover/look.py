@@ -126,6 +126,12 @@ class Found(SiteSeen):
         return self.overview.state.under_way or {}
 
     @property
+    def promoting(self) -> str:
+        """Since when ``new`` is being promoted, by an earlier run that did not see the end of it; empty when it is not."""
+        mine = (self.began.get("old"), self.began.get("new")) == (self.request.old, self.request.new)
+        return str(self.began.get("promoting", "")) if mine else ""
+
+    @property
     def stakes(self) -> Stakes:
         return Stakes(self.behind, self.promise)
 
