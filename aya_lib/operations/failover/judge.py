@@ -128,6 +128,7 @@ def loss(found: Found) -> Check:
         if behind.bytes == 0 and behind.source == "files":
             return Judged("passed", "nothing: its WAL files end where the standby's do")
         bound = f"at most {behind}" if behind.bytes is not None else str(behind)
+        bound += f". {found.promise.how}" if found.promise.partly else ""
         return Judged("warning", bound, "Rejoin saves what the old primary wrote and this node never received")
 
     return evaluate(name, expected, found.behind, of)
