@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aya_lib.cluster.server import look_control
+from aya_lib.cluster import machine, wal
+from aya_lib.cluster.overview import NodeSeen
+from aya_lib.cluster.server import Cluster, look_control
 from aya_lib.errors import DeadlinePassed, Unreachable
-from aya_lib.node.node import Node
+from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import NotAccepting, NotListening, rows
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import Down, Missing, seen
 
 ANSWER_S = 5.0  # a restore_command is called several times in a promotion; one that works gives its no in milliseconds
 # A standby refuses WAL of a primary that has more of these. (PostgreSQL: "Administrator's Overview" of Hot Standby.) The words
@@ -74,6 +76,37 @@ class Login:
     node: str
     role: str
     refused: str = ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A standby beside its primary. ``leader``: the primary's own side of it; ``needs``: what its WAL asks for, see
+    :data:`SIZES`; ``answer``: None where there is no restore_command; ``free``: bytes on the disk of each folder; ``logins``:
+    on the standby and, when it takes sessions, the primary."""
+
+    standby: str
+    primary: str
+    recovery: Recovery | Missing
+    leader: Recovery | Missing
+    needs: Mapping[str, int] | Missing
+    answer: Answer | Missing | None
+    free: Mapping[str, int | Missing]
+    logins: Mapping[str, Login | Missing]
+
+
+def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
+    """Everything about a standby that would be missed only once it is the primary."""
+    node, serves = nodes[standby.name], primary.writable
+    recovery = look_recovery(node)
+    leader = look_recovery(nodes[primary.name]) if serves else Down(primary.name, "it takes no sessions")
+    # Without the primary the standby's own control file says it: what it has replayed asked for as much.
+    needs = leader.sizes if isinstance(leader, Recovery) and leader.sizes else look_sizes(node)
+    command = recovery.restore_command if isinstance(recovery, Recovery) and recovery.recovering else ""
+    timeline = standby.cluster.timeline if isinstance(standby.cluster, Cluster) else 1
+    answer = look_answer(node, command, timeline) if command else None
+    free = {str(folder): machine.free_bytes(node, folder) for folder in (node.data_directory, wal.folder(node))}
+    asked = [node, *([nodes[primary.name]] if serves else [])]
+    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, {one.name: look_login(one) for one in asked})
 
 
 def look_recovery(node: Node) -> Recovery | Missing:

@@ -36,9 +36,7 @@ class Promote:
 
     def run(self, node: Node) -> None:
         called = accepted = False
-        again = (
-            f"Run failover again: it looks and waits on. If nothing ends what holds {node.name} up, restart its PostgreSQL before"
-        )
+        again = f"Run failover again: it looks and waits on. What never ends, a restart of {node.name}'s PostgreSQL ends"
         try:
             with node.session(database="postgres", write=True) as connection:
                 if not value(connection, "SELECT pg_is_in_recovery()"):

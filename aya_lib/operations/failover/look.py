@@ -9,18 +9,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from aya_lib.cluster import overview, wal
+from aya_lib.cluster import overview, standby, wal
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Sender, exempt
 from aya_lib.cluster.server import Cluster, Files, look_control
+from aya_lib.cluster.standby import Ready
 from aya_lib.cluster.state import State
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
-from aya_lib.operations.failover import fencing
+from aya_lib.operations.failover import fencing, leaving
 from aya_lib.operations.failover.fencing import Asked, Fencing, Promise
+from aya_lib.operations.failover.leaving import Leaving
 from aya_lib.show import Shown, Table
 from aya_lib.site import Site
 
@@ -108,12 +110,15 @@ class Stakes(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Found(SiteSeen):
-    """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more)."""
+    """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more); ``ready`` and
+    ``leaving`` None: it is past, or being taken back, and they do not matter any more."""
 
     request: Request
     promotable: Promotable | Missing | None
     behind: Behind | Missing
     promise: Promise
+    ready: Ready | None = None
+    leaving: Leaving | Missing | None = None
 
     @property
     def old(self) -> NodeSeen:
@@ -173,7 +178,13 @@ def look(nodes: Nodes, request: Request) -> Found:
     promotable = look_promotable(nodes[request.new])
     behind = look_behind(nodes[request.old], site_seen, promotable)
     promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state, promotable)
-    return Found(nodes, site_seen, request, promotable, behind, promise)
+    found = Found(nodes, site_seen, request, promotable, behind, promise)
+    if not isinstance(promotable, Promotable) or request.take_back or found.promoting:
+        return found
+    ready = standby.look(nodes, found.old, found.new)
+    old, new, reached = nodes[request.old], nodes[request.new], fencing.reached(found.old)
+    left = leaving.look(old, new, serves=found.old.writable, reached=reached, called=promotable.listens_as)
+    return replace(found, ready=ready, leaving=left)
 
 
 def look_promotable(node: Node) -> Promotable | Missing | None:

@@ -13,6 +13,7 @@ from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Embedding
+from aya_lib.cluster.standby import Answer
 from aya_lib.cluster.state import Fence
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
@@ -210,9 +211,11 @@ def _unhinder(found: Found) -> Iterator[Change]:
     if standby.summarizes:
         title = "Turn the WAL summarizer off: it can hold up a promotion"
         yield change(new, title, Setting("summarize_wal", "off"), undo=Setting("summarize_wal", "on"))
-    if asks(old, standby.restore_command):
+    answer = found.ready.answer if found.ready else None
+    hangs = isinstance(answer, Answer) and answer.word != "quick"
+    if asks(old, standby.restore_command) or (hangs and standby.restore_command):
         undo = Setting("restore_command", standby.restore_command)
-        title = f"Take back restore_command, which asks {old.name}"
+        title = f"Take back restore_command, which {'does not answer' if hangs else f'asks {old.name}'}"
         yield change(new, title, Setting("restore_command", ""), undo=undo)
 
 
