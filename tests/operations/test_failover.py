@@ -19,7 +19,6 @@ from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
 from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
-from aya_lib.operations.failover.actions import Promote
 from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.plan.actions import Kill, Service, Setting
 from aya_lib.plan.change import Change, apply
@@ -280,12 +279,33 @@ def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
 
 
-def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
+@pytest.mark.parametrize("emergency", [False, True])
+def test_from_the_call_of_pg_promote_on_nothing_is_undone(pair: Site, emergency: bool) -> None:
+    """A restore_command that does not end holds the promotion up; undone, the fence would let ALPHA be a second primary."""
     nodes = open_nodes(pair)
-    Setting("restore_command", "sleep 1; false").run(nodes["BETA"])
-    inject(pair, "alpha-down")
-    Promote(30).run(nodes["BETA"])
-    assert role(pair, "BETA") == "primary"
+    goes_on = pair.root / "goes on"
+    goes_on.unlink(missing_ok=True)
+    Setting("restore_command", f"while [ ! -e '{goes_on}' ]; do sleep 0.1; done; false").run(nodes["BETA"])
+    if emergency:
+        inject(pair, "alpha-down")
+    request = failover.request(pair, emergency=emergency)
+    found = looked(pair, request)
+    try:
+        with pytest.raises(
+            ChangeFailed, match=r"cannot be taken back.* its restore_command runs.* What was done before it stays"
+        ) as failed:
+            apply(failover.plan(found, deadline_s=0.3), nodes, lambda *_: None)
+        assert "Run failover again" in failed.value.hint
+        assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "standby")
+        assert state.read(pair).fenced["ALPHA"].way == "stopped"
+        refused = fail_over(pair, take_back=True)
+        assert "pg_promote was called" in refused.check("the failover can be taken back")["observed"]
+        assert "without take_back" in str(refused.error)
+    finally:
+        goes_on.touch()
+    again = passed(fail_over(pair, emergency=emergency))
+    assert "Start PostgreSQL" not in again.done
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
 
 
 def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> None:
