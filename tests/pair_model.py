@@ -77,7 +77,6 @@ class Server:
 
     @property
     def leads(self) -> bool:
-        """It takes writes."""
         return self.running and not self.frozen and not self.recovery
 
     @property
@@ -87,11 +86,16 @@ class Server:
 
     def stop(self, *, clean: bool) -> None:
         self.running, self.frozen, self.clean, self.told = False, False, clean, None
-        if self.asked:  # it is promoted when it starts again: standby.signal is gone by then, or the request is forgotten
-            self.asked = False
+        self.asked = False  # a server that starts forgets that it was to be promoted
 
     def start(self) -> None:
         self.running, self.clean, self.recovery = True, False, self.signal
+
+    def copy(self, there: Server) -> None:
+        """It is a standby of another one now, with its data."""
+        self.wal, self.timeline, self.history = list(there.wal), there.timeline, there.history
+        self.signal, self.fence, self.names = True, None, ""
+        self.incoming = self.clean = self.slot = False
 
     def promoted(self) -> None:
         self.history = (*self.history, Switch(self.timeline, lsn(len(self.wal))))
@@ -140,7 +144,6 @@ class World:
                     self.settle(here.rows)
 
     def settle(self, rows: set[int]) -> None:
-        """Those that waited are acknowledged."""
         self.acknowledged |= self.waiting & rows
         self.waiting -= rows
 
@@ -156,10 +159,8 @@ class World:
             away = Unseen(name, "ssh", NO_ROUTE)
             return NodeSeen(name, away, away, away, away, None, None, None, away)
         process = FROZEN if it.frozen else UP if it.running else STOPPED
-        cluster: Any = Down(name, "connection refused")
-        if it.frozen:
-            cluster = Unseen(name, "SQL", "no answer within 5 s")
-        elif it.running:
+        cluster: Any = Unseen(name, "SQL", "no answer") if it.frozen else Down(name, "connection refused")
+        if it.running and not it.frozen:
             cluster = Cluster(name, "7", it.recovery, "18.1", it.timeline, lsn(len(it.wal)), 384, it.history)
         sender = self._sender(it) if it.leads else None
         receiver = self._receiver(it) if it.running and it.recovery and not it.frozen else None
@@ -282,7 +283,7 @@ class World:
             return
         if self.state.under_way:
             self.state = replace(self.state, under_way={**self.state.under_way, "promoting": "now"})
-        it.asked, self.lost = True, self.acknowledged - it.rows
+        it.asked, self.lost = True, (self.acknowledged & self.other(it.name).rows) - it.rows
         if self.slow:
             self.slow = False
             raise NoWayBack("pg_promote was called and cannot be taken back")
@@ -302,9 +303,7 @@ class World:
     def _script(self, it: Server, action: Script) -> None:
         shown = action.shown
         if shown.startswith("mv ") and it.incoming:
-            there = self.other(it.name)
-            it.wal, it.timeline, it.history = list(there.wal), there.timeline, there.history
-            it.signal, it.fence, it.incoming, it.clean, it.names, it.slot = True, None, False, False, "", False
+            it.copy(self.other(it.name))
         elif MARK in shown:
             it.fence = None
         elif "rejoin.json" in shown:
@@ -323,8 +322,7 @@ class World:
         clone = isinstance(action, Clone)
         it.incoming, it.journal = clone, Journal(it.name, "clone" if clone else "rewind", "7", there.timeline, True)
         if not clone:
-            it.wal, it.timeline, it.history = list(there.wal), there.timeline, there.history
-            it.signal, it.fence, it.clean, it.names, it.slot = True, None, False, "", False
+            it.copy(there)
 
 
 @dataclass(frozen=True)

@@ -169,11 +169,12 @@ def request(
         raise UsageError(f"to: found '{to}', allowed are {' and '.join(site.pair)}, the two nodes that replicate")
     if not emergency and fence not in ("auto", "stopped"):
         raise UsageError(f"fence: '{fence}' is for an emergency; a planned failover always stops the old primary")
-    return replace(Request("", "", emergency, fence, confirmed_by, by or getpass.getuser(), take_back), **_between(site, to))
+    asked = Request("", "", emergency, fence, confirmed_by, by or getpass.getuser(), take_back)
+    return _between(site, asked, to) if to else asked
 
 
-def _between(site: Site, new: str) -> dict[str, str]:
-    return {"old": next(name for name in site.pair if name != new), "new": new} if new else {}
+def _between(site: Site, request: Request, new: str) -> Request:
+    return replace(request, old=next(name for name in site.pair if name != new), new=new)
 
 
 def resolved(site: Site, request: Request, site_seen: Overview) -> Request:
@@ -185,7 +186,7 @@ def resolved(site: Site, request: Request, site_seen: Overview) -> Request:
     new = primary.name if primary.writable and site_seen.fenced(standby.name) else standby.name
     if began.get("old") in site.pair and (request.take_back or not site_seen.nodes[began["old"]].follows):
         new = str(began["new"])
-    return replace(request, **_between(site, new))
+    return _between(site, request, new)
 
 
 def look(nodes: Nodes, request: Request) -> Found:
