@@ -65,7 +65,9 @@ def replays(found: Ready) -> Check:
             hint = f"Let it end, or on {it.node}: SELECT pg_terminate_backend(PID)"
             return Judged("failed", f"held up by {it.held_by}{kept}", hint)
         if it.pause != "not paused":
-            return Judged("failed", f"{it.pause}{kept}", "Run restore: it resumes the replay")
+            small = sizes(found).status == "failed"
+            hint = "Raise the limits first: resumed now, its recovery ends" if small else "Run restore: it resumes the replay"
+            return Judged("failed", f"{it.pause}{kept}", hint)
         if it.delay_s:
             hint = f"A promotion skips the delay and replays all of it at once; on {it.node}: ALTER SYSTEM RESET {DELAY}"
             return Judged("warning", f"{DELAY} = {it.delay_s:g} s{kept}", hint)
