@@ -16,7 +16,7 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import NotAccepting, NotListening, rows
 from aya_lib.node.unseen import Down, Missing, seen
 
-ANSWER_S = 5.0  # a restore_command is called several times in a promotion; one that works gives its no in milliseconds
+ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
 # A standby refuses WAL of a primary that has more of these. (PostgreSQL: "Administrator's Overview" of Hot Standby.) The words
 # of pg_controldata, which has those of the server that wrote the WAL.
 SIZES = {
@@ -62,10 +62,11 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a restore_command gave when it was asked for a file that a promotion asks for: *quick* (also a no), *slow* (no answer
-    within :data:`ANSWER_S`), or *broken*: a status that ends the recovery. (PostgreSQL: RestoreArchivedFile.)"""
+    """What a restore_command gave when it was asked for a file that a promotion asks for: *quick* (also a no), *late* (after
+    :data:`LATE_S`), *slow* (no answer within :data:`ANSWER_S`), or *broken*: a status that ends the recovery. (PostgreSQL:
+    RestoreArchivedFile.)"""
 
-    word: Literal["quick", "slow", "broken"]
+    word: Literal["quick", "late", "slow", "broken"]
     said: str
 
 
@@ -142,6 +143,8 @@ def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
         except DeadlinePassed:
             return Answer("slow", f"no answer within {ANSWER_S:g} s")
         words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
+        if output.status <= 125 and output.seconds > LATE_S:
+            return Answer("late", f"only after {output.seconds:.1f} s: {words}")
         return Answer("broken" if output.status > 125 else "quick", words)
 
     return seen(node.name, "its restore_command", ask)

@@ -50,6 +50,7 @@ def readers(*others: Reader) -> Leaving:
         (ready(backlog_bytes=10**9), "nothing holds BETA's replay up", "warning", "", "not replayed"),
         (replace(READY, recovery=UNSEEN), "nothing holds BETA's replay up", "unknown", "", "no answer"),
         (replace(READY, answer=Answer("quick", "status 1")), "BETA's restore_command answers", "passed", "", "status 1"),
+        (replace(READY, answer=Answer("late", "2 s")), "BETA's restore_command answers", "warning", "", "2 s"),
         (replace(READY, answer=Answer("slow", "5 s")), "BETA's restore_command answers", "failed", "", "5 s"),
         (replace(READY, answer=Answer("broken", "status 127")), "BETA's restore_command answers", "failed", "", "ends the"),
         (replace(READY, free={**FREE, "/wal": 10**6}), "room on BETA's disks", "failed", "failed", "1 MiB at /wal"),

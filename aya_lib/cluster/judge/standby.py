@@ -3,7 +3,7 @@ only afterwards. Asked while the primary still serves, each of these costs nothi
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
+from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
 from aya_lib.node.unseen import Missing
 
@@ -83,7 +83,8 @@ def restores(found: Ready) -> list[Check]:
     def of(answer: Answer) -> Judged:
         hint = f"Mend it, or on {found.standby}: ALTER SYSTEM SET restore_command = ''; SELECT pg_reload_conf()"
         told = "a status above 125 ends the recovery: " if answer.word == "broken" else ""
-        return passed_if(answer.word == "quick", told + answer.said, hint)
+        status: Status = "warning" if answer.word == "late" else "passed" if answer.word == "quick" else "failed"
+        return Judged(status, told + answer.said, hint)
 
     name = f"{found.standby}'s restore_command answers"
     return [evaluate(name, "soon, and with a status up to 125", found.answer, of)] if found.answer else []

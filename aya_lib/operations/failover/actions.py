@@ -95,7 +95,7 @@ class StopOrderly:
             listed = node.shell.run(["ps", "-A", "-o", "ppid=,pid=,command="], account=node.account).stdout.splitlines()
             left = [line.split(maxsplit=1)[1] for line in listed if line.split()[0] == str(pid)]
             waits = [one for one in left if "walsender" in one or "archiver" in one]
-            hint = f"End it on {node.name} (kill PID), then run failover again; take_back=true starts {node.name} again once it is down"
+            hint = f"End it on {node.name} (kill PID), then run failover again, or with take_back=true once {node.name} is down"
             raise NoWayBack(
                 f"{node.name} was told to stop and waits for {'; '.join(waits) or error.message}", hint=hint
             ) from None

@@ -69,7 +69,9 @@ def wait_on(found: Found, deadline_s: float) -> Plan:
     """The promotion was begun and its end was not seen: the fence is kept, and it is waited for."""
     new = found.nodes[found.request.new]
     promote = change(new, f"Promote {new.name}", Promote(deadline_s), interrupts=True, destroys=found.request.emergency)
-    return Plan(f"Wait until {new.name} is the primary", (*_fence(found), promote, *_settle(found)), unwind=False)
+    return Plan(
+        f"Wait until {new.name} is the primary", (*_fence(found), *_unhinder(found), promote, *_settle(found)), unwind=False
+    )
 
 
 def finish(found: Found) -> Plan:
@@ -212,7 +214,7 @@ def _unhinder(found: Found) -> Iterator[Change]:
         title = "Turn the WAL summarizer off: it can hold up a promotion"
         yield change(new, title, Setting("summarize_wal", "off"), undo=Setting("summarize_wal", "on"))
     answer = found.ready.answer if found.ready else None
-    hangs = isinstance(answer, Answer) and answer.word != "quick"
+    hangs = isinstance(answer, Answer) and answer.word in ("slow", "broken")
     if asks(old, standby.restore_command) or (hangs and standby.restore_command):
         undo = Setting("restore_command", standby.restore_command)
         title = f"Take back restore_command, which {'does not answer' if hangs else f'asks {old.name}'}"
