@@ -63,8 +63,9 @@ class Kernel(AsyncKernelManager):  # type: ignore[misc]
                 process = waiting.start(kernel_cmd[2:], options["env"], str(options.get("cwd") or os.getcwd()))
                 self.provisioner.process, self.provisioner.pid = process, process.pid
                 self.provisioner.pgid, self.provisioner.cwd = process.pid, options.get("cwd")
-                return self._reconcile_connection_info(self.provisioner.connection_info)
-        return await super()._async_launch_kernel(kernel_cmd, **options)
+                self._reconcile_connection_info(self.provisioner.connection_info)
+                return
+        await super()._async_launch_kernel(kernel_cmd, **options)
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]

@@ -209,12 +209,13 @@ class Comparison(Shown):
         best = self.recommendation
         many = best.many if best else None
         one = best.point.qps if best else math.inf
-        doubt = many is not None and many.qps > many.clients * one * (1 + SLACK)
-        word = f"more than {many.clients} times the {one:,.0f} of one: something else ran, run it again" if many and doubt else NOISE
+        noise = NOISE
+        if many and many.qps > many.clients * one * (1 + SLACK):
+            noise = f"more than {many.clients} times the {one:,.0f} of one: something else ran, run it again"
         return (
             f"Corpus: {self.corpus}; queries: {self.asked}. One client; in brackets: 95 % confidence interval, on queries that"
             " chose nothing.",
-            *([f"At {many.clients} clients {many.index}: {many.qps:,.0f} searches/s, {word}."] if many else []),
+            *([f"At {many.clients} clients {many.index}: {many.qps:,.0f} searches/s, {noise}."] if many else []),
             f"Took {sum(self.seconds.values()):.0f} s ({spent}).",
             *self.notes,
             LATER,

@@ -255,7 +255,9 @@ def test_more_searches_than_two_clients_can_have_are_said_to_be_disturbed() -> N
     """Two clients on two cores had three times what one had: something else ran while the one was measured."""
     fine = comparison()
     best = fine.recommendation
-    assert best and best.many and "10 % is noise" in str(fine.table().notes)
+    assert best
+    assert best.many
+    assert "10 % is noise" in str(fine.table().notes)
     odd = replace(best, many=replace(best.many, qps=3 * best.point.qps))
     (said,) = [note for note in comparison(recommendation=odd).table().notes if "At 2 clients" in note]
     assert "more than 2 times the 3,541 of one: something else ran, run it again" in said
