@@ -18,9 +18,8 @@ WINDOW = 32  # characters for each token of a chunk that the splitter sees at on
 WIDEST = 16  # characters of a chunk for each token that it may have: words the model does not know are one token each
 MOST = 0.5  # share of a chunk that the model must be able to read, else its vector would be near any other such
 # Keys, checksums, encoded files: long words of letters and digits mixed, and bytes written in hexadecimal.
-BLOB = re.compile(
-    r"\b(?:[0-9a-fA-F]{32,}|(?=[A-Za-z+/=_-]{0,99}[0-9])(?=[^A-Z\s]{0,99}[A-Z])[A-Za-z0-9+/=_-]{40,})|(?:\b[0-9a-fA-F]{2,8}[ :,]{1,2}){8,}"
-)
+BLOBS = re.compile(r"[A-Za-z0-9+/=_-]{32,}|(?:\b[0-9a-fA-F]{2,8}[ :,]{1,2}){8,}")
+MIXED = re.compile(r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])|(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F :,]+$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Chunker:
         """Why a text gets no vector, for each of them."""
         reasons = []
         for text, unknown in zip(texts, self.tokenizer.unknown(texts), strict=True):
-            blobs = sum(len(found[0]) for found in BLOB.finditer(text)) / max(1, len(text))
+            blobs = sum(len(found[0]) for found in BLOBS.finditer(text) if MIXED.match(found[0])) / max(1, len(text))
             script = f"the model does not know {unknown:.0%} of it" if unknown > MOST else ""
             reasons.append(script or (f"{blobs:.0%} of it is encoded data" if blobs > MOST else ""))
         return reasons

@@ -43,7 +43,8 @@ def test_html_loses_its_furniture_and_keeps_headings_code_and_tables() -> None:
     page = (
         b"<html><head><meta charset=latin-1><title>T\xe9st</title><style>p{}</style></head><body><nav>menu</nav>"
         b"<div class=navheader>Prev Next</div><script>alert(1)</script><main><h2>Slots</h2><p>A <a href=x>link</a> to WAL.</p>"
-        b"<pre>SELECT 1;</pre><table><tr><th>a</th></tr><tr><td>b</td></tr></table></main><footer><a href=/>foot</a></footer></body></html>"
+        b"<pre>SELECT 1;</pre><table><tr><th>a</th></tr><tr><td>b</td></tr></table></main>"
+        b"<footer><a href=/>foot</a></footer></body></html>"
     )
     found = read(Path("a.html"), page)
     assert found.title == "T\xe9st"
