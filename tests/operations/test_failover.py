@@ -306,8 +306,13 @@ def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
 
 
 def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
-    family = freeze(open_nodes(pair)["ALPHA"])
+    alpha = open_nodes(pair)["ALPHA"]
+    family = freeze(alpha)
+    alpha.data_directory.chmod(0o500)  # nor does its disk take a mark, which keeps nobody from going on
     done = passed(fail_over(pair, emergency=True))
+    alpha.data_directory.chmod(0o700)
+    assert done.check("Mark ALPHA as fenced")["status"] == "warning"
+    assert state.read(pair).fenced["ALPHA"].way == "stopped"
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from facts import NODES, NOW, UP
 
 from aya_lib.cluster.judge import standby
+from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.standby import SIZES, Answer, Login, Ready, Recovery
 from aya_lib.node.unseen import Missing, Unseen
+from aya_lib.operations import switchback
 from aya_lib.operations.failover import fencing, judge
 from aya_lib.operations.failover.leaving import Archiver, Leaving, Reader
+from aya_lib.operations.failover.look import Found, Request
 
 RECOVERY = Recovery("BETA", True, sizes=dict.fromkeys(SIZES, 8))
 LEADS = replace(RECOVERY, node="ALPHA", recovering=False)
@@ -117,6 +121,16 @@ def test_who_keeps_the_old_primary_from_stopping_and_who_is_left_behind(
     check = next(one for one in checks if one.name == name)
     assert (check.status, words in check.observed) == (status, True), check
     assert check.hint or check.status in ("passed", "unknown")
+
+
+def test_switchback_names_a_delay_before_and_not_after_it_was_waited_for() -> None:
+    nodes = {name: NodeSeen(name, UP, None, UNSEEN, UNSEEN, None, None, None) for name in ("ALPHA", "BETA")}
+    found = Found(NODES, Overview(NOW, nodes), Request("ALPHA", "BETA"), UNSEEN, UNSEEN, fencing.Promise(None, ""), READY)
+    delayed = replace(READY, leader=replace(LEADS, delay_s=3600.0))
+    for seen, status in ((READY, "passed"), (delayed, "failed"), (replace(READY, leader=UNSEEN), "unknown")):
+        check = switchback.preconditions(replace(found, ready=seen))[-1]
+        assert (check.name, check.status, check.required) == ("ALPHA will follow at once", status, status != "unknown")
+        assert ("ALTER SYSTEM RESET recovery_min_apply_delay" in check.hint) is (status == "failed")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
-from aya_lib.node.unseen import Missing
+from aya_lib.node.unseen import Down, Missing
 
 MB = 1024**2
 DELAY = "recovery_min_apply_delay"
@@ -14,7 +14,9 @@ KEPT_BACK_MB = 64  # replayed in a second or two: below it nobody notices
 
 
 def ready(found: Ready) -> list[Check]:
-    """For a planned change of roles all of it counts; see :func:`urgent`."""
+    """For a planned change of roles all of it counts; see :func:`urgent`. Of a standby that is down one line says so."""
+    if isinstance(found.recovery, Down):
+        return [replays(found)]
     return [sizes(found), to_the_end(found), replays(found), *restores(found), room(found), writable(found), login(found)]
 
 
