@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from aya_lib.errors import AyaError, ChangeFailed
+from aya_lib.errors import AyaError, ChangeFailed, Interrupted
 from aya_lib.node.node import Node, Nodes
 from aya_lib.show import Badge, Code, Shown, Table
 
@@ -87,25 +87,34 @@ Report = Callable[[Change, str, str], None]
 def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
     """Walk the plan. At the first failure undo what was done, in reverse order, if the plan says so.
 
-    ``report(change, state, detail)`` hears *started*, *done*, *failed*, *undone*, *undo failed*. Raises
-    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. An
-    interruption (Ctrl-C) undoes nothing: the next run looks again and plans what is left.
+    ``report(change, state, detail)`` hears *started*, *done*, *failed*, *interrupted*, *undone*, *undo failed*. Raises
+    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. An interruption
+    is handled alike, and the step that it broke off is undone too: nobody knows how far it had come. :class:`Interrupted`.
     """
-    done: list[Change] = []
-    for step in plan.changes:
-        report(step, "started", "")
-        try:
+    begun: list[Change] = []
+    try:
+        for step in plan.changes:
+            begun.append(step)
+            report(step, "started", "")
             step.action.run(nodes[step.node])
-        except AyaError as error:
-            report(step, "failed", str(error))
-            undone = "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
-            raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
-        report(step, "done", "")
-        done.append(step)
+            report(step, "done", "")
+    except KeyboardInterrupt:
+        step = begun[-1]
+        report(step, "interrupted", "")
+        raise Interrupted(f"interrupted in '{step.title}' on {step.node}. {_way_back(plan, begun, nodes, report)}") from None
+    except Exception as error:  # whatever it is: a plan is never left half done without a word
+        step, line = begun[-1], error.message if isinstance(error, AyaError) else f"unexpected {type(error).__name__}: {error}"
+        report(step, "failed", str(error) if isinstance(error, AyaError) else line)
+        message = f"'{step.title}' failed: {line}. {_way_back(plan, begun[:-1], nodes, report)}"
+        raise ChangeFailed(message, hint=getattr(error, "hint", "")) from None
+
+
+def _way_back(plan: Plan, done: list[Change], nodes: Nodes, report: Report) -> str:
+    return "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
 
 
 def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
-    """Undo in reverse order, going on past an undo that fails; yields a sentence for each.
+    """Undo in reverse order, going on past an undo that fails or is interrupted again; yields a sentence for each.
 
     A change without an undo is the line below which there is no way back: nothing above it is undone either. Half of a way
     back is worse than none: it would start an old primary again beside the one that was promoted.
@@ -116,9 +125,10 @@ def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
             return
         try:
             step.undo.run(nodes[step.node])
-        except AyaError as error:
-            report(step, "undo failed", str(error))
-            yield f"undoing '{step.title}' failed: {error.message}"
+        except (Exception, KeyboardInterrupt) as error:
+            line = getattr(error, "message", "") or str(error) or "interrupted"
+            report(step, "undo failed", line)
+            yield f"undoing '{step.title}' failed: {line}"
         else:
             report(step, "undone", "")
             yield f"'{step.title}' was undone"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import io
 import json
+import shlex
 import tokenize
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -110,16 +111,17 @@ def require(declaration: Declaration, name: str, option: str) -> None:
         raise ParameterError(f"{declaration.name} takes no {option}: it has no parameter {name}")
 
 
-def injected(inputs: Sequence[str]) -> set[str]:
-    """Names that papermill set in this kernel: assigned in an executed cell that begins with ``# Parameters``."""
-    names: set[str] = set()
-    for source in inputs:
-        if not source.startswith("# Parameters"):
-            continue
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.Assign):
-                names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return names
+def command(declaration: Declaration, values: Mapping[str, Any]) -> str:
+    """The command that runs it with these values: those that are not the default, as a shell takes them."""
+    words = ["aya", "run", declaration.name]
+    for parameter in declaration.parameters:
+        value = values.get(parameter.name, parameter.default)
+        text = value if isinstance(value, str) else json.dumps(value)
+        if parameter.name == "site" and value != "lab":
+            words += ["--site", text]
+        elif value != parameter.default:
+            words += ["-p", f"{parameter.name}={text}"]
+    return shlex.join(words)
 
 
 def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
@@ -141,6 +143,7 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
         written = ast.unparse(node.annotation)
         kind = eval(compile(ast.Expression(node.annotation), str(notebook), "eval"), {"__builtins__": {}}, NAMES)
         parameters.append(Parameter(node.target.id, kind, written, default, comments.get(node.end_lineno or 0, "")))
+        _checked(parameters[-1], default)
     return tuple(parameters)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aya_lib import files, settings
-from aya_lib.runbook import parameters
+from aya_lib.runbook import interruption, parameters
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
 from aya_lib.runbook.record import Record, heading
@@ -61,14 +61,8 @@ def _locked(
 
 
 def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Record:
-    folder = settings.runs() / site / declaration.name
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    taken = next(n for n in range(1, 10_000) if not (folder / f"{_numbered(stamp, n)}.json").exists())
-    return Record.begin(folder / f"{_numbered(stamp, taken)}.json", **heading(declaration.name, site, checked))
-
-
-def _numbered(stamp: str, number: int) -> str:
-    return stamp if number == 1 else f"{stamp}-{number}"
+    path = settings.runs() / site / declaration.name / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    return Record.begin(path, **heading(declaration.name, site, checked))
 
 
 def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> Ending:
@@ -125,26 +119,24 @@ def _settle(notebook: Path, line: str) -> None:
 
 
 class _Stop:
-    """SIGINT, SIGTERM and the time limit all do one thing: interrupt the kernel, so that its probes clean up."""
+    """SIGINT, SIGTERM, SIGHUP and the time limit all do one thing: interrupt the kernel, so that its probes clean up."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self.reason, self.outcome, self.exit_code = "", "interrupted", 130
         self._client: Any = None
         self._timer = threading.Timer(limit_s, self._too_long)
-        self._handlers: dict[int, Any] = {}
+        self._handling = contextlib.ExitStack()
 
     def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._handling.enter_context(interruption.handled(self._signal, (signal.SIGINT, *interruption.ENDING)))
         self._timer.daemon = True
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._handling.close()
 
     def arm(self, client: Any) -> None:
         """The engine's client class, whose ``current`` will be the one that runs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
-from aya_lib.runbook.record import Record
+from aya_lib.runbook.record import Record, alive
 from aya_lib.show import Badge, Shown, Table, Tone
 
 TONE: dict[str, Tone] = {"passed": "passed", "planned": "planned", "running": "planned", "unknown": "unknown"}
@@ -78,22 +77,12 @@ def _read(path: Path) -> Run | None:
     try:
         content = Record.load(path).content
         outcome = content["outcome"]
-        if outcome == "running" and not _alive(int(content["pid"])):
+        if outcome == "running" and not alive(content):
             outcome = "died"
         line = (content.get("verdict") or {}).get("line") or content.get("error") or ""
         return Run(content["site"], content["runbook"], content["started"], outcome, content.get("seconds"), line, path)
     except (AyaError, KeyError, TypeError):
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _seconds(run: Run) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aya_lib.errors import AyaError
-from aya_lib.runbook.record import Record
+from aya_lib.runbook.record import Record, alive, heading
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_end_of_a_record_fits_on_a_full_disk(small_disk: Path) -> None:
     fill(small_disk)
     record.add("check", name="a" * 20_000)
     fill(small_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(AyaError, match=r"run record .* cannot be written: No space left on device\. Make room there"):
         record.add("check", name="b" * 40_000)
     assert json.loads(record.path.read_text())["steps"][0]["kind"] == "check"
 
@@ -61,3 +61,16 @@ def test_what_is_no_record_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(AyaError, match=r"r\.json is not a run record"):
         Record.load(tmp_path / "r.json")
+
+
+def test_two_runs_of_the_same_second_have_a_record_each(tmp_path: Path) -> None:
+    begun = [Record.begin(tmp_path / "20260101T000000Z.json", runbook="x").path.name for _ in range(3)]
+    assert begun == ["20260101T000000Z.json", "20260101T000000Z-2.json", "20260101T000000Z-3.json"]
+
+
+def test_a_run_is_alive_only_as_the_process_that_it_was() -> None:
+    this = heading("x", "lab", {})
+    assert alive(this)
+    assert not alive(this | {"process_started": this["process_started"] - 60})  # the PID went to another one
+    assert not alive(this | {"pid": 2**22 + 1})
+    assert alive(this | {"pid": 2**22 + 1, "host": "another"})  # nothing is known of it here

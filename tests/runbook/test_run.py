@@ -101,7 +101,7 @@ def test_a_run_that_takes_too_long_is_interrupted_and_cleans_up(tmp_path: Path) 
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_interrupts_the_kernel_and_keeps_what_there_is(tmp_path: Path, number: signal.Signals, code: int) -> None:
     mark = tmp_path / "mark"
     process = subprocess.Popen(
