@@ -16,6 +16,7 @@
      +-- MissingProgram            exit 1  (FileNotFoundError) PostgreSQL's programs, or ssh, are not there
      +-- RequirementFailed         exit 1  the gate before a change did not open
      +-- ChangeFailed              exit 1  a change broke off; what was undone is said
+     |    +-- NoWayBack                    it was begun and cannot be taken back: nothing is undone
      +-- Interrupted               exit 130 somebody stopped it (a key, a signal); what was undone is said
      +-- VerdictFailed             exit 1  the runbook ended and not everything holds
 
@@ -112,6 +113,10 @@ class RequirementFailed(AyaError):
 
 
 class ChangeFailed(AyaError):
+    pass
+
+
+class NoWayBack(ChangeFailed):
     pass
 
 

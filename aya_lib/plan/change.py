@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from aya_lib.errors import AyaError, ChangeFailed, Interrupted
+from aya_lib.errors import AyaError, ChangeFailed, Interrupted, NoWayBack
 from aya_lib.node.node import Node, Nodes
 from aya_lib.show import Badge, Code, Shown, Table
 
@@ -23,7 +23,8 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """One step of a plan. ``interrupts``: somebody's work breaks off; ``destroys``: something cannot be got back."""
+    """One step of a plan. ``interrupts``: somebody's work breaks off; ``destroys``: something cannot be got back.
+    ``vital``: its failure ends the walk; else it is named, and the rest goes on."""
 
     node: str
     title: str
@@ -32,6 +33,7 @@ class Change:
     undo: Action | None = None
     interrupts: bool = False
     destroys: bool = False
+    vital: bool = True
 
     @property
     def harmful(self) -> bool:
@@ -39,10 +41,17 @@ class Change:
 
 
 def change(
-    node: Node, title: str, action: Action, *, undo: Action | None = None, interrupts: bool = False, destroys: bool = False
+    node: Node,
+    title: str,
+    action: Action,
+    *,
+    undo: Action | None = None,
+    interrupts: bool = False,
+    destroys: bool = False,
+    vital: bool = True,
 ) -> Change:
     """A change whose command is written out for the node it is done on."""
-    return Change(node.name, title, action, action.command(node), undo, interrupts, destroys)
+    return Change(node.name, title, action, action.command(node), undo, interrupts, destroys, vital)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,33 +93,52 @@ class Plan(Shown):
 Report = Callable[[Change, str, str], None]
 
 
-def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
+def apply(plan: Plan, nodes: Nodes, report: Report) -> list[tuple[Change, AyaError]]:
     """Walk the plan. At the first failure undo what was done, in reverse order, if the plan says so.
 
     ``report(change, state, detail)`` hears *started*, *done*, *failed*, *interrupted*, *undone*, *undo failed*. Raises
-    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. An interruption
-    is handled alike, and the step that it broke off is undone too: nobody knows how far it had come. :class:`Interrupted`.
+    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. Nothing is undone
+    after :class:`NoWayBack`. An interruption is handled alike, and the step that it broke off is undone too, for nobody knows
+    how far it had come: :class:`Interrupted`. Returned are the changes that failed without ending the walk.
     """
     begun: list[Change] = []
+    remain: list[tuple[Change, AyaError]] = []
     try:
         for step in plan.changes:
             begun.append(step)
             report(step, "started", "")
-            step.action.run(nodes[step.node])
-            report(step, "done", "")
+            error = _tried(step.action, nodes[step.node])
+            report(step, "failed" if error else "done", str(error or ""))
+            if error is None:
+                continue
+            begun.pop()
+            if step.vital:
+                undone = _undone(plan, begun, nodes, report, back=not isinstance(error, NoWayBack))
+                raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
+            remain.append((step, error))
     except KeyboardInterrupt:
-        step = begun[-1]
+        step = (begun or list(plan.changes))[-1]
         report(step, "interrupted", "")
-        raise Interrupted(f"interrupted in '{step.title}' on {step.node}. {_way_back(plan, begun, nodes, report)}") from None
-    except Exception as error:  # whatever it is: a plan is never left half done without a word
-        step, line = begun[-1], error.message if isinstance(error, AyaError) else f"unexpected {type(error).__name__}: {error}"
-        report(step, "failed", str(error) if isinstance(error, AyaError) else line)
-        message = f"'{step.title}' failed: {line}. {_way_back(plan, begun[:-1], nodes, report)}"
-        raise ChangeFailed(message, hint=getattr(error, "hint", "")) from None
+        undone = _undone(plan, begun, nodes, report)
+        raise Interrupted(f"interrupted in '{step.title}' on {step.node}. {undone}") from None
+    return remain
 
 
-def _way_back(plan: Plan, done: list[Change], nodes: Nodes, report: Report) -> str:
-    return "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
+def _tried(action: Action, node: Node) -> AyaError | None:
+    """Do it; the error, whatever it is, when it failed: a plan is never left half done without a word."""
+    try:
+        action.run(node)
+    except AyaError as error:
+        return error
+    except OSError as error:  # a file on this machine: no room, or not ours to write
+        return AyaError(f"a file on this machine: {error}")
+    except Exception as error:
+        return AyaError(f"unexpected {type(error).__name__}: {error}")
+    return None
+
+
+def _undone(plan: Plan, done: list[Change], nodes: Nodes, report: Report, *, back: bool = True) -> str:
+    return "; ".join(unwind(done, nodes, report)) if plan.unwind and back else "What was done before it stays"
 
 
 def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
@@ -124,11 +152,12 @@ def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
             yield f"'{step.title}' stays done, and what came before it"
             return
         try:
-            step.undo.run(nodes[step.node])
-        except (Exception, KeyboardInterrupt) as error:
-            line = getattr(error, "message", "") or str(error) or "interrupted"
-            report(step, "undo failed", line)
-            yield f"undoing '{step.title}' failed: {line}"
+            error = _tried(step.undo, nodes[step.node])
+        except KeyboardInterrupt:
+            error = AyaError("interrupted")
+        if error is not None:
+            report(step, "undo failed", str(error))
+            yield f"undoing '{step.title}' failed: {error.message}"
         else:
             report(step, "undone", "")
             yield f"'{step.title}' was undone"
