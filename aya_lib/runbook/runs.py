@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.errors import AyaError, UsageError
+from aya_lib.errors import AyaError, UsageError, nearest
+from aya_lib.runbook.parameters import runbooks
 from aya_lib.runbook.record import Record, alive
 from aya_lib.show import Badge, Shown, Table, Tone
+from aya_lib.site import known_sites
 
 TONE: dict[str, Tone] = {"passed": "passed", "planned": "planned", "running": "planned", "unknown": "unknown"}
 
@@ -48,6 +50,16 @@ def kept(site: str | None = None, runbook: str | None = None) -> Runs:
     """The runs of a site and a runbook (None: all), newest first. What is not a readable record is left out."""
     runs = [run for path in settings.runs().glob(f"{site or '*'}/{runbook or '*'}/*.json") if (run := _read(path))]
     return Runs(tuple(sorted(runs, key=lambda run: run.started, reverse=True)))
+
+
+def require_known(site: str | None, runbook: str | None) -> None:
+    """:class:`UsageError` for a site or a runbook that is neither there nor among the runs."""
+    folder, books = settings.runs(), runbooks(settings.notebooks())
+    known = sorted({*known_sites(), *(path.name for path in folder.glob("*") if path.is_dir())})
+    if site and site not in known:
+        raise UsageError(f"unknown site '{site}'{nearest(site, known)}", hint=f"Known sites: {', '.join(known) or 'none'}")
+    if runbook and runbook not in books and not any(folder.glob(f"*/{runbook}")):
+        raise UsageError(f"unknown runbook '{runbook}'{nearest(runbook, books)}", hint=f"There are {', '.join(books) or 'none'}")
 
 
 def prune(kept: Runs, age: str) -> Runs:
