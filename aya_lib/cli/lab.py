@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from aya_lib import settings
 from aya_lib.cli.options import Json, SiteName, answer, group, load
 
 app = group("Three real PostgreSQL clusters and an embedding service on this machine.")
@@ -22,6 +23,7 @@ def up(site: SiteName = "lab") -> None:
     """Start the lab, making first what is not there. Harmless when it runs."""
     from aya_lib import lab as labs
 
+    settings.own_parameters()
     described = load(site)
     labs.up(described, _say)
     print(f"The lab {described.name} is up in {described.root}. Next: aya status --site {site}")

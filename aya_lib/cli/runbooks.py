@@ -1,8 +1,9 @@
-"""``aya run``, ``aya params`` and ``aya runs``."""
+"""``aya run``, ``aya init``, ``aya params`` and ``aya runs``."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,17 @@ def run(
         with contextlib.suppress(OSError):  # nobody reads any more: how the run ended is the exit code all the same
             progress.ending(result, out)
     raise typer.Exit(result.exit_code)
+
+
+@app.command(epilog="Example: aya init aya && cd aya && aya lab up")
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one to complete.")]) -> None:
+    """Lay out a folder to work in: notebooks, parameters, a place for runs. What is there already stays as it is."""
+    from aya_lib.runbook.layout import lay_out
+
+    done = lay_out(directory)
+    print(f"{done.folder}: {len(done.made)} files written. aya finds them from there: cd {shlex.quote(str(done.folder))}")
+    if done.kept:
+        print(f"Kept, though this version ships others: {', '.join(str(path.relative_to(done.folder)) for path in done.kept)}")
 
 
 @app.command(epilog="Example: aya params restore")

@@ -18,7 +18,7 @@ def new(name: str, directory: Path | None = None, port: int | None = None, *, li
 
     ``port``: the first of the consecutive ports to take; default: a run that is free and that no other site names.
     """
-    target = settings.parameters() / name / "site.yaml"
+    target = settings.own_parameters() / name / "site.yaml"
     if target.exists():
         raise UsageError(f"there is a site {name} already: {target}", hint="Choose another name")
     content = read_yaml(settings.parameters() / like / "site.yaml")
