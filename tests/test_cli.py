@@ -14,12 +14,14 @@ from unittest.mock import patch
 import pytest
 from tests_support import make
 
+from aya_lib import settings
 from aya_lib.cli import printable
 from aya_lib.cli.main import main
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
 from aya_lib.node.node import open_nodes
 from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.record import Record, heading
 from aya_lib.site import LAB_MARKER, Site
 
 
@@ -123,13 +125,18 @@ def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> No
     assert set(said["nodes"]) == {"ALPHA", "BETA", "AIR"}
 
 
-def test_status_of_a_site_that_is_down_fails(place: Path) -> None:
+def test_status_of_a_site_that_is_down_fails_and_says_first_what_is_half_done(place: Path) -> None:
     site = make(place, "cold")
     site.root.mkdir()
     (site.root / LAB_MARKER).touch()
+    record = Record.begin(settings.runs() / "cold" / "failover" / "r.json", **heading("failover", "cold", {"site": "cold"}))
+    record.add("change", node="ALPHA", title="Stop PostgreSQL", state="started")
+    record.end("interrupted")
     done = aya("status", "--site", "cold")
     assert done.returncode == 1
     assert "✗ failed" in done.stdout
+    assert done.stdout.startswith("✗ Not finished\n")
+    assert "Go on: aya run failover --site cold" in done.stdout[: done.stdout.index("The site as seen")]
 
 
 def test_a_run_prints_a_line_per_check_and_the_notebook_last(lab: Site) -> None:

@@ -116,11 +116,12 @@ def apply(plan: Plan, nodes: Nodes, report: Report) -> list[tuple[Change, AyaErr
                 undone = _undone(plan, begun, nodes, report, back=not isinstance(error, NoWayBack))
                 raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
             remain.append((step, error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         step = (begun or list(plan.changes))[-1]
         report(step, "interrupted", "")
         undone = _undone(plan, begun, nodes, report)
-        raise Interrupted(f"interrupted in '{step.title}' on {step.node}. {undone}") from None
+        line = f"interrupted{f' by {stop}' if str(stop) else ''} in '{step.title}' on {step.node}"
+        raise Interrupted(f"{line}. {undone}") from None
     return remain
 
 

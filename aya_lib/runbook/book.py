@@ -44,10 +44,10 @@ def _verb(act: Callable[P, T]) -> Callable[P, T]:
         assert isinstance(book, Runbook)
         book.compare()
         try:
-            with interruption.handled(interruption.interrupt):
+            with interruption.handled(interruption.once()):
                 return act(*args, **kwargs)
-        except KeyboardInterrupt:
-            error: AyaError = Interrupted(f"interrupted in '{act.__name__}': nothing is half done by it")
+        except KeyboardInterrupt as stop:
+            error: AyaError = Interrupted(f"{' by '.join(filter(None, ('interrupted', str(stop))))} in '{act.__name__}'")
         except AyaError as raised:
             error = raised
         raise book.broken_off(error) from None

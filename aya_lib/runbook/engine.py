@@ -72,7 +72,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     """Knows its kernel, so that :func:`interrupt` reaches the code that runs, and its context managers clean up."""
 
     current: Client | None = None
-    grace_s = 10.0
+    grace_s = 60.0  # to undo what was begun
 
     def __init__(self, nb_man: Any, **options: Any) -> None:
         # All cells have ended when the kernel is shut down: asking it politely only costs seconds.

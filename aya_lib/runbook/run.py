@@ -143,7 +143,7 @@ class _Stop:
         self._handling = contextlib.ExitStack()
 
     def __enter__(self) -> _Stop:
-        self._handling.enter_context(interruption.handled(self._signal, (signal.SIGINT, *interruption.ENDING)))
+        self._handling.enter_context(interruption.handled(self._signal))
         self._timer.daemon = True
         self._timer.start()
         return self

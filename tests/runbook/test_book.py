@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,13 @@ from tests_support import step
 
 from aya_lib import settings
 from aya_lib.check import Check
-from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
+from aya_lib.errors import ApprovalMissing, ChangeFailed, Interrupted, ParameterError, RequirementFailed, VerdictFailed
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
-from aya_lib.node.node import open_nodes
-from aya_lib.plan.actions import Service, Sql
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.plan.actions import Nothing, Service, Sql
 from aya_lib.plan.change import Change, Plan
+from aya_lib.runbook import parameters
 from aya_lib.runbook.book import Runbook
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -165,3 +169,50 @@ def test_no_secret_is_in_any_notebook_record_log_or_argument_list(lab: Site, mon
         assert not any(secret.encode() in text for secret in secrets), path
     for process in psutil.process_iter(["cmdline"]):
         assert not any(secret in " ".join(process.info["cmdline"] or []) for secret in secrets)
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """Signals to this process in the middle of a change, twice: so a shutdown does it, whose runner passes it on."""
+
+    number: signal.Signals
+
+    def run(self, node: Node) -> None:
+        for number in (self.number, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    def command(self, node: Node) -> str:
+        return f"kill -{self.number}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_every_signal_in_the_middle_of_a_plan_is_undone_and_recorded(bare: Site, record: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    stop = Change("AIR", "stop AIR", Service("stop", "postgresql"), "stop", undo=Service("start", "postgresql"))
+    runbook = book(bare.name, deadline_s=7)
+    with pytest.raises(Interrupted) as raised:
+        runbook.apply(Plan("p", (stop, Change("AIR", "broken off", Signalled(number), "kill", undo=Nothing()))))
+    assert str(raised.value) == (
+        f"interrupted by {number.name} in 'broken off' on AIR. 'broken off' was undone; 'stop AIR' was undone."
+        f" It goes on where it was: aya run restore --site {bare.name} -p deadline_s=7"
+    )
+    assert runbook.nodes["AIR"].supervisor.state("postgresql").status == "running"
+    assert json.loads(record.read_text())["outcome"] == "interrupted"
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupted_look_is_one_line_and_a_run_begun_anew_ends_the_one_before(
+    bare: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AYA_RECORD")
+    values = {
+        parameter.name: parameter.default for parameter in parameters.declared(settings.notebooks() / "restore.ipynb").parameters
+    }
+    names: dict[str, Any] = values | {"site": bare.name}
+    first = names["runbook"] = Runbook("restore", names)
+    with pytest.raises(Interrupted, match=r"interrupted by SIGTERM in 'look'.*aya run restore"):
+        first.look(lambda nodes: os.kill(os.getpid(), signal.SIGTERM))
+    second = names["runbook"] = Runbook("restore", names)
+    third = Runbook("restore", names)
+    outcomes = [json.loads(one.record.path.read_text())["outcome"] for one in (first, second, third)]
+    assert outcomes == ["interrupted", "interrupted", "running"]
