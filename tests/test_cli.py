@@ -102,7 +102,7 @@ def test_what_the_terminal_cannot_write_is_written_plainly_and_a_closed_pipe_is_
         printable.install()
         print("✓ passed · 名", flush=True)
         assert printable.only_ascii()
-    assert out.buffer.getvalue() == b"+ passed . ?\n"  # type: ignore[attr-defined]
+    assert out.buffer.getvalue() == b"+ passed . ?\n"
 
 
 def test_tables_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_every_pin_can_be_installed_on_the_oldest_python_that_is_promised() -> N
     refused = {
         f"{dist.metadata['Name']} {dist.version} needs Python {needs}"
         for dist in metadata.distributions()
-        if (needs := dist.metadata.get("Requires-Python")) and oldest not in SpecifierSet(needs)
+        if (needs := dist.metadata.json.get("requires_python")) and oldest not in SpecifierSet(str(needs))
         if dist.metadata["Name"].lower().replace("_", "-") in pinned
     }
     assert not refused

@@ -131,7 +131,9 @@ class Runbook(Shown):
             line = f"Nothing was changed, because {len(stop)} of {len(asked)} requirements do not hold: {names}"
             status: Status = "failed" if any(check.status == "failed" for check in stop) else "unknown"
             self._end(status, line)
+            self.notebook.gate = f"{len(stop)} of {len(asked)} requirements do not hold: {names}"
             raise RequirementFailed(line, hint=next((check.hint for check in stop if check.hint), ""))
+        self.notebook.gate = ""
 
     @_verb
     def apply(self, plan: Plan, *, show: bool = False) -> None:

@@ -30,6 +30,7 @@ class Notebook:
         self.begun = copy.deepcopy(self.now())
         self._old = self._plans()  # made before this run began
         self._applied: list[tuple[object, ...]] = []
+        self.gate: str | None = None  # what did not hold when the requirements were last asked; None: they were not
 
     def now(self) -> dict[str, Any]:
         """The parameters as the kernel has them; :class:`ParameterError` for an unknown name, a wrong type, a cell not run."""
@@ -70,7 +71,11 @@ class Notebook:
         self._old, self._applied = self._plans(), []
 
     def current(self, plan: Plan) -> None:
-        """Take note that a plan is applied; :class:`UsageError` when it was before, or rests on an older look than the last."""
+        """Take note that a plan is applied; :class:`UsageError` when it was before, when it rests on an older look than the last,
+        and when the notebook's gate before it is closed, or was passed by."""
+        if self.gate or (self.gate is None and self.declaration.gated and "In" in self._namespace):
+            why = self.gate or "the cell with runbook.require(...) was not run"
+            raise UsageError(f"nothing was done: {why}", hint="Run the cells again from the look on, that one too")
         signature = (plan.title, *((step.node, step.title, step.command) for step in plan.changes))
         if signature in self._applied or any(plan is old for old in self._old):
             why = "it was carried out already" if signature in self._applied else "the site was looked at since it was made"

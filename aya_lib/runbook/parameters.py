@@ -40,13 +40,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock."""
+    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``gated``: it
+    asks for requirements before it applies anything."""
 
     path: Path
     title: str
     parameters: tuple[Parameter, ...]
     changes_site: bool
     limit_s: float
+    gated: bool = False
 
     @property
     def name(self) -> str:
@@ -79,7 +81,9 @@ def declared(notebook: Path) -> Declaration:
     title = next((line.lstrip("# ") for line in headings if line.startswith("# ")), notebook.stem)
     source = "".join(tagged[0]["source"])
     changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
-    return Declaration(notebook, title, _parse(source, notebook), changes, limit)
+    code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    gated = 0 <= code.find("runbook.require(") < code.find("runbook.apply(")
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated)
 
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:

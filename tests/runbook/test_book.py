@@ -17,7 +17,15 @@ from tests_support import step
 
 from aya_lib import settings
 from aya_lib.check import Check
-from aya_lib.errors import ApprovalMissing, ChangeFailed, Interrupted, ParameterError, RequirementFailed, VerdictFailed
+from aya_lib.errors import (
+    ApprovalMissing,
+    ChangeFailed,
+    Interrupted,
+    ParameterError,
+    RequirementFailed,
+    UsageError,
+    VerdictFailed,
+)
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
 from aya_lib.node.node import Node, open_nodes
@@ -57,6 +65,8 @@ def test_the_gate_stops_on_failed_and_on_unknown(lab_site: Site, record: Path, s
     with pytest.raises(RequirementFailed, match=r"Nothing was changed, because 1 of 2.*b: y\. do this"):
         runbook.require(GOOD, Check("b", status, "x", "y", "do this"))
     assert json.loads(record.read_text())["verdict"]["status"] == status
+    with pytest.raises(UsageError, match="nothing was done: 1 of 2 requirements do not hold: b: y"):
+        runbook.apply(Plan("p", (Change("ALPHA", "never", Nothing(), ""),)))
 
 
 def test_the_verdict_rests_on_the_last_check_of_a_name_and_not_on_what_is_optional(lab_site: Site) -> None:

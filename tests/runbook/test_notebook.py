@@ -31,9 +31,9 @@ class Kernel(dict[str, Any]):
         exec(cell, self)
 
 
-def saved(folder: Path, cell: str = CELL) -> Path:
-    content = nbformat.v4.new_code_cell(cell, metadata={"tags": ["parameters"]})
-    nbformat.write(nbformat.v4.new_notebook(cells=[content], metadata={"aya": {"changes_site": True}}), folder / "book.ipynb")
+def saved(folder: Path, cell: str = CELL, *more: str) -> Path:
+    cells = [nbformat.v4.new_code_cell(cell, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, more)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"aya": {"changes_site": True}}), folder / "book.ipynb")
     return folder / "book.ipynb"
 
 
@@ -117,3 +117,17 @@ def test_a_plan_is_applied_once_and_only_when_nothing_was_looked_at_since(tmp_pa
     notebook.current(kernel["plan"])
     with pytest.raises(UsageError, match="stale, the site was looked at since"):  # by a run that began before this one
         Notebook(notebook.declaration, kernel).current(kernel["plan"])
+
+
+def test_nobody_steps_past_a_gate(tmp_path: Path) -> None:
+    declared = parameters.declared(saved(tmp_path, CELL, "runbook.require(checks)", "runbook.apply(plan)"))
+    notebook = Notebook(declared, Kernel(CELL))
+    for gate, line in (
+        (None, r"the cell with runbook.require\(...\) was not run"),
+        ("1 of 2 does not hold", "1 of 2 does not hold"),
+    ):
+        notebook.gate = gate
+        with pytest.raises(UsageError, match=f"nothing was done: {line}.*from the look on"):
+            notebook.current(PLAN)
+    notebook.gate = ""
+    notebook.current(PLAN)
