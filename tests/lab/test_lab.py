@@ -87,11 +87,11 @@ def test_the_ports_of_a_lab_are_none_that_an_outgoing_connection_may_get(place: 
     ports = {int(node[service]["port"]) for node in content["nodes"].values() for service in ("postgresql", "embedding")}
     assert len(ports) == 6
     assert not ports & set(outgoing())
-    monkeypatch.setenv("AYA_LAB_PORTS", f"{outgoing()[0] - 8}-{outgoing()[-1]}")
+    monkeypatch.setenv("AYA_LAB_PORTS", f"{outgoing()[-1] - 9}-{outgoing()[-1] + 11}")
     monkeypatch.setenv("AYA_PARAMETERS", str(place / "elsewhere"))
     shutil.copytree(settings.home() / "parameters" / "lab", place / "elsewhere" / "model")
     (place / "elsewhere" / "model" / "site.yaml").write_text((place / "parameters" / "model" / "site.yaml").read_text())
-    assert make(place, "low").nodes["AIR"].postgresql.port < outgoing()[0]
+    assert make(place, "beside").nodes["AIR"].postgresql.port > outgoing()[-1]
 
 
 def test_a_port_of_an_outgoing_connection_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
