@@ -54,7 +54,7 @@ def last_words(node: Node, service: str) -> str:
     if service == "postgresql":
         newest = ["sh", "-c", NEWEST, "sh", str(node.data_directory), str(LINES), _log(node, service)[-1]]
         said = (fatal(said) if "journalctl" in _log(node, service) else "") or fatal(_output(node, newest))
-    return " ".join(said.split())[-600:] or "its log says nothing"
+    return " ".join(said.split())[-600:].rstrip(".") or "its log says nothing"
 
 
 def fatal(log: str) -> str:

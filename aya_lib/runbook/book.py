@@ -90,7 +90,8 @@ class Runbook(Shown):
     def broken_off(self, error: AyaError) -> AyaError:
         """The error that ended a verb, with how to go on after an interruption; the record has it."""
         if isinstance(error, Interrupted):
-            error = Interrupted(error.message, hint=f"It goes on where it was: {self.again}")
+            cells = "" if "AYA_RECORD" in os.environ else "Run the cells again from the look on, or: "
+            error = Interrupted(error.message, hint=f"{cells or 'It goes on where it was: '}{self.again}")
         outcome = "interrupted" if isinstance(error, Interrupted) else "refused" if error.exit_code == 4 else "failed"
         if self.record.content["outcome"] == "running" or outcome == "interrupted":
             with suppress(AyaError):  # a full disk: the error itself is what counts

@@ -100,7 +100,8 @@ def _finish(record: Record, notebook: Path, ending: Ending, stop: _Stop) -> RunR
     verdict, error = record.content.get("verdict"), ending.error
     outcome, code = record.content["outcome"], int(record.content.get("exit_code", 0))
     if stop.reason and not verdict:
-        outcome, code, error = stop.outcome, stop.exit_code, stop.reason
+        how = str(record.content.get("error") or "").removeprefix("interrupted by SIGINT")  # what the runbook said of it
+        outcome, code, error = stop.outcome, stop.exit_code, f"{stop.reason}{how}"
     elif outcome == "running":
         outcome, code = ("died" if ending.kind == "died" else "failed"), 1
         error = error or "the notebook ended without a verdict"

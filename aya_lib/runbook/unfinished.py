@@ -36,7 +36,8 @@ def half_done(record: Mapping[str, Any]) -> bool:
     planned = {f"{one['node']}: {one['title']}" for step in record["steps"] if step["kind"] == "plan" for one in step["changes"]}
     left = {name: state for name, state in states.items() if state != "undone"}
     broken_off = record["outcome"] in ("running", "interrupted", "died")
-    return bool(left) and (broken_off or any(state in BEGUN for state in left.values()) or len(planned) > len(left))
+    some = "done" in left.values() and (any(state in BEGUN for state in left.values()) or len(planned) > len(left))
+    return bool(left) and (broken_off or some)
 
 
 def _last(folder: Path) -> Mapping[str, Any] | None:

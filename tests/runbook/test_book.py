@@ -13,7 +13,7 @@ import papermill
 import psutil
 import pytest
 import yaml
-from tests_support import step
+from tests_support import fill, step
 
 from aya_lib import settings
 from aya_lib.check import Check
@@ -29,7 +29,7 @@ from aya_lib.errors import (
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.plan.actions import Nothing, Service, Sql
+from aya_lib.plan.actions import Nothing, Script, Service, Sql
 from aya_lib.plan.change import Change, Plan
 from aya_lib.runbook import parameters
 from aya_lib.runbook.book import Runbook
@@ -226,3 +226,25 @@ def test_an_interrupted_look_is_one_line_and_a_run_begun_anew_ends_the_one_befor
     third = Runbook("restore", names)
     outcomes = [json.loads(one.record.path.read_text())["outcome"] for one in (first, second, third)]
     assert outcomes == ["interrupted", "interrupted", "running"]
+
+
+@dataclass(frozen=True)
+class Fill(Nothing):
+    disk: Path
+
+    def run(self, node: Node) -> None:
+        fill(self.disk)
+
+
+def test_a_plan_is_brought_to_its_end_where_its_record_has_no_room(
+    lab_site: Site, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AYA_RECORD", str(small_disk / "record.json"))
+    runbook = book()
+    full = [
+        Change("ALPHA", f"fill it, {number}", Fill(small_disk), "x" * 5000) for number in range(2)
+    ]  # the first has the reserve
+    runbook.apply(Plan("p", (*full, Change("ALPHA", "write", Script(("touch", str(small_disk / "filler"))), ""))))
+    assert runbook.record.content["steps"][-1]["state"] == "done"
+    with pytest.raises(AyaError, match="the run record .* cannot be written: No space left on device"):
+        runbook.check(GOOD)

@@ -41,6 +41,7 @@ def kept(runs: Path, runbook: str, outcome: str, *states: str, **heads: Any) -> 
         ("running", ("done", "started"), "warning"),
         ("interrupted", ("undone", "undone"), None),
         ("failed", ("done", "done"), None),  # all was done; what does not hold afterwards is for the checks of the site
+        ("failed", ("failed",), None),
         ("failed", (), None),
         ("passed", ("done", "done"), None),
     ],
