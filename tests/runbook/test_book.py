@@ -19,6 +19,7 @@ from aya_lib import settings
 from aya_lib.check import Check
 from aya_lib.errors import (
     ApprovalMissing,
+    AyaError,
     ChangeFailed,
     Interrupted,
     ParameterError,
@@ -29,7 +30,7 @@ from aya_lib.errors import (
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.plan.actions import Nothing, Script, Service, Sql
+from aya_lib.plan.actions import Nothing, Service, Sql
 from aya_lib.plan.change import Change, Plan
 from aya_lib.runbook import parameters
 from aya_lib.runbook.book import Runbook
@@ -140,30 +141,14 @@ def test_a_wrong_type_is_refused_by_the_runbook_itself(lab_site: Site, name: str
         Runbook("restore", {name: value})
 
 
-@pytest.mark.parametrize(
-    ("values", "line"),
-    [
-        ({"dry_run": "perhaps"}, "ParameterError: parameter 'dry_run': found 'perhaps' (str), allowed is true or false"),
-        ({"rowz": 3}, "ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?"),
-        ({"site": "nowhere"}, "SiteError: unknown site 'nowhere'"),
-    ],
-)
-def test_plain_papermill_gets_the_same_refusal_in_one_line(
-    tmp_path: Path, lab_site: Site, values: dict[str, Any], line: str
-) -> None:
-    out = tmp_path / "out.ipynb"
-    source = settings.home() / "notebooks" / "verify_replication.ipynb"
+def test_plain_papermill_gets_the_same_refusal_in_one_line(tmp_path: Path, lab_site: Site) -> None:
+    out, source = tmp_path / "out.ipynb", settings.home() / "notebooks" / "verify_replication.ipynb"
     with pytest.raises(papermill.PapermillExecutionError):
-        papermill.execute_notebook(str(source), str(out), values, progress_bar=False)
-    errors = [
-        "".join(output["traceback"])
-        for cell in json.loads(out.read_text())["cells"]
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "error"
-    ]
-    assert len(errors) == 1
-    assert errors[0].startswith(line)
-    assert "\n" not in errors[0]
+        papermill.execute_notebook(str(source), str(out), {"rowz": 3}, progress_bar=False)
+    outputs = [output for cell in json.loads(out.read_text())["cells"] for output in cell.get("outputs", [])]
+    (line,) = ["".join(output["traceback"]) for output in outputs if output["output_type"] == "error"]
+    assert line.startswith("ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?")
+    assert "\n" not in line
 
 
 def test_no_secret_is_in_any_notebook_record_log_or_argument_list(lab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,10 +226,8 @@ def test_a_plan_is_brought_to_its_end_where_its_record_has_no_room(
 ) -> None:
     monkeypatch.setenv("AYA_RECORD", str(small_disk / "record.json"))
     runbook = book()
-    full = [
-        Change("ALPHA", f"fill it, {number}", Fill(small_disk), "x" * 5000) for number in range(2)
-    ]  # the first has the reserve
-    runbook.apply(Plan("p", (*full, Change("ALPHA", "write", Script(("touch", str(small_disk / "filler"))), ""))))
+    changes = [Change("ALPHA", f"fill it, {number}", Fill(small_disk), "x" * 5000) for number in range(3)]  # one has the reserve
+    runbook.apply(Plan("p", tuple(changes)))
     assert runbook.record.content["steps"][-1]["state"] == "done"
-    with pytest.raises(AyaError, match="the run record .* cannot be written: No space left on device"):
+    with pytest.raises(AyaError, match=r"the run record .* cannot be written: No space left on device"):
         runbook.check(GOOD)
