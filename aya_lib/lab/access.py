@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from aya_lib.cluster import roles, service_file
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.node.node import open_nodes
 from aya_lib.site import Site
+
+# Of PostgreSQL, and of nothing else: a prefix of conda's has many other programs beside them.
+CLIENTS = re.compile(r"pg_\w+|pgbench|psql|(create|drop)(db|user)|(cluster|init|reindex|vacuum)db")
 
 
 def passfile(site: Site) -> Path:
@@ -56,7 +60,8 @@ def _programs(site: Site) -> Path:
     """A folder with a way to each of PostgreSQL's programs: called by hand, they need to be told where their libraries are."""
     node = open_nodes(site)[site.primary]
     folder = site.root / "bin"
-    for program in site.path(node.config.postgresql.bin_directory).iterdir():
+    there = site.path(node.config.postgresql.bin_directory).iterdir()
+    for program in [program for program in there if CLIENTS.fullmatch(program.name)]:
         text = f'#!/bin/sh\nexec {shlex.join(node.command(program.name))} "$@"\n'
         if not (folder / program.name).exists() or (folder / program.name).read_text() != text:
             files.write(folder / program.name, text)

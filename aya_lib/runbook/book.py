@@ -50,6 +50,9 @@ def _verb(act: Callable[P, T]) -> Callable[P, T]:
             error: AyaError = Interrupted(f"{' by '.join(filter(None, ('interrupted', str(stop))))} in '{act.__name__}'")
         except AyaError as raised:
             error = raised
+        except Exception as defect:
+            book.broken_off(AyaError(f"unexpected {type(defect).__name__}: {defect}"))
+            raise
         raise book.broken_off(error) from None
 
     return verb

@@ -79,15 +79,16 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         super().__init__(nb_man, kernel_manager_class=Kernel, shutdown_kernel="immediate", **options)
         type(self).current = self
 
-    def interrupt(self) -> None:
-        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``."""
+    def interrupt(self) -> bool:
+        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``. False: there is none yet."""
         pid = self.kernel_pid
         if pid is None:
-            return
+            return False
         _signal(pid, 2)
         timer = threading.Timer(self.grace_s, _signal, (pid, 9))
         timer.daemon = True
         timer.start()
+        return True
 
     @property
     def kernel_pid(self) -> int | None:

@@ -159,8 +159,10 @@ class _Stop:
         self._client = client
 
     def _signal(self, number: int, _: object) -> None:
+        if self.reason and number == signal.SIGINT:
+            os._exit(128 + number)  # a person asks twice: at once, the record stays as it is
         if self.reason:
-            os._exit(128 + number)  # asked twice: at once, the record stays as it is
+            return  # a shutdown sends more than one, and what was begun is being undone
         self._interrupt(f"interrupted by {signal.Signals(number).name}", "interrupted", 128 + number)
 
     def _too_long(self) -> None:
@@ -171,9 +173,8 @@ class _Stop:
     def _interrupt(self, reason: str, outcome: str, exit_code: int) -> None:
         self.reason, self.outcome, self.exit_code = reason, outcome, exit_code
         current = self._client.current if self._client else None
-        if current is not None:
-            current.interrupt()
-        else:
+        interrupted = current is not None and current.interrupt()
+        if not interrupted and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
 
 
