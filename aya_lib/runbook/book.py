@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from aya_lib import settings
 from aya_lib.check import Check, Checks, Status, worst
 from aya_lib.cluster.canary import writes
-from aya_lib.errors import AyaError, Interrupted, RequirementFailed, VerdictFailed
+from aya_lib.errors import ApprovalMissing, AyaError, Interrupted, Locked, RequirementFailed, VerdictFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.unseen import Planned, Unseen
 from aya_lib.plan.approval import require_approval
@@ -95,10 +95,11 @@ class Runbook(Shown):
         if isinstance(error, Interrupted):
             cells = "" if "AYA_RECORD" in os.environ else "Run the cells again from the look on, or: "
             error = Interrupted(error.message, hint=f"{cells or 'It goes on where it was: '}{self.again}")
-        outcome = "interrupted" if isinstance(error, Interrupted) else "refused" if error.exit_code == 4 else "failed"
+        refused = isinstance(error, ApprovalMissing | Locked)
+        outcome = "interrupted" if isinstance(error, Interrupted) else "refused" if refused else "failed"
         if self.record.content["outcome"] == "running" or outcome == "interrupted":
             with suppress(AyaError):  # a full disk: the error itself is what counts
-                code = {"exit_code": error.exit_code} if outcome == "refused" else {}
+                code = {"exit_code": error.exit_code} if refused else {}
                 self.record.add("error", message=str(error), error_type=type(error).__name__)
                 self.record.end(outcome, error=str(error), **code)
         return error
