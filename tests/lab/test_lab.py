@@ -107,6 +107,15 @@ def test_a_port_of_an_outgoing_connection_is_waited_for(place: Path, monkeypatch
             labs.up(site, embedding=False)
 
 
+def test_a_lab_that_was_made_for_other_ports_is_not_started_on_them(place: Path) -> None:
+    site = make(place, "moved")
+    settings_file = open_nodes(site)["ALPHA"].data_directory / "lab.conf"
+    settings_file.parent.mkdir(parents=True)
+    settings_file.write_text("port = '1'\n")
+    with pytest.raises(UsageError, match=r"ALPHA was made for port 1, and site.yaml says \d+ now.*aya lab reset --site moved"):
+        labs.up(site, embedding=False)
+
+
 def test_a_folder_that_no_lab_made_is_neither_used_nor_deleted(place: Path) -> None:
     site = make(place, "foreign")
     site.root.mkdir()
