@@ -153,7 +153,8 @@ def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> No
         with ends.there.transaction():
             sent = 0
             for mutation in mutations:
-                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id)[0]
+                travelling = {"documents": list(ends.fit.documents), "chunks": list(ends.fit.chunks)}
+                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id, **travelling)[0]
                 sent += payload.size
                 watch.renew(more_s=payload.size / SLOWEST)
                 values = {**vars(mutation), **vars(payload), "client": client}

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aya_lib.air import ready
-from aya_lib.air.link import Apart, laptop, schema_version
+from aya_lib.air.fit import Apart
+from aya_lib.air.link import laptop, schema_version
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.pidfile import living

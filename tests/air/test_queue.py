@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from air_work import as_it_is, ask, count, one, one_round, same, writing
 
-from aya_lib.air.link import Apart
+from aya_lib.air.fit import Apart
 from aya_lib.errors import SqlFailed
 from aya_lib.node.node import Nodes
 

@@ -42,6 +42,9 @@ UPDATE documents d SET source_uri = NULL FROM incoming_documents i
 INSERT INTO documents ({documents}) SELECT {documents} FROM incoming_documents
     ON CONFLICT (id) DO UPDATE SET {set_documents};
 -- next
+-- A chunk whose document is not here, for it was deleted past the triggers, on one side or the other: a comparison tells.
+DELETE FROM incoming_chunks i WHERE i.document_id IS NOT NULL AND NOT EXISTS (SELECT FROM documents d WHERE d.id = i.document_id);
+-- next
 -- Of a chunk whose text is the same only the rest: its words are not made again, an equal vector is not stored again.
 ANALYZE incoming_chunks;
 -- next

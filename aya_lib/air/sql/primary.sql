@@ -87,6 +87,17 @@ CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD
 CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON chunks
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
 
+-- They fire in sessions that replicate or restore (session_replication_role = replica), too, and when they were disabled.
+DO $$
+DECLARE
+    silent record;
+BEGIN
+    FOR silent IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
+                   WHERE tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND starts_with(tgname, 'aya_sync_') AND tgenabled <> 'A' LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', silent.relation, silent.tgname);
+    END LOOP;
+END $$;
+
 -- given: a value is stored in it, and not computed.
 CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (name text, given boolean) LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -145,6 +156,8 @@ BEGIN
             ELSIF operation = 'DELETE' THEN
                 DELETE FROM documents d WHERE d.id = push.id;
                 document_version := base;
+            ELSIF names IS NULL THEN -- its chunks alone
+                UPDATE documents d SET id = d.id WHERE d.id = push.id RETURNING d.version INTO document_version;
             ELSE
                 EXECUTE format('UPDATE documents SET (%1$s) = (SELECT %1$s FROM jsonb_populate_record(NULL::documents, $1))'
                                ' WHERE id = $2 RETURNING version', names)
@@ -154,7 +167,7 @@ BEGIN
         IF parts IS NOT NULL AND operation <> 'DELETE' THEN
             DELETE FROM chunks c WHERE c.document_id = push.document_id;
             SELECT string_agg(quote_ident(c.name), ', ') INTO part_names FROM aya_sync.columns('chunks') c
-             WHERE c.given AND c.name NOT IN ('id', 'document_id', 'chunk_terms') AND parts -> 0 ? c.name;
+             WHERE c.given AND c.name NOT IN ('id', 'document_id') AND parts -> 0 ? c.name;
             IF part_names IS NOT NULL THEN
                 EXECUTE format('INSERT INTO chunks (document_id, %1$s) SELECT $2, %1$s'
                                ' FROM jsonb_populate_recordset(NULL::chunks, $1) WITH ORDINALITY ORDER BY ordinality', part_names)
