@@ -205,6 +205,7 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
                 there.execute(GONE)
                 there.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{IDLE_S}s",))
                 silent = (*triggers.silent(there, "primary", chosen.name), *triggers.silent(here, "laptop", name))
+                silent += triggers.unpassable(here, name, chosen.site.database.owner)
             for connection in (here, there):
                 connection.execute(ALIKE)
                 connection.execute(FIRING)

@@ -81,9 +81,10 @@ def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
     :class:`Incomplete` when the primary gave a document an id that another has here: it is not the one that was known.
     """
     done.failed = []
+    largest = int(ends.site.knowledge.max_file_mb * 1e6)
     while True:
         tried = [number for number, _ in done.failed]
-        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=tried)
+        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=tried, largest=largest)
         if not waiting:
             return
         at("push: looked")

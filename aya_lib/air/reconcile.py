@@ -13,7 +13,7 @@ from aya_lib.air import differ, pull
 from aya_lib.air.differ import RANGE, Hashes, Range, Sums, made
 from aya_lib.air.fit import Columns
 from aya_lib.air.link import FETCH_S, At, Ends, Log, within
-from aya_lib.air.position import Position, survives
+from aya_lib.air.position import Position, Snapshot, survives
 from aya_lib.node.deadline import Watch
 from aya_lib.node.sql import Connection, column, rows, statement, stream, value
 
@@ -59,8 +59,9 @@ class Primary:
 
     ``moved``: it may lack what the laptop knows. ``ranges``: those whose sums differ, and those of every document that waits or
     may be lost; ``rows``: what is in them. Outside of them both sides were equal, and what was written here since goes its way.
-    ``deleted``: documents that its log names; one of these that is not there was deleted. ``unknown``: mutations that it had
-    acknowledged and does not know. ``others``: documents that somebody else may have changed since it was put back.
+    ``deleted``: documents that its log names; one of these that is not there was deleted. ``truncated``: a table was emptied,
+    and so went every document that is not there. ``unknown``: mutations that it had acknowledged and does not know. ``others``:
+    documents that somebody else may have changed since it was put back.
     """
 
     log: Log
@@ -68,6 +69,7 @@ class Primary:
     ranges: set[Range]
     rows: Hashes
     deleted: set[int]
+    truncated: bool
     unknown: list[Acknowledged]
     others: set[int]
 
@@ -122,12 +124,17 @@ def _read(ends: Ends, ours: Sums, waiting: Iterable[Waiting], watch: Watch) -> P
             ranges,
             differ.hashes(there, columns, ranges, watch=watch),
             {number for (number,) in stream(there, deleted, watch)},
+            not moved and _truncated(there, known.cursor, watch),
             unknown,
             {number for (number,) in others},
         )
     finally:
         if not there.closed:
             there.execute("ROLLBACK")
+
+
+def _truncated(there: Connection, since: Snapshot | None, watch: Watch) -> bool:
+    return since is not None and any(relation == "*" for _, relation, _ in pull.new_in_log(there, since, watch))
 
 
 def _unknown(ends: Ends, client: str) -> list[Acknowledged]:
@@ -215,7 +222,7 @@ def _differing(here: Connection, columns: Columns, primary: Primary, kept: Itera
         number
         for relation, number in differing
         if relation == "d" and number not in settled and not_of_the_past(ours.get((relation, number)), primary.document(number))
-        if (relation, number) in primary.rows or number not in primary.deleted
+        if (relation, number) in primary.rows or not (primary.truncated or number in primary.deleted)
     ]
     return differing, only_here
 

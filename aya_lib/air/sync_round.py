@@ -16,15 +16,25 @@ from aya_lib.node.sql import statement, value
 
 @dataclass
 class Round:
-    """What one round did. ``waiting``: why documents that lack chunks could not be given them; ``adopted``: documents
-    written here past the triggers; ``notices``: what lets rows differ, or keeps something back."""
+    """What one round did. ``waiting``: why documents that lack chunks could not be given them; ``more``: some lack them still,
+    for time was over; ``adopted``: documents that were written here past the triggers; ``notices``: what lets rows differ, or
+    keeps something back."""
 
     pushed: Pushed = field(default_factory=Pushed)
     pulled: Pulled = field(default_factory=Pulled)
     compared: list[Compared] = field(default_factory=list)
     waiting: str = ""
+    more: bool = False
     adopted: int = 0
     notices: list[str] = field(default_factory=list)
+
+    def continued_by(self, other: Round) -> None:
+        """Add what another round did."""
+        self.pushed.applied += other.pushed.applied
+        self.pushed.conflicts += other.pushed.conflicts
+        self.pushed.dead += other.pushed.dead
+        self.pulled.rows += other.pulled.rows
+        self.more, self.waiting, self.notices = other.more, other.waiting, other.notices
 
 
 def run_round(ends: Ends, writer: ChunkWriter | None = None, at: At = lambda step: None) -> Round:
@@ -39,7 +49,7 @@ def run_round(ends: Ends, writer: ChunkWriter | None = None, at: At = lambda ste
     done.adopted = value(ends.here, statement(__package__, "adopt_documents"))
     if writer:
         try:
-            writer.write(ends.here)
+            done.more = writer.write(ends.here)
         except AyaError as error:
             done.waiting = str(error)
         at("chunks written")

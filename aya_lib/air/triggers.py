@@ -38,5 +38,13 @@ class Foreign:
     passable: bool
 
 
+def unpassable(connection: Connection, node: str, role: str) -> tuple[str, ...]:
+    """Why what comes may be changed again here: triggers that this role may not pass."""
+    found = foreign(connection)
+    if not found.names or found.passable:
+        return ()
+    return (f"{node}: {found.names}: changes what comes. GRANT SET ON PARAMETER session_replication_role TO {role}",)
+
+
 def foreign(connection: Connection) -> Foreign:
     return rows(connection, __package__, "foreign_triggers", Foreign)[0]

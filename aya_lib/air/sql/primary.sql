@@ -187,7 +187,8 @@ BEGIN
     END;
 END $$;
 
--- Remove what every laptop has, or what is kept for one that was not seen for so long; the laptop then compares everything.
+-- Remove a part of what every laptop has, or of what is kept for one that was not seen for so long; the laptop then compares
+-- everything. How many rows: in the end none.
 CREATE OR REPLACE FUNCTION aya_sync.prune(keep interval) RETURNS bigint LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -197,7 +198,7 @@ BEGIN
     SELECT min(x) INTO low FROM (
         SELECT pg_snapshot_xmin(applied) FROM aya_sync.clients WHERE applied IS NOT NULL AND seen_at > now() - keep
         UNION ALL SELECT pg_snapshot_xmin(pg_current_snapshot())) AS known (x);
-    DELETE FROM aya_sync.changes WHERE xid < low;
+    DELETE FROM aya_sync.changes WHERE ctid = ANY (ARRAY(SELECT ctid FROM aya_sync.changes WHERE xid < low LIMIT 50000));
     GET DIAGNOSTICS gone = ROW_COUNT;
     UPDATE aya_sync.state SET pruned_below = low WHERE pruned_below < low AND gone > 0;
     DELETE FROM aya_sync.mutations WHERE at < now() - 2 * keep;

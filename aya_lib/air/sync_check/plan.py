@@ -22,7 +22,13 @@ def plan(found: Comparison | Missing, mend: bool = True) -> Plan:
         node, count = found.nodes[found.laptop], len(found.differences)
         if count:
             rows = "1 row that differs" if count == 1 else f"{count} rows that differ"
-            steps.append(change(node, f"Fetch {rows}; keep what only the laptop has", CompareAgain()))
+            steps.append(
+                change(
+                    node,
+                    f"Fetch {rows}; keep what only the laptop has",
+                    CompareAgain(frozenset((row.relation, row.id) for row in found.differences)),
+                )
+            )
         steps += [_build(node, index) for index in found.indexes_missing]
     return Plan("Make the laptop like the primary", tuple(steps), unwind=False)
 
