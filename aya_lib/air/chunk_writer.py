@@ -67,13 +67,14 @@ class ChunkWriter:
                 client, served = encoder(self.nodes, near=self.laptop, patience_s=0)
                 if recorded := provenance.read(here):
                     provenance.refuse(recorded, served)
-            try:
-                if not self._make(here, lacking[0], client, until):
-                    return True
-            except Unreachable:
-                raise
-            except AyaError as error:
-                refused[lacking[0].id] = error
+            for document in lacking:
+                try:
+                    if not self._make(here, document, client, until):
+                        return True
+                except Unreachable:
+                    raise
+                except AyaError as error:
+                    refused[document.id] = error
         if refused:
             raise AyaError("; ".join(f"document {number}: {reason}" for number, reason in refused.items()))
         return False

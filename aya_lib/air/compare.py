@@ -29,6 +29,10 @@ class Difference:
     there: str | None
     here: str | None
 
+    @property
+    def row(self) -> Row:
+        return self.relation, self.id
+
     def __str__(self) -> str:
         name = f"{'document' if self.relation == 'd' else 'chunk'} {self.id}"
         if self.here is None:

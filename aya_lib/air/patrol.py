@@ -53,12 +53,12 @@ class Patrol:
         self.looked = time.monotonic()
         self.count = max(1, min(MOST, int(len(of) * BUDGET_S / max(self.looked - started, 0.001)), 2 * self.count))
         self.stuck = {row: one for row, one in self.stuck.items() if _range(row) not in of or one in found.differences}
-        new = [one for one in found.differences if (one.relation, one.id) not in self.stuck]
+        new = [one for one in found.differences if one.row not in self.stuck]
         if found.inexact or not new:
             return ""
         ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
         run_round(ends)
-        self.stuck |= {(one.relation, one.id): one for one in _compare(ends, of).differences}
+        self.stuck |= {one.row: one for one in _compare(ends, of).differences}
         self.said = f"{named(new)}: {'; '.join(ends.silent) or UNNOTED}"
         return self.said
 
@@ -69,11 +69,6 @@ class Patrol:
 
 def _range(row: differ.Row) -> Range:
     return row[0], row[1] // differ.RANGE
-
-
-def whole(ends: Ends) -> Compared:
-    """Everything at once."""
-    return _compare(ends, _every(ends))
 
 
 def _every(ends: Ends) -> list[Range]:

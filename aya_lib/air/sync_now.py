@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aya_lib.air import ready, status
 from aya_lib.air.chunk_writer import ChunkWriter
 from aya_lib.air.daemon import alone
-from aya_lib.air.differ import Row
-from aya_lib.air.link import laptop, lock, open_ends, state
-from aya_lib.air.patrol import STUCK, Patrol, named, whole
+from aya_lib.air.link import laptop, open_ends, state
+from aya_lib.air.patrol import Patrol
 from aya_lib.air.sync_round import run_round
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node import wait
@@ -19,7 +16,6 @@ from aya_lib.site import Site
 
 DEADLINE_S = 60.0  # without a sign of life
 REMOTE_S = 3600.0  # a round of the laptop may carry much
-COMPARE = "UPDATE aya_sync.laptop SET snapshot = NULL"
 
 
 def sync(site: Site) -> str:
@@ -72,32 +68,6 @@ def _later(node: Node, beat: float) -> status.Status:
         what="the daemon ends a round (see: aya air status)",
         deadline_s=DEADLINE_S,
     )
-
-
-@dataclass(frozen=True)
-class CompareAgain:
-    """``rows``: relation and id of those that differ. Have the next round compare everything under its own locks, and fetch what differs. What only the laptop has, or has in
-    another version, is kept whole among the conflicts before it goes."""
-
-    rows: frozenset[Row] = frozenset()
-
-    def command(self, node: Node) -> str:
-        return f"{COMPARE}; NOTIFY aya_queue"
-
-    def run(self, node: Node) -> None:
-        with node.session(write=True) as connection:
-            lock(node.name, connection)  # the end of a round under way would store its own snapshot over this
-            connection.execute(COMPARE)
-        sync(node.site)
-        self._progressed(node)
-
-    def _progressed(self, node: Node) -> None:
-        """:class:`AyaError` when rows that were fetched differ still: nothing that is waited for would change that."""
-        with open_ends(open_nodes(node.site), node.name) as ends:
-            left = [row for row in whole(ends).differences if (row.relation, row.id) in self.rows]
-            why = "; ".join(ends.silent) or STUCK
-        if left:
-            raise AyaError(f"mending made no progress: {named(left)}: {why}", hint="Mend the cause, then run this again")
 
 
 def pause(site: Site, minutes: float) -> str:

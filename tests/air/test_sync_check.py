@@ -168,3 +168,15 @@ def test_what_could_not_be_seen_yields_no_plan(pair: Nodes) -> None:
     unseen = Unseen("AIR", "compare", "away")
     assert not sync_check.plan(unseen)
     assert {check.status for check in sync_check.checks(pair["AIR"].site, unseen)} == {"unknown"}
+
+
+def test_mending_that_changes_nothing_ends_at_once_and_says_why(pair: Nodes) -> None:
+    number = ids(pair)[3]
+    ask(pair, "ALPHA", f"SET session_replication_role = replica; DELETE FROM documents WHERE id = {number}")
+    one_round(pair)
+    ended = run(pair)
+    assert ended.exit_code == 1
+    assert "mending made no progress: chunk" in str(ended.error)
+    assert "a chunk's document is missing on the primary. Mend the cause, then compare again" in str(ended.error)
+    ask(pair, "ALPHA", "DELETE FROM chunks WHERE document_id = %s", number)
+    assert passed(run(pair)).done == []

@@ -16,6 +16,10 @@ CREATE TEMPORARY TABLE skipped ON COMMIT DROP AS
      WHERE EXISTS (SELECT FROM write_queue q WHERE NOT q.synced AND q.document_id = t.id)
         OR (EXISTS (SELECT FROM documents d WHERE d.id = t.id) AND NOT EXISTS (SELECT FROM locked l WHERE l.id = t.id));
 -- next
+-- And whose source_uri such a document still has.
+INSERT INTO skipped SELECT i.id FROM incoming_documents i JOIN documents d ON d.source_uri = i.source_uri AND d.id <> i.id
+ WHERE d.id IN (SELECT id FROM skipped);
+-- next
 DELETE FROM incoming_chunks WHERE document_id IN (SELECT id FROM skipped);
 DELETE FROM incoming_documents WHERE id IN (SELECT id FROM skipped);
 -- next

@@ -77,7 +77,9 @@ CREATE OR REPLACE FUNCTION aya_sync.applying() RETURNS boolean LANGUAGE sql STAB
 DROP FUNCTION IF EXISTS aya_sync.queue(text, integer, jsonb, bigint, boolean, boolean);
 CREATE OR REPLACE FUNCTION aya_sync.queue(
     op text, doc integer, body jsonb, base bigint, parts boolean, lacking boolean, names text[] DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    SET plan_cache_mode = force_custom_plan -- a plan for a short queue would be used for the rest of a long statement
+AS $$
 DECLARE
     was text;
 BEGIN
@@ -88,7 +90,7 @@ BEGIN
            changed = CASE WHEN q.changed IS NOT NULL AND names IS NOT NULL THEN q.changed || names END
       FROM (SELECT o.id, o.operation FROM write_queue o
              WHERE o.document_id = doc AND NOT o.synced AND o.state = 'queued' AND o.attempts = 0
-             ORDER BY o.id DESC LIMIT 1 FOR UPDATE) old
+             ORDER BY o.id + 0 DESC LIMIT 1 FOR UPDATE) old -- not by the primary key, which would read the whole queue
      WHERE q.id = old.id AND q.attempts = 0 AND NOT q.synced
     RETURNING old.operation INTO was;
     IF NOT FOUND THEN
