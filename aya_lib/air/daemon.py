@@ -32,6 +32,7 @@ from aya_lib.node.sql import Connection, value
 from aya_lib.site import Site
 
 POLL_S = 60.0
+ASKED = "asked"  # said on the laptop's channel: a person wants a round
 WAITING_S = 5.0  # until an encoder is asked again for chunks that are lacking
 PAUSE_S = (1.0, 60.0)  # while offline: the first and the longest pause, doubling, each times 0.5 to 1 at random
 TIDY_S = 3600.0
@@ -60,9 +61,11 @@ def alone(site: Site) -> Iterator[None]:
 
 @dataclass
 class Ears:
-    """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes."""
+    """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes. ``asked``: a person
+    wants a round."""
 
     open: dict[str, tuple[ExitStack, Connection, Node]] = field(default_factory=dict)
+    asked: bool = False
 
     def listen(self, key: str, node: Node, channel: str) -> None:
         if key in self.open:
@@ -92,8 +95,8 @@ class Ears:
                 os.read(wake, 100)
                 continue
             try:
-                for _ in self.open[files[file]][1].notifies(timeout=0):
-                    pass
+                for said in self.open[files[file]][1].notifies(timeout=0):
+                    self.asked |= said.payload == ASKED
             except psycopg.Error:
                 self.close(files[file])
 
@@ -171,7 +174,7 @@ class Daemon:
     def _round(self, node: Node) -> Round:
         with open_ends(self.nodes, self.name, node) as ends:
             done = run_round(ends, at=self.at)
-            if self.patrol.due(ends) and (mended := self.patrol.go(ends)):
+            if (self.ears.asked or self.patrol.due(ends)) and (mended := self.patrol.go(ends, self.at)):
                 log.warning("fetched, for no trigger noted it: %s", mended)
                 self.state.mended = f"{status.now()}: {mended}"
             if time.monotonic() - self.tidied > TIDY_S or not self.tidied:
@@ -211,6 +214,7 @@ class Daemon:
             log.info("%s: pushed %d, conflicts %d, pulled %d rows", node.name, *moved)
         for notice in {*done.notices, *self.patrol.notices} - {*self.state.notices}:
             log.warning("%s", notice)
+        self.ears.asked = False
         self.state.notices = [*done.notices, *self.patrol.notices]
         self.state.succeeded(node.name)
         self._at_rest()

@@ -110,6 +110,11 @@ class Ends:
         return state(self.here)
 
     @property
+    def noted(self) -> bool:
+        """Whether the laptop's triggers fire in every session."""
+        return not any(line.startswith(f"{self.laptop}:") for line in self.silent)
+
+    @property
     def columns(self) -> Columns:
         """What is compared, and what of it for the first time."""
         known = self.state().columns
@@ -123,9 +128,9 @@ class Ends:
         number of the laptop's last write tells. When the laptop never knew of that commit, the number that it knew then does.
         """
         known = self.state()
-        if known.position is not None and not survives(known.position, self.cluster):
-            return True
         with within(self.there, STEP_S):
+            if known.position is not None and not survives(known.position, server.read(self.primary, self.there)):
+                return True
             query = "SELECT round, known FROM aya_sync.clients WHERE client = %s"
             row = self.there.execute(query, (known.client,)).fetchone()
         return known.round != 0 and known.round not in (row or ())

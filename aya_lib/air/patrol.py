@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aya_lib.air import differ
 from aya_lib.air.compare import Compared, Difference, compare, moment
 from aya_lib.air.differ import Range
-from aya_lib.air.link import FETCH_S, Ends, within
-from aya_lib.air.sync_round import run_round
+from aya_lib.air.link import FETCH_S, At, Ends, within
+from aya_lib.air.pull import Incomplete, pull
+from aya_lib.air.reconcile import reconcile
 
 EVERY_S = 60.0  # between two looks, and at once after what lets rows differ has changed
 BUDGET_S = 0.3  # for each: half a hundredth of the time; more rows take more looks
@@ -32,21 +34,22 @@ def portion(every: Sequence[Range], next_at: int, count: int) -> tuple[list[Rang
 
 @dataclass
 class Patrol:
-    """``stuck``: rows that were fetched and differ still, as far as seen; ``said``: what was found last, in a line."""
+    """``stuck``: rows that were fetched and differ still, as far as seen; ``notes``: of the columns, when it looked last."""
 
     next_at: int = 0
     count: int = 4
     looked: float | None = None
-    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     stuck: dict[differ.Row, Difference] = field(default_factory=dict)
-    said: str = ""
 
     def due(self, ends: Ends) -> bool:
-        return self.looked is None or time.monotonic() - self.looked > EVERY_S or self.reasons != (*ends.silent, *ends.fit.notes)
+        """A minute after the last look; at once while a trigger is silent, and when a column came or went."""
+        over = self.looked is None or time.monotonic() - self.looked > EVERY_S
+        return over or bool(ends.silent) or self.notes != ends.fit.notes
 
-    def go(self, ends: Ends) -> str:
+    def go(self, ends: Ends, at: At = lambda step: None) -> str:
         """Compare the next part, and mend it. What was mended, in a line; empty when there was nothing."""
-        self.reasons = (*ends.silent, *ends.fit.notes)
+        self.notes = ends.fit.notes
         of, self.next_at = portion(_every(ends), self.next_at, self.count)
         started = time.monotonic()
         found = _compare(ends, of)
@@ -56,11 +59,11 @@ class Patrol:
         new = [one for one in found.differences if one.row not in self.stuck]
         if found.inexact or not new:
             return ""
-        ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
-        run_round(ends)
+        reconcile(ends, at)
+        with suppress(Incomplete):  # the next round compares everything
+            pull(ends, at)
         self.stuck |= {one.row: one for one in _compare(ends, of).differences}
-        self.said = f"{named(new)}: {'; '.join(ends.silent) or UNNOTED}"
-        return self.said
+        return f"{named(new)}: {'; '.join(ends.silent) or UNNOTED}"
 
     @property
     def notices(self) -> list[str]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from aya_lib.air import tables, triggers
-from aya_lib.air.fit import TABLES
+from aya_lib.air.fit import MEND, TABLES, Apart
 from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, Log, within
 from aya_lib.air.position import Position, Snapshot, advanced
 from aya_lib.node.deadline import Watch
@@ -172,7 +173,11 @@ def _apply(ends: Ends, batch: Batch) -> int:
     others = triggers.foreign(ends.here)
     for name in ["apply", *(["as_they_came"] if others.names and others.passable else [])]:
         for text in statement(__package__, name).split("-- next"):
-            ends.here.execute(sql.SQL(text).format(**parts))
+            try:
+                ends.here.execute(sql.SQL(text).format(**parts))
+            except psycopg.IntegrityError as error:
+                message = f"{ends.laptop} refuses a row of {ends.primary}: {error.diag.message_primary}"
+                raise Apart(message, hint=MEND) from None
     return int(value(ends.here, "SELECT count(*) FROM skipped"))
 
 

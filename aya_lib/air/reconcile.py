@@ -95,7 +95,7 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
         here.execute("LOCK TABLE documents, chunks IN SHARE ROW EXCLUSIVE MODE")
         again = _send_again(here, columns, primary)
         kept = _keep_estranged(here, primary) if primary.moved else []
-        differing, only_here = _differing(here, columns, primary, kept)
+        differing, only_here = _differing(here, columns, primary, kept, noted=ends.noted and not primary.moved)
         for number in only_here:
             _lose(here, primary, number, ONLY_HERE)
         here.cursor().executemany(statement(__package__, "refetch"), sorted(differing))
@@ -209,7 +209,9 @@ def _estranged(change: Waiting, theirs: str | None, others: set[int]) -> str:
     return "changed on both sides" if change.id in others and theirs.split(" ")[0] == str(change.base) else ""
 
 
-def _differing(here: Connection, columns: Columns, primary: Primary, kept: Iterable[int]) -> tuple[set[differ.Row], list[int]]:
+def _differing(
+    here: Connection, columns: Columns, primary: Primary, kept: Iterable[int], *, noted: bool
+) -> tuple[set[differ.Row], list[int]]:
     """Rows to be fetched, and of these the documents that only the laptop has or has in a version that is not of the primary's
     past."""
     ours = differ.hashes(here, columns, primary.ranges)
@@ -221,22 +223,25 @@ def _differing(here: Connection, columns: Columns, primary: Primary, kept: Itera
     only_here = [
         number
         for relation, number in differing
-        if relation == "d" and number not in settled and not_of_the_past(ours.get((relation, number)), primary.document(number))
+        if relation == "d" and number not in settled
+        if not_of_the_past(ours.get((relation, number)), primary.document(number), noted=noted)
         if (relation, number) in primary.rows or not (primary.truncated or number in primary.deleted)
     ]
     return differing, only_here
 
 
-def not_of_the_past(ours: str | None, theirs: str | None) -> bool:
+def not_of_the_past(ours: str | None, theirs: str | None, *, noted: bool = False) -> bool:
     """Whether a document's text here is not of the primary's past: it is not there, or there is another text under its id that
-    did not come after it. Hashes are those of :data:`aya_lib.air.differ.Hashes`."""
+    did not come after it. ``noted``: nothing was written here without a trigger's noting it, so that a row of the same text was
+    rewritten on the primary, as by ALTER TABLE. Hashes are those of :data:`aya_lib.air.differ.Hashes`."""
     if ours is None or theirs is None:
         return ours is not None
     version, our_made, text, rest, _ = ours.split(" ")
     their_version, their_made, their_text, their_rest, _ = theirs.split(" ")
     if our_made != their_made:
         return text != their_text
-    return (text, rest) != (their_text, their_rest) and int(version) >= int(their_version)
+    same = text == their_text and (noted or rest == their_rest)
+    return not same and int(version) >= int(their_version)
 
 
 def _lose(here: Connection, primary: Primary, number: int, why: str) -> None:

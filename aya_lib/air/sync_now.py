@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aya_lib.air import ready, status
 from aya_lib.air.chunk_writer import ChunkWriter
-from aya_lib.air.daemon import alone
+from aya_lib.air.daemon import ASKED, alone
 from aya_lib.air.link import laptop, open_ends, state
 from aya_lib.air.patrol import Patrol
-from aya_lib.air.sync_round import run_round
+from aya_lib.air.sync_round import Round, run_round
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
@@ -38,20 +38,22 @@ def sync(site: Site) -> str:
 
 def _here(nodes: Nodes, name: str) -> str:
     writer = ChunkWriter(nodes, name)
-    with alone(nodes.site), open_ends(nodes, name) as ends:
-        done = run_round(ends, writer)
+    with alone(nodes.site):
+        done = Round(more=True)
         while done.more:
-            done.continued_by(run_round(ends, writer))
-        amiss = "".join(f"; {line}" for line in [Patrol().go(ends), *done.notices] if line)
-        waiting = f"; chunks wait: {done.waiting}" if done.waiting else ""
-        pushed = f"pushed {done.pushed.applied}, conflicts {done.pushed.conflicts}, refused {len(done.pushed.dead)}{waiting}"
-        return f"{name} beside {ends.primary}: {pushed}, pulled {done.pulled.rows} rows{amiss}"
+            with open_ends(nodes, name) as ends:
+                done.continued_by(run_round(ends, writer))
+                mended, primary = "" if done.more else Patrol().go(ends), ends.primary
+    amiss = "".join(f"; {line}" for line in [mended, *done.notices] if line)
+    waiting = f"; chunks wait: {done.waiting}" if done.waiting else ""
+    pushed = f"pushed {done.pushed.applied}, conflicts {done.pushed.conflicts}, refused {len(done.pushed.dead)}{waiting}"
+    return f"{name} beside {primary}: {pushed}, pulled {done.pulled.rows} rows{amiss}"
 
 
 def _wake(node: Node, before: status.DaemonState) -> None:
     """Have the daemon make a round, and wait for its end for as long as it gives signs of life."""
     with node.session(write=True) as here:
-        here.execute("NOTIFY aya_queue")
+        here.execute("SELECT pg_notify('aya_queue', %s)", (ASKED,))
     seen = status.look(node.site)
     while seen.daemon and not seen.hung and (seen.daemon.rounds, seen.daemon.failures) == (before.rounds, before.failures):
         seen = _later(node, seen.daemon.beat)

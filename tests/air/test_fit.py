@@ -128,3 +128,13 @@ def test_a_change_of_one_column_sends_that_column_and_of_chunks_none(pair: Nodes
     assert one_round(pair).pushed.applied == 1
     assert one(pair, "ALPHA", "SELECT version FROM documents WHERE id = %s", number) == 3
     assert same(pair) == []
+
+
+def test_a_row_that_the_laptop_alone_refuses_is_said_of_the_laptop(pair: Nodes) -> None:
+    ask(pair, "AIR", "ALTER TABLE documents ADD CONSTRAINT short CHECK (length(content) < 9) NOT VALID")
+    number = writing(pair, "ALPHA", "longer than that")
+    with pytest.raises(Apart, match=r"AIR refuses a row of ALPHA: new row .* \"short\". Make the laptop's table like"):
+        one_round(pair)
+    ask(pair, "AIR", "ALTER TABLE documents DROP CONSTRAINT short")
+    one_round(pair)
+    assert texts(pair, "AIR", number) == ["longer than that"]

@@ -83,6 +83,7 @@ def test_a_rewrite_without_a_version_is_noticed_and_a_move_of_the_file_is_none(p
     ask(pair, "ALPHA", "ALTER TABLE documents ALTER category TYPE varchar(50) USING upper(category)")
     assert patrol.UNNOTED in go(pair, watch)
     assert (same(pair), watch.notices) == ([], [])
+    assert ask(pair, "AIR", "SELECT kind FROM aya_sync.conflicts") == []  # nobody wrote here
 
 
 def test_a_trigger_of_the_users_own_fires_once_and_both_sides_stay_equal(touching: Nodes) -> None:
