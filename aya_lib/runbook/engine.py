@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from aya_lib.runbook.kernel import Ahead
 
 
 @contextmanager
@@ -41,34 +44,51 @@ QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
 
 class Kernel(AsyncKernelManager):  # type: ignore[misc]
-    """A kernel of the interpreter that runs us, whether or not a kernelspec is installed for it."""
+    """A kernel of the interpreter that runs us, whether or not a kernelspec is installed for it.
+
+    The process is the one that was begun ahead (:attr:`ahead`), where there is one.
+    """
+
+    ahead: Ahead | None = None
 
     @property
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "aya_lib.runbook.kernel", "-f", "{connection_file}", *QUIET]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        waiting, type(self).ahead = self.ahead, None
+        if waiting is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process = waiting.start(kernel_cmd[2:], options["env"], str(options.get("cwd") or os.getcwd()))
+                self.provisioner.process, self.provisioner.pid = process, process.pid
+                self.provisioner.pgid, self.provisioner.cwd = process.pid, options.get("cwd")
+                self._reconcile_connection_info(self.provisioner.connection_info)
+                return
+        await super()._async_launch_kernel(kernel_cmd, **options)
+
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
     """Knows its kernel, so that :func:`interrupt` reaches the code that runs, and its context managers clean up."""
 
     current: Client | None = None
-    grace_s = 10.0
+    grace_s = 60.0  # to undo what was begun
 
     def __init__(self, nb_man: Any, **options: Any) -> None:
         # All cells have ended when the kernel is shut down: asking it politely only costs seconds.
         super().__init__(nb_man, kernel_manager_class=Kernel, shutdown_kernel="immediate", **options)
         type(self).current = self
 
-    def interrupt(self) -> None:
-        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``."""
+    def interrupt(self) -> bool:
+        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``. False: there is none yet."""
         pid = self.kernel_pid
         if pid is None:
-            return
+            return False
         _signal(pid, 2)
         timer = threading.Timer(self.grace_s, _signal, (pid, 9))
         timer.daemon = True
         timer.start()
+        return True
 
     @property
     def kernel_pid(self) -> int | None:

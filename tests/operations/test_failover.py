@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,16 +13,17 @@ from pairs import deaf, freeze, streaming
 from tests_support import Stepped, again, passed, step
 from writers import clients
 
-from aya_lib.cluster import overview, server, state, wal
+from aya_lib.cluster import overview, server, service_file, state, wal
 from aya_lib.cluster.server import Cluster, Files
+from aya_lib.cluster.standby import look_sizes
 from aya_lib.errors import ChangeFailed, UsageError
 from aya_lib.lab.faults import inject
-from aya_lib.node import wait
-from aya_lib.node.node import open_nodes
+from aya_lib.node import sql, wait
+from aya_lib.node.node import Node, open_nodes
 from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover.look import Behind, Found, Request
-from aya_lib.plan.actions import Kill, Service, Setting
+from aya_lib.plan.actions import Kill, Service, Setting, Sql, drop_slot
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -77,6 +80,89 @@ def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Si
     assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
     assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
     assert failed(replace(found.overview, state=state.State(fenced={"BETA": left}))) == ["BETA can be promoted"]
+
+
+@contextmanager
+def setting(node: Node, name: str, value: str) -> Iterator[None]:
+    Setting(name, value).run(node)
+    try:
+        yield
+    finally:
+        Setting(name, None).run(node)
+
+
+@contextmanager
+def locked_out(node: Node) -> Iterator[None]:
+    """The application's role has no line in pg_hba.conf."""
+    path = node.data_directory / "pg_hba.conf"
+    before = path.read_text()
+    for text in (f"host all aya_user 127.0.0.1/32 reject\n{before}", before):
+        path.write_text(text)
+        Sql("SELECT pg_reload_conf()").run(node)
+        if text != before:
+            yield
+
+
+@contextmanager
+def replay_blocked(alpha: Node, beta: Node) -> Iterator[None]:
+    """A session on BETA holds a lock that the replay waits for."""
+    with beta.session() as reader, reader.transaction():
+        reader.execute("SELECT FROM documents")
+        with alpha.session(write=True) as writer, writer.transaction():
+            writer.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
+        waiting = "SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'startup'"
+        wait.until(lambda: sql.value(reader, waiting), lambda it: it == "Lock", node="BETA", what="it waits", deadline_s=30)
+        yield
+
+
+@contextmanager
+def left_slot(alpha: Node) -> Iterator[None]:
+    Sql("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')").run(alpha)
+    yield
+    drop_slot("debezium").run(alpha)
+
+
+def test_what_would_delay_or_be_missed_is_asked_before_anything_is_stopped(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    alpha, beta = nodes["ALPHA"], nodes["BETA"]
+    planned, lost = failover.request(pair), failover.request(pair, emergency=True)
+    for fault, name, words, stops_lost in (
+        (nullcontext(), "", "", False),
+        (setting(beta, "restore_command", "exit 127"), "BETA's restore_command answers", "status 127", False),
+        (setting(beta, "recovery_min_apply_delay", "1h"), "nothing holds BETA's replay up", "3600 s", False),
+        (setting(beta, "default_transaction_read_only", "on"), "BETA's default_transaction_read_only", "on", False),
+        (locked_out(beta), "the application logs in on BETA", "rejects connection", False),
+        (replay_blocked(alpha, beta), "nothing holds BETA's replay up", "of role postgres (aya pair-failover)", True),
+        (left_slot(alpha), "who else reads WAL from ALPHA", "debezium (logical slot)", False),
+    ):
+        with fault:
+            found = looked(pair, planned)
+        bad = {one.name: one for one in failover.preconditions(found) if one.status != "passed"}
+        assert sorted(bad) == ([name] if name else []), bad
+        assert all(words in one.observed and one.hint for one in bad.values()), bad
+        gate = failover.preconditions(replace(found, request=lost))
+        stopping = [one.name for one in gate if one.status in ("failed", "unknown") and one.required]
+        assert stopping == ["planned or emergency", *([name] if stops_lost else [])]
+    assert found.ready is not None
+    assert found.ready.needs == look_sizes(beta)  # the running primary's are those that the standby has replayed
+
+
+def test_a_primary_that_was_told_to_stop_and_waits_says_for_whom(pair: Site) -> None:
+    """Fast as it is, a stop waits for receivers that are connected; undone meanwhile, nobody would be there in the end."""
+    quick = pair.deadlines.model_copy(update={"start_s": 1})
+    nodes, request = open_nodes(pair.model_copy(update={"deadlines": quick})), failover.request(pair)
+    planned = failover.plan(failover.look(nodes, request))
+    with deaf(nodes["BETA"]):
+        with nodes["ALPHA"].session(write=True) as connection:
+            connection.execute("INSERT INTO documents (content) VALUES ('not received')")
+        with pytest.raises(ChangeFailed, match=r"waits for .*walsender.*What was done before it stays") as failed:
+            apply(planned, nodes, lambda *_: None)
+        assert "End it on ALPHA" in failed.value.hint
+        refused = fail_over(pair)
+        assert "wait until ALPHA is down" in refused.check("planned or emergency")["hint"]
+        assert fail_over(pair, take_back=True).error is not None
+    wait.until(lambda: role(pair, "ALPHA"), lambda it: it == "down", node="ALPHA", what="it is down", deadline_s=60)
+    passed(fail_over(pair))
 
 
 def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
@@ -220,8 +306,13 @@ def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
 
 
 def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
-    family = freeze(open_nodes(pair)["ALPHA"])
+    alpha = open_nodes(pair)["ALPHA"]
+    family = freeze(alpha)
+    alpha.data_directory.chmod(0o500)  # nor does its disk take a mark, which keeps nobody from going on
     done = passed(fail_over(pair, emergency=True))
+    alpha.data_directory.chmod(0o700)
+    assert done.check("Mark ALPHA as fenced")["status"] == "warning"
+    assert state.read(pair).fenced["ALPHA"].way == "stopped"
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
@@ -262,7 +353,13 @@ def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair:
         apply(replace(planned, changes=(*planned.changes, impossible)), nodes, lambda *_: None)
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
     assert state.read(pair).fenced["ALPHA"].way == "stopped"
-    passed(fail_over(pair))
+    in_the_way = service_file.path(pair)
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    told = passed(fail_over(pair)).check("Point clients that know one host to the new primary")
+    assert (told["status"], "Run failover again" in told["hint"]) == ("warning", True)
+    assert state.read(pair).under_way is None
+    in_the_way.rmdir()
 
 
 def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_stopped(pair: Site) -> None:

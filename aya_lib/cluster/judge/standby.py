@@ -3,9 +3,9 @@ only afterwards. Asked while the primary still serves, each of these costs nothi
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
+from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
-from aya_lib.node.unseen import Missing
+from aya_lib.node.unseen import Down, Missing
 
 MB = 1024**2
 DELAY = "recovery_min_apply_delay"
@@ -14,7 +14,9 @@ KEPT_BACK_MB = 64  # replayed in a second or two: below it nobody notices
 
 
 def ready(found: Ready) -> list[Check]:
-    """For a planned change of roles all of it counts; see :func:`urgent`."""
+    """For a planned change of roles all of it counts; see :func:`urgent`. Of a standby that is down one line says so."""
+    if isinstance(found.recovery, Down):
+        return [replays(found)]
     return [sizes(found), to_the_end(found), replays(found), *restores(found), room(found), writable(found), login(found)]
 
 
@@ -65,7 +67,9 @@ def replays(found: Ready) -> Check:
             hint = f"Let it end, or on {it.node}: SELECT pg_terminate_backend(PID)"
             return Judged("failed", f"held up by {it.held_by}{kept}", hint)
         if it.pause != "not paused":
-            return Judged("failed", f"{it.pause}{kept}", "Run restore: it resumes the replay")
+            small = sizes(found).status == "failed"
+            hint = "Raise the limits first: resumed now, its recovery ends" if small else "Run restore: it resumes the replay"
+            return Judged("failed", f"{it.pause}{kept}", hint)
         if it.delay_s:
             hint = f"A promotion skips the delay and replays all of it at once; on {it.node}: ALTER SYSTEM RESET {DELAY}"
             return Judged("warning", f"{DELAY} = {it.delay_s:g} s{kept}", hint)
@@ -81,7 +85,8 @@ def restores(found: Ready) -> list[Check]:
     def of(answer: Answer) -> Judged:
         hint = f"Mend it, or on {found.standby}: ALTER SYSTEM SET restore_command = ''; SELECT pg_reload_conf()"
         told = "a status above 125 ends the recovery: " if answer.word == "broken" else ""
-        return passed_if(answer.word == "quick", told + answer.said, hint)
+        status: Status = "warning" if answer.word == "late" else "passed" if answer.word == "quick" else "failed"
+        return Judged(status, told + answer.said, hint)
 
     name = f"{found.standby}'s restore_command answers"
     return [evaluate(name, "soon, and with a status up to 125", found.answer, of)] if found.answer else []

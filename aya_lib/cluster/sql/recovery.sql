@@ -1,5 +1,6 @@
 -- A server's recovery: how far it is, what its startup process waits for, who keeps it waiting, and what it would have to do.
--- Who: whoever holds the lock it waits for, else whoever may still see what it is to remove, the oldest first.
+-- Who: whoever holds the lock it waits for (pg_blocking_pids does not know the startup process), else whoever may still see what
+-- it is to remove, the oldest first.
 SELECT %(node)s::text AS node,
        r.recovering,
        coalesce(pg_last_wal_replay_lsn(), '0/0')::text AS replayed_lsn,
@@ -23,6 +24,7 @@ SELECT %(node)s::text AS node,
                   AND lower(setting) IN ('on', 'true', 'yes', '1', 't', 'y')) AS read_only,
        (SELECT jsonb_object_agg(name, setting::int) FROM pg_settings WHERE name = ANY(%(sizes)s)) AS sizes
   FROM (SELECT pg_is_in_recovery() AS recovering) r
-  LEFT JOIN LATERAL (SELECT pid, wait_event, wait_event_type IN ('Lock', 'BufferPin') OR wait_event LIKE 'RecoveryConflict%%' AS conflict,
-                            CASE WHEN wait_event_type = 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END AS blockers
-                       FROM pg_stat_activity WHERE backend_type = 'startup') s ON true
+  LEFT JOIN LATERAL (SELECT a.pid, wait_event, wait_event_type IN ('Lock', 'BufferPin') OR wait_event LIKE 'RecoveryConflict%%' AS conflict,
+                            ARRAY(SELECT h.pid FROM pg_locks w JOIN pg_locks h USING (locktype, database, relation)
+                                   WHERE w.pid = a.pid AND NOT w.granted AND h.granted AND h.pid <> w.pid) AS blockers
+                       FROM pg_stat_activity a WHERE backend_type = 'startup') s ON true

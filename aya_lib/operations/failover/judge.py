@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
@@ -14,9 +15,10 @@ from aya_lib.node.unseen import Missing
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import condition
 from aya_lib.operations.failover.leaving import Archiver, Leaving, Reader
-from aya_lib.operations.failover.look import Behind, Found, Request
+from aya_lib.operations.failover.look import After, Behind, Found, Request
 from aya_lib.site import Site
 
+ASKED_S = 35.0  # a receiver that says nothing by itself is asked after half of wal_sender_timeout, whose default is 60 s
 HANGS_S = 15.0  # one segment copied; a command that runs longer holds an orderly stop up
 GO_ON = "Run failover again with the same parameters, without take_back"
 
@@ -104,6 +106,9 @@ def kind(found: Found) -> Check:
     expected = f"planned: {old.name} is healthy and is handed over"
     if how == "primary" or _handing_over(found):
         return Check(name, "passed", expected, f"{old.name} is {how}")
+    if how == "starting" and _begun(found):
+        hint = f"It still stops, or starts: wait until {old.name} is down, then run this again"
+        return Check(name, "failed", expected, str(old.cluster), hint)
     hint = (
         f"{old.name} is {how}: restore may bring it back without any loss; to give it up and promote {found.new.name}, "
         "run failover with emergency=true"
@@ -149,7 +154,8 @@ def stops(found: Leaving | Missing, old: str, new: str, silent_s: float, limit: 
             return passed_if(
                 False, f"{new} receives nothing", f"Run restore: without a stream {new} gets none of the last writes"
             )
-        slow = [one for one in it.readers if one.pid and not one.passing and _slow(one, silent_s, limit)]
+        waited_for = [(one, silent_s if one.name in it.ours else max(silent_s, ASKED_S)) for one in it.readers if not one.passing]
+        slow = [one for one, allowed in waited_for if one.pid and _slow(one, allowed, limit)]
         ends = "; ".join(f"SELECT pg_terminate_backend({one.pid})" for one in slow)
         return passed_if(not slow, "; ".join(map(str, slow)) or "all confirm", f"Let it catch up, or end it: on {old}: {ends}")
 
@@ -198,7 +204,7 @@ def serves(request: Request) -> Callable[[Site, Overview], list[Check]]:
 
 
 def promoted(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[Check]:
-    """The new primary accepts writes on a timeline of its own, nobody else does, and its services are there."""
+    """The new primary accepts writes on a timeline of its own, nobody else does, and the slot for the old one is there."""
     alone = server.one_primary([old, new])
     away = alone.status == "unknown" and bool(seen.fenced(old.name))
     return [
@@ -206,8 +212,19 @@ def promoted(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[C
         later(new),
         *(optional([alone]) if away else [alone]),
         slot(site, new),
-        *glance.embedding(new),
     ]
+
+
+def served(site: Site, after: After) -> list[Check]:
+    """What clients need beside the database: the application's login, and the embedding service, which loads its model first."""
+    primary, _ = after.overview.pair(site)
+    return [*optional([standby.logs_in(primary.name, after.login)]), *glance.embedding(primary)]
+
+
+def remains(after: After) -> list[Check]:
+    """The same once it was waited for: what is still not there is named, and takes nothing from the database's failover."""
+    checks, there = served(after.site, after), after.primary.writable
+    return [replace(one, status="warning") if there and one.status in ("failed", "unknown") else one for one in checks]
 
 
 def taken_back(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[Check]:
@@ -256,9 +273,13 @@ def no_other_primary(found: Found) -> Check:
 
 def _handing_over(found: Found) -> bool:
     """A planned failover of ours was broken off after it had stopped the old primary in an orderly way."""
-    began, old = found.began, found.old
-    same = (began.get("kind"), began.get("old"), began.get("new")) == ("planned", old.name, found.new.name)
-    return same and condition(old) == "down" and isinstance(old.files, Files) and old.files.clean
+    old = found.old
+    return _begun(found) and condition(old) == "down" and isinstance(old.files, Files) and old.files.clean
+
+
+def _begun(found: Found) -> bool:
+    began = found.began
+    return (began.get("kind"), began.get("old"), began.get("new")) == ("planned", found.old.name, found.new.name)
 
 
 def _unseen_system(old: NodeSeen, new: NodeSeen) -> Check:

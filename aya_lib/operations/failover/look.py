@@ -14,7 +14,7 @@ from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Sender, exempt
 from aya_lib.cluster.server import Cluster, Files, look_control
-from aya_lib.cluster.standby import Ready
+from aya_lib.cluster.standby import Login, Ready
 from aya_lib.cluster.state import State
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
@@ -150,6 +150,13 @@ class Found(SiteSeen):
         return fencing.choose(self.request.fence, self.old, self.promise, self.request.confirmed_by)
 
 
+@dataclass(frozen=True, repr=False)
+class After(SiteSeen):
+    """The site once somebody is the primary, and what clients find there."""
+
+    login: Login | Missing
+
+
 def request(
     site: Site,
     *,
@@ -197,12 +204,18 @@ def look(nodes: Nodes, request: Request) -> Found:
     behind = look_behind(nodes[request.old], site_seen, promotable)
     promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state, promotable)
     found = Found(nodes, site_seen, request, promotable, behind, promise)
-    if not isinstance(promotable, Promotable) or request.take_back or found.promoting:
+    if not isinstance(promotable, Promotable) or request.take_back:
         return found
     ready = standby.look(nodes, found.old, found.new)
     old, new, reached = nodes[request.old], nodes[request.new], fencing.reached(found.old)
     left = leaving.look(old, new, serves=found.old.writable, reached=reached, called=promotable.listens_as)
     return replace(found, ready=ready, leaving=left)
+
+
+def look_after(nodes: Nodes) -> After:
+    """The whole site, and the application's login on the node that is the primary now."""
+    seen_now = overview.look(nodes)
+    return After(nodes, seen_now, standby.look_login(nodes[seen_now.pair(nodes.site)[0].name]))
 
 
 def look_promotable(node: Node) -> Promotable | Missing | None:
