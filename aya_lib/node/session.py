@@ -43,7 +43,7 @@ def environment() -> list[str]:
     """The same for PostgreSQL's programs, as words for ``env``: without limits, for they have a deadline on the outside."""
     # libpq sends the first three by itself, and they go before its options.
     own = {"PGTZ": ALIKE["TimeZone"], "PGDATESTYLE": ALIKE["DateStyle"], "PGCLIENTENCODING": ENCODING}
-    words = {**own, "PGOPTIONS": options(settings(0, 0, write=True)), "PGHOSTADDR": "", "PGTARGETSESSIONATTRS": "any"}
+    words = {**own, "PGOPTIONS": options(settings(0, 0, write=False)), "PGHOSTADDR": "", "PGTARGETSESSIONATTRS": "any"}
     return [f"{name}={value}" for name, value in words.items()]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import thaw
+from aya_lib.node.shell import become
 from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin import staging, waldump
-from aya_lib.operations.rejoin.look import Rejoin
+from aya_lib.operations.rejoin.actions import Clone, Follow
+from aya_lib.operations.rejoin.look import Rejoin, source_conninfo
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvage import Report, place
 from aya_lib.plan.actions import CreateSlot
@@ -84,7 +87,12 @@ def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(b
     assert (seen.node.name, seen.primary.name) == (old.name, new.name)
     assert choose(seen).method == "clone"
     assert old.name in state.read(bare).fenced
-    back = bring_back(bare)
+    with copying(old, new) as left:
+        seen = rejoin.look(open_nodes(bare))
+        assert isinstance(seen.staging, staging.Staging)
+        assert left.pid in seen.staging.copies
+        assert kind(rejoin.plan(seen).changes[0]) == "End"
+        back = bring_back(bare)
     assert rows(back) == ["a", "b", "c"]
     assert contents(old, "") == contents(new, "")
     assert old.name not in state.read(bare).fenced
@@ -288,6 +296,26 @@ def fail_over(site: Site, only_old: list[str]) -> tuple[Node, Node]:
     new.supervisor.start("postgresql")
     promote(site, old, new)
     return old, new
+
+
+@contextmanager
+def copying(old: Node, new: Node) -> Iterator[subprocess.Popen[bytes]]:
+    """A slow copy that a killed run left, with the slot in use."""
+    words = Clone(Follow(source_conninfo(old, new), old.site.replication.slot, "", 0), 60)._arguments(old)
+    command = old.command("pg_basebackup", *words, "-r", "32")
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **become(old.account)) as process:
+        held = {"node": new.name, "what": "the copy holds the slot", "deadline_s": 60}
+        wait.until(lambda: active(new), bool, **held)  # type: ignore[arg-type]
+        try:
+            yield process
+            assert process.wait(0) == -9
+        finally:
+            process.kill()
+
+
+def active(node: Node) -> bool:
+    sender = replication.look_sender(node)
+    return isinstance(sender, replication.Sender) and any(slot.active for slot in sender.slots)
 
 
 def promote(site: Site, old: Node, new: Node) -> None:

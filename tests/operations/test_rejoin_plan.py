@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from facts import NODES, NOW, STOPPED, UP, stopping
@@ -19,7 +20,7 @@ from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvage import Report, Salvaged, rows_query
-from aya_lib.operations.rejoin.staging import Journal, Staging
+from aya_lib.operations.rejoin.staging import Journal, Staging, parse_copies
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
 
 FORK = Switch(1, "0/3000000")
@@ -126,6 +127,20 @@ def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped() -> No
     assert refused(rejoin(running)) == []
     unmarked = replace(running, files=replace(FILES, fenced=None))
     assert refused(rejoin(unmarked, state=State("BETA"))) == ["ALPHA is not a second primary"]
+
+
+def test_copies_that_run_on_are_known_by_program_and_folder_and_ended_first() -> None:
+    table = """    7 /pg/bin/pg_basebackup -D /d/data.incoming -d host=beta -w
+    8 pg_basebackup -D /d/data.incoming2 -d host=beta
+   9 /pg/bin/pg_rewind -D /d/data --source-server=x
+   10 tail -D /d/data.incoming -f
+   11 [pg_basebackup] <defunct>
+   12 sudo -n -u postgres -- /pg/bin/pg_basebackup -D /d/data.incoming -w
+   13 /pg/bin/pg_rewind --source-server=x -D /d/data
+"""
+    targets = {"pg_basebackup": Path("/d/data.incoming"), "pg_rewind": Path("/d/data")}
+    assert parse_copies(table, targets) == (7, 9, 13)
+    assert titles(rejoin(staging=replace(STAGING, copies=(7,))))[:2] == ["End", "Save"]
 
 
 def test_it_starts_by_itself_again_where_the_primary_does() -> None:

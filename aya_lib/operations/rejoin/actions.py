@@ -59,6 +59,7 @@ class Clone:
 
     def run(self, node: Node) -> None:
         target = staging.incoming(node)
+        staging.end_copies(node)
         _begin(node)
         _sh(node, 'rm -rf "$1"', target, timeout_s=self.timeout_s)
         _keep_settings(node)
@@ -83,6 +84,7 @@ class Rewind:
         return f"pg_rewind {shlex.join(self._arguments(node))}"
 
     def run(self, node: Node) -> None:
+        staging.end_copies(node)
         staging.end_scratch(node)
         _begin(node)
         _keep_settings(node)

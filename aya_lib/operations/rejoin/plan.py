@@ -15,7 +15,7 @@ from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
 from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
-from aya_lib.operations.rejoin.staging import EndScratch, Staging
+from aya_lib.operations.rejoin.staging import EndCopies, EndScratch, Staging
 from aya_lib.operations.rejoin.waldump import Past
 from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
@@ -63,6 +63,8 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
     if not isinstance(leader, Cluster) or details is None:
         return
     follow = Follow(source_conninfo(node, primary), node.site.replication.slot, leader.system_identifier, leader.timeline)
+    if isinstance(seen.staging, Staging) and seen.staging.copies:
+        yield change(node, "End the copies that a killed run left", EndCopies(seen.staging.copies))
     yield from _stop(node, seen)
     yield from _slot(primary, seen, choice)
     if not seen.incoming:

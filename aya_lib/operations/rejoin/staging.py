@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from aya_lib.errors import UsageError
+from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 
@@ -57,6 +58,7 @@ class Staging:
     """What stands beside the data directory. ``journal``: what an earlier run wrote about the copy that it made.
 
     ``kept``: old data directories. ``scratch``: a server without network runs on the data directory, left by a killed run.
+    ``copies``: PIDs of pg_basebackup and pg_rewind that run on for one.
     """
 
     data: bool
@@ -66,6 +68,7 @@ class Staging:
     kept: tuple[str, ...]
     may_write: bool
     scratch: bool
+    copies: tuple[int, ...] = ()
 
 
 def incoming(node: Node) -> Path:
@@ -91,7 +94,20 @@ def look_staging(node: Node) -> Staging:
     text = read(node.shell, journal(node), account=node.account) if journal(node).name in names else None
     kept = tuple(sorted(name for name in names if re.fullmatch(re.escape(here.name) + r"\.before-[0-9TZ]+", name)))
     scratch = data and is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
-    return Staging(data, link, incoming(node).name in names, parse_journal(text), kept, _test(node, "-w", here.parent), scratch)
+    may_write, copies = _test(node, "-w", here.parent), look_copies(node)
+    return Staging(data, link, incoming(node).name in names, parse_journal(text), kept, may_write, scratch, copies)
+
+
+def look_copies(node: Node) -> tuple[int, ...]:
+    """PIDs of copies into this node's folders: each is known by its program and by the folder that it writes to."""
+    table = node.shell.run(["ps", "-A", "-ww", "-o", "pid=,args="]).checked().stdout
+    return parse_copies(table, {"pg_basebackup": incoming(node), "pg_rewind": node.data_directory})
+
+
+def parse_copies(table: str, targets: Mapping[str, Path]) -> tuple[int, ...]:
+    """The processes in ``ps``'s table (PID, arguments) that are one of these programs with its target as option -D."""
+    found = re.findall(r"^\s*(\d+)\s+(\S+)( .*)$", table, re.MULTILINE)
+    return tuple(int(pid) for pid, path, rest in found if f" -D {targets.get(Path(path).name)} " in f"{rest} ")
 
 
 def parse_journal(text: str | None) -> Journal | None:
@@ -156,6 +172,28 @@ class EndScratch:
 
     def run(self, node: Node) -> None:
         end_scratch(node)
+
+
+@dataclass(frozen=True)
+class EndCopies:
+    """End the copies that a killed run left, and wait until they are gone. What they wrote is of no use: it is made anew."""
+
+    pids: tuple[int, ...]
+
+    def command(self, node: Node) -> str:
+        return f"kill -KILL {' '.join(map(str, self.pids))}"
+
+    def run(self, node: Node) -> None:
+        end_copies(node)
+
+
+def end_copies(node: Node) -> None:
+    """Those that run now. Raises :class:`DeadlinePassed` when one does not end."""
+    pids = look_copies(node)
+    if pids:
+        node.shell.run(["kill", "-KILL", *map(str, pids)], account=node.account)
+        limit = node.site.deadlines.command_s
+        wait.until(lambda: look_copies(node), lambda left: not left, node=node.name, what="copies are ended", deadline_s=limit)
 
 
 def _test(node: Node, flag: str, path: Path) -> bool:
