@@ -30,7 +30,8 @@ class TableSum:
 @dataclass(frozen=True)
 class Contents:
     """What one server holds, at one snapshot a database. ``lsn``: its position when the snapshot was taken; ``snapshot``: as
-    pg_current_snapshot() shows it. ``sequences``: the last value of each; a standby's is ahead by what WAL says in advance.
+    pg_current_snapshot() shows it. ``sequences``: the last value of each, and how far WAL may be ahead of it: so much a standby
+    can be ahead, or behind one that was a standby itself.
 
     ``unlogged``: tables that no standby has. ``prepared``: transactions that were prepared and not decided.
     """
@@ -39,7 +40,7 @@ class Contents:
     lsn: str
     tables: Mapping[str, TableSum]
     snapshot: str = ""
-    sequences: Mapping[str, int] = field(default_factory=dict)
+    sequences: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     unlogged: tuple[str, ...] = ()
     prepared: tuple[str, ...] = ()
 
@@ -72,14 +73,18 @@ class Compared:
         here, there = self.primary, self.standby
         names = sorted(set(here.tables) | set(there.tables))
         tables = [name for name in names if here.tables.get(name) != there.tables.get(name)]
-        return tables + [name for name, last in here.sequences.items() if there.sequences.get(name, last - 1) < last]
+        return tables + [name for name in here.sequences if self._behind(name)]
+
+    def _behind(self, name: str) -> bool:
+        (last, ahead), there = self.primary.sequences[name], self.standby.sequences.get(name)
+        return there is None or there[0] < last - ahead
 
     def difference(self, name: str) -> str:
         """In words, of one that is differing."""
         one, two = self.primary.tables.get(name), self.standby.tables.get(name)
         if one is None and two is None:
-            there = self.standby.sequences.get(name, "nothing")
-            return f"a sequence at {self.primary.sequences[name]} on {self.primary.node}, {there} on {self.standby.node}"
+            here, there = (side.sequences.get(name, ("nothing",))[0] for side in (self.primary, self.standby))
+            return f"a sequence at {here} on {self.primary.node}, {there} on {self.standby.node}"
         if one is None or two is None:
             return f"only on {self.primary.node if one else self.standby.node}"
         if one.rows == two.rows:
@@ -106,7 +111,7 @@ class _TableRow:
 
 @dataclass(frozen=True)
 class _Aside:
-    sequences: dict[str, int] | None
+    sequences: dict[str, tuple[int, int]] | None
     unlogged: list[str]
     prepared: list[str]
 

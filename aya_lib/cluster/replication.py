@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from aya_lib.node.node import Node
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
+from aya_lib.site import Site
 
 WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby that commits wait for
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One row of pg_stat_replication. Bytes count from the primary's current position; ages are in seconds."""
+    """One row of pg_stat_replication. Bytes count from the primary's current position; ages are in seconds.
+
+    ``reply_age_s`` is the primary's clock less a time by the standby's: see :func:`clocks_apart`.
+    """
 
     application_name: str
     client: str
@@ -32,13 +37,23 @@ class Stream:
 
 @dataclass(frozen=True)
 class Slot:
-    """One replication slot. ``safe_wal_size`` (bytes) tells before ``wal_status`` does that it will be lost."""
+    """One replication slot. ``safe_wal_size`` (bytes) tells before ``wal_status`` does that it will be lost. ``failover`` and
+    ``synced``: a logical one that standbys are to keep a copy of (PostgreSQL 17 and later), and such a copy."""
 
     name: str
     active: bool
     active_pid: int | None
     wal_status: str | None
     safe_wal_size: int | None
+    logical: bool = False
+    database: str = ""
+    temporary: bool = False
+    failover: bool = False
+    synced: bool = False
+
+    def __str__(self) -> str:
+        of = f" of {self.database}" if self.database else ""
+        return f"{self.name} ({'logical' if self.logical else 'physical'}{of})"
 
 
 def commits_wait(names: str, commit: str) -> bool:
@@ -50,13 +65,14 @@ def commits_wait(names: str, commit: str) -> bool:
 class Settings:
     """What the sending server promises: for whom commits wait, how many wait now, and how much WAL a slot may hold.
 
-    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit).
+    ``slot_keep_mb`` is max_slot_wal_keep_size (-1: without limit). ``clock_s``: what its clock says.
     """
 
     names: str
     commit: str
     slot_keep_mb: int
     waiting: int
+    clock_s: float | None = None
 
     @property
     def synchronous(self) -> bool:
@@ -69,6 +85,7 @@ class Sender:
     streams: tuple[Stream, ...]
     slots: tuple[Slot, ...]
     settings: Settings | None = None
+    ahead_s: float | None = None  # by how much its clock is ahead of ours
 
     def slot(self, name: str) -> Slot | None:
         return next((slot for slot in self.slots if slot.name == name), None)
@@ -78,10 +95,16 @@ class Sender:
         used = self.slot(slot)
         return next((stream for stream in self.streams if used and stream.pid == used.active_pid), None)
 
+    def standby(self, site: Site) -> Stream | None:
+        """The stream to the other node of the pair: over the site's slot, else under that node's name."""
+        names = [name.lower() for name in site.pair if name != self.node]
+        named = (stream for stream in self.streams if stream.application_name.lower() in names)
+        return self.stream(site.replication.slot) or next(named, None)
+
 
 @dataclass(frozen=True)
 class Receiver:
-    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message.
+    """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message, by its clock.
 
     ``timeout_s`` is wal_receiver_timeout (0: off); on an idle pair the standby asks for a sign of life after half of it.
     """
@@ -96,6 +119,9 @@ class Receiver:
     has_conninfo: bool
     timeout_s: float
     restore_command: str = ""
+    clock_s: float | None = None
+    slots: tuple[Slot, ...] = ()
+    ahead_s: float | None = None
 
 
 def look_sender(node: Node) -> Sender | Missing:
@@ -105,7 +131,8 @@ def look_sender(node: Node) -> Sender | Missing:
         with node.session() as connection:
             streams = rows(connection, __package__, "streams", Stream)
             slots = rows(connection, __package__, "slots", Slot)
-            return Sender(node.name, tuple(streams), tuple(slots), rows(connection, __package__, "settings", Settings)[0])
+            settings = rows(connection, __package__, "settings", Settings)[0]
+            return Sender(node.name, tuple(streams), tuple(slots), settings, _ahead(settings.clock_s))
 
     return seen(node.name, "pg_stat_replication", ask)
 
@@ -115,6 +142,19 @@ def look_receiver(node: Node) -> Receiver | Missing:
 
     def ask() -> Receiver:
         with node.session() as connection:
-            return rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
+            found = rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
+            ahead_s = _ahead(found.clock_s)
+            return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
 
     return seen(node.name, "pg_stat_wal_receiver", ask)
+
+
+def clocks_apart(sender: object, receiver: object) -> float | None:
+    """Seconds by which the standby's clock is ahead of the primary's, as good as an answer takes to come; None: not known."""
+    if not isinstance(sender, Sender) or not isinstance(receiver, Receiver) or sender.ahead_s is None or receiver.ahead_s is None:
+        return None
+    return receiver.ahead_s - sender.ahead_s
+
+
+def _ahead(clock_s: float | None) -> float | None:
+    return None if clock_s is None else clock_s - time.time()

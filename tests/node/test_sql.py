@@ -34,8 +34,8 @@ STRANGE = {
     "lc_monetary": "POSIX",
     "quote_all_identifiers": "on",
 }
-ONE = Contents("ALPHA", "0/5", {"public.t": TableSum(2, 2, "1")}, sequences={"public.s": 7})
-TWO = replace(ONE, node="BETA", sequences={"public.s": 33})
+ONE = Contents("ALPHA", "0/5", {"public.t": TableSum(2, 2, "1")}, sequences={"public.s": (70, 33)})
+TWO = replace(ONE, node="BETA", sequences={"public.s": (37, 33)})
 
 
 def moved(site: Site, **changed: object) -> Node:
@@ -180,14 +180,14 @@ def test_whatever_the_standby_s_own_settings_are_and_in_every_database(bare: Sit
 
 
 def test_each_kind_of_difference_is_told() -> None:
-    assert Compared(ONE, TWO).differing() == []  # a standby's sequence is ahead of what was given out
-    behind = Compared(ONE, replace(TWO, sequences={"public.s": 6}))
-    assert equal(behind).observed == "public.s: a sequence at 7 on ALPHA, 6 on BETA"
-    assert equal(Compared(ONE, replace(TWO, sequences={}))).observed == "public.s: a sequence at 7 on ALPHA, nothing on BETA"
+    assert Compared(ONE, TWO).differing() == []  # WAL is ahead of what was given out
+    behind = Compared(ONE, replace(TWO, sequences={"public.s": (36, 33)}))
+    assert equal(behind).observed == "public.s: a sequence at 70 on ALPHA, 36 on BETA"
+    assert equal(Compared(ONE, replace(TWO, sequences={}))).observed == "public.s: a sequence at 70 on ALPHA, nothing on BETA"
     other = ONE.beside("shop", replace(ONE, tables={"public.o": TableSum(1, 1, "5")})), TWO
     assert (
         equal(Compared(*other)).observed
-        == "shop: public.o: only on ALPHA; shop: public.s: a sequence at 7 on ALPHA, nothing on BETA"
+        == "shop: public.o: only on ALPHA; shop: public.s: a sequence at 70 on ALPHA, nothing on BETA"
     )
     unseen = Compared(ONE, TWO, {"shop": Unseen("BETA", "count", "no answer")})
     assert (equal(unseen).status, unseen.differing()) == ("warning", [])

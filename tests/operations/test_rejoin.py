@@ -33,7 +33,7 @@ from aya_lib.operations.rejoin.actions import Clone, Follow
 from aya_lib.operations.rejoin.look import Rejoin, source_conninfo
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvage import Report, place
-from aya_lib.plan.actions import CreateSlot
+from aya_lib.plan.actions import CreateSlot, drop_slot
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -125,17 +125,21 @@ def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Sit
 
 def test_one_that_stopped_where_the_other_went_on_is_rewound_in_no_time_and_nothing_is_saved(bare: Site) -> None:
     old, new = pair(bare)
+    CreateSlot("barman").run(old)
     old.supervisor.stop("postgresql")
     promote(bare, old, new)
     nodes = open_nodes(bare)
     seen = rejoin.look(nodes)
+    told = {check.name: check.observed for check in rejoin.preconditions(seen)}
+    assert told[f"others read from {old.name}"].startswith("barman: ")
     assert choose(seen).method == "rewind"
     plan = rejoin.plan(seen)
     assert not any("Save" in step.title for step in plan.changes)
     assert number(past(seen).end) == number(fork(seen).lsn)
     bring_back(bare)
     assert contents(old, "") == contents(new, "")
-    assert slots(old) == []
+    assert slots(old) == [("barman",)]
+    drop_slot("barman").run(old)
 
 
 @pytest.mark.parametrize("method", ["clone", "rewind"])

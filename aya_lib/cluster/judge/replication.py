@@ -5,6 +5,7 @@ And does the archive hold what a standby that lost its slot still needs? Pure ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aya_lib.check import Check, Judged, Status, evaluate, passed_if
@@ -13,12 +14,13 @@ from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
+from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream, clocks_apart
 from aya_lib.cluster.server import Cluster
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
 MB = 1024**2  # PostgreSQL's MB of a setting
+CLOCKS_S = 2.0  # two clocks that NTP keeps are far nearer; the time that an answer takes counts as being apart
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,38 @@ class Bridge:
 
 
 def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
-    """Exactly one row of pg_stat_replication, in state streaming."""
+    """The standby's row of pg_stat_replication is there, in state streaming. What others receive beside it is no failure."""
 
     def rule(side: Sender) -> Judged:
-        states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in side.streams) or "none"
+        own = side.standby(site)
+        states = [f"{s.application_name or s.client} {s.state}" for s in ([own] if own else [])]
+        beside = [f"{s.application_name or s.client} {s.state}" for s in side.streams if s is not own]
+        told = f"{len(states)}: {', '.join(states) or 'none'}" + (f"; beside it {', '.join(beside)}" if beside else "")
         hint = f"Look at {standby}'s log for what its walreceiver says; restore brings a stopped standby back"
-        return passed_if([s.state for s in side.streams] == ["streaming"], f"{len(side.streams)}: {states}", hint)
+        return passed_if(own is not None and own.state == "streaming", told, hint)
 
     return evaluate("one stream to the standby", "1, state streaming", sender, rule)
+
+
+def left_behind(site: Site, slots: Iterable[Slot], there: Iterable[Slot], old: str, new: str) -> list[Check]:
+    """Those who read WAL of ``old`` over slots that ``new`` does not have: a cascaded standby, Barman, a logical subscriber; no
+    check when there are none. No runbook drops such a slot."""
+    has = {slot.name for slot in there}
+    gone = [slot for slot in slots if slot.name != site.replication.slot and slot.name not in has and not slot.temporary]
+    if not gone:
+        return []
+    hints = []
+    if any(not slot.logical for slot in gone):
+        hints.append(
+            f"Point a physical one's reader to {new}, after SELECT pg_create_physical_replication_slot(NAME, true) there"
+        )
+    if any(slot.logical for slot in gone):
+        hints.append(
+            f"A logical one goes along only when it was made with failover = true, and {new} has sync_replication_slots = on, "
+            f"hot_standby_feedback = on and a dbname in primary_conninfo (PostgreSQL 17 and later); else its reader starts afresh"
+        )
+    name, expected = f"others who read WAL of {old}", f"{new} has their slots too"
+    return [Check(name, "warning", expected, f"only on {old}: {', '.join(map(str, gone))}", ". ".join(hints), required=False)]
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:
@@ -132,9 +158,8 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     allowed = limit + (receiver.timeout_s / 2 if isinstance(receiver, Receiver) else 0)
 
     def reply(side: Sender) -> Judged:
-        ages = [stream.reply_age_s for stream in side.streams]
-        hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
-        return _age(ages[0] if ages else None, limit, hint)
+        own = side.standby(site)
+        return _reply(own.reply_age_s if own else None, clocks_apart(sender, receiver), limit)
 
     def receipt(side: Receiver) -> Judged:
         return _age(side.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
@@ -145,7 +170,7 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     ]
 
 
-def lag(site: Site, sender: Sender | Missing) -> Check:
+def lag(site: Site, sender: Sender | Missing, receiver: Receiver | Missing | None = None) -> Check:
     """Bytes that the standby has not replayed, on the primary's own clock; an idle pair has none.
 
     Seconds are pg_stat_replication's replay_lag, believed only while replies arrive; without bytes there is no lag.
@@ -153,9 +178,12 @@ def lag(site: Site, sender: Sender | Missing) -> Check:
     limit_s, limit_bytes = site.replication.lag_below_s, site.replication.lag_below_bytes
 
     def rule(side: Sender) -> Judged:
-        if not side.streams:
+        own = side.standby(site)
+        if own is None:
             return Judged("failed", "no stream", "Run restore")
-        return _lag_of(side.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
+        apart = clocks_apart(sender, receiver)
+        heard = own.reply_age_s is not None and abs(own.reply_age_s + (apart or 0)) < site.replication.silent_after_s
+        return _lag_of(own, limit_s, limit_bytes, heard=heard)
 
     return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, rule)
 
@@ -182,16 +210,29 @@ def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -
     return evaluate(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, rule)
 
 
-def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -> Judged:
+def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, *, heard: bool) -> Judged:
     if stream.bytes_behind is None:
         return Judged("failed", "the standby has reported no position")
     if stream.bytes_behind == 0:
         return Judged("passed", "0 bytes, 0 s")
-    heard = stream.reply_age_s is not None and stream.reply_age_s < silent_s
     seconds = stream.replay_lag_s or 0.0
     told = f"{stream.bytes_behind:,} bytes, {seconds:.3f} s" if heard else f"{stream.bytes_behind:,} bytes, seconds not known"
     hint = "Is replay paused, is the standby busy with a long query, is the link slow? High lag loses that much in a failover"
     return passed_if(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
+
+
+def _reply(age_s: float | None, apart_s: float | None, limit_s: float) -> Judged:
+    """``age_s`` lies between two clocks, which are ``apart_s``; where that is not known, a reply of the future says nothing."""
+    hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
+    clocks = "Mend the clock: see on both nodes which one is not kept by NTP (timedatectl; macOS: sntp)"
+    if age_s is not None and apart_s is None and age_s < -CLOCKS_S:
+        return Judged("unknown", f"{-age_s:,.0f} s in the future by the standby's clock, which could not be asked", clocks)
+    judged = _age(None if age_s is None else max(0.0, age_s + (apart_s or 0)), limit_s, hint)
+    if apart_s is None or abs(apart_s) < CLOCKS_S:
+        return judged
+    way = "ahead of" if apart_s > 0 else "behind"
+    told = f"{judged.observed}; the standby's clock is {abs(apart_s):,.0f} s {way} the primary's"
+    return Judged("warning", told, clocks) if judged.status == "passed" else Judged(judged.status, told, hint)
 
 
 def _age(age_s: float | None, limit_s: float, hint: str) -> Judged:

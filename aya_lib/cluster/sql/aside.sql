@@ -1,7 +1,8 @@
 -- What is not compared row by row in this database. A sequence's value is negated when it counts down; one that begins again is
--- left out.
+-- left out. WAL is ahead by 32 values and those of one session. (PostgreSQL: SEQ_LOG_VALS in sequence.c.)
 SELECT (SELECT json_object_agg(format('%%I.%%I', s.schemaname, s.sequencename),
-                               CASE WHEN s.increment_by < 0 THEN -s.last_value::numeric ELSE s.last_value END)
+                               json_build_array(CASE WHEN s.increment_by < 0 THEN -s.last_value::numeric ELSE s.last_value END,
+                                                abs(s.increment_by::numeric) * (32 + s.cache_size)))
           FROM pg_sequences s
           JOIN pg_namespace n ON n.nspname = s.schemaname
           JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename AND c.relpersistence = 'p'

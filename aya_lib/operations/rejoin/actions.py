@@ -146,15 +146,17 @@ def _begin(node: Node) -> None:
 
 
 def _keep_settings(node: Node) -> None:
-    """Copy the node's own configuration files beside it, once: pg_rewind overwrites them with the primary's."""
-    script = 'rm -rf "$1.new"; mkdir -m 0700 "$1.new" && cp -p "$2"/*.conf "$1.new/" && mv "$1.new" "$1"'
-    _sh(node, f'[ -d "$1" ] || {{ {script}; }}', staging.own_settings(node), node.data_directory)
+    """Copy the node's own configuration files beside it, and which slots it has, once: pg_rewind overwrites and removes them."""
+    script = (
+        f'set -e; [ -d "$2" ] && exit; rm -rf "$2.new"; mkdir -m 0700 "$2.new"; cp -p "$1"/*.conf "$2.new/"; {staging.LIST_SLOTS}'
+    )
+    _sh(node, f'{script} > "$2.new/slots"; mv "$2.new" "$2"', node.data_directory, staging.own_settings(node))
 
 
 def _settle(node: Node, directory: Path, follow: Follow) -> None:
     """The node's own settings, whom it follows, and that it is a standby, into a copy that came from the primary.
 
-    Slots that the node had as a primary go: left on a standby, which nobody reads from, they would hold its WAL for ever.
+    Slots that the node had go: they hold WAL that the copy does not have. The plan makes those again over which others read.
     """
     kept = staging.own_settings(node)
     own = node.shell.run(["cat", f"{kept}/postgresql.auto.conf"], account=node.account).checked().stdout

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from aya_lib.check import Check, Judged, evaluate, optional, passed_if
+from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import server
+from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import Overview
+from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Switch
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down
@@ -114,6 +115,7 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     if not (seen.incoming or seen.half_rewound):
         yield _history(seen, details)
         yield _known(seen, details)
+    yield from _others(seen, details)
     yield from _possible(seen, choice)
     if not seen.incoming:
         yield _disk(seen, details, choice)
@@ -144,6 +146,22 @@ def _known(seen: Rejoin, details: Details) -> Check:
 
     hint = "Without that nothing may be thrown away: read the WAL by hand, or mend what keeps pg_waldump from it"
     return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
+
+
+def _others(seen: Rejoin, details: Details) -> Iterator[Check]:
+    """Who else reads the node's WAL: a physical slot comes back with it, a logical one stays in the old directory."""
+    sender = seen.primary.sender
+    there = sender.slots if isinstance(sender, Sender) else ()
+    if isinstance(details.slots, tuple):
+        lost = [slot for slot in details.slots if slot.logical]
+        yield from replication.left_behind(seen.site, lost, there, seen.node.name, seen.primary.name)
+        kept = ", ".join(slot.name for slot in details.slots if not slot.logical)
+        if kept:
+            yield Check(
+                f"others read from {seen.node.name}", "passed", "their slots come back", f"{kept}: made again once it streams"
+            )
+        return
+    yield from optional([absent(f"others who read WAL of {seen.node.name}", "its slots are known", details.slots)])
 
 
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:

@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 from aya_lib.cluster import contents, machine, overview
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
-from aya_lib.cluster.replication import Receiver
+from aya_lib.cluster.replication import Receiver, Slot
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
@@ -17,7 +17,7 @@ from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.operations.rejoin import waldump
 from aya_lib.operations.rejoin.salvage import Newest, Salvaged, look_salvage
-from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
+from aya_lib.operations.rejoin.staging import Journal, Staging, look_slots, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
 SMALL_MB, LARGE_MB = 4, 32  # what is moved to measure a link: the small one, and the large one where that took no time
@@ -48,7 +48,7 @@ class Details:
     """Looked at only when the node is not a standby already. ``fork``: where its history left the primary's; None: nowhere.
 
     ``past``: its WAL from there on.  ``checkpoint``: the WAL back to the last common checkpoint is at hand.  ``archive``: a
-    restore_command is set.  ``link``: bytes a second from the primary.
+    restore_command is set.  ``link``: bytes a second from the primary.  ``slots``: over which others read the node's WAL.
     """
 
     control: Control | Missing
@@ -59,6 +59,7 @@ class Details:
     source: Source | Missing
     link: float | Missing
     free: int | Missing
+    slots: tuple[Slot, ...] | Missing = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,6 +179,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         seen(leader.name, "how much it holds", lambda: _source(leader)),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
         machine.free_bytes(here, here.data_directory.parent),
+        seen(here.name, "list its slots", lambda: look_slots(here)),
     )
 
 

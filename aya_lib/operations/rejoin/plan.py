@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aya_lib.cluster.replication import Slot
+from aya_lib.cluster.replication import Receiver, Slot
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ParameterError
 from aya_lib.node.node import Node
@@ -163,6 +163,10 @@ def _tidy(node: Node, seen: Rejoin, remove_old: bool, by: str) -> Iterator[Chang
         yield change(node, f"Remember that {seen.primary.name} is the primary", SetState({"primary": agreed}))
     if not isinstance(staging, Staging) or not isinstance(leader, Cluster):
         return
+    has = {slot.name for slot in seen.node.receiver.slots} if isinstance(seen.node.receiver, Receiver) else set()
+    for slot in staging.slots:
+        if not slot.logical and slot.name not in has:
+            yield change(node, f"Make the slot {slot.name} again, over which others read from {node.name}", CreateSlot(slot.name))
     if staging.journal is not None:
         entry = _entry(seen, staging.journal.method, leader.timeline, by)
         yield change(node, f"Write into the failover log that {node.name} is back", SetState(entry=entry))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from aya_lib.cluster.replication import Slot
 from aya_lib.errors import UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
@@ -39,6 +40,11 @@ SETTINGS = {
     "external_pid_file": "",
     "cluster_name": "aya scratch",
 }
+# A slot's name, its database (0: physical) and persistency (0: it lasts). (PostgreSQL: ReplicationSlotOnDisk in slot.c.)
+LIST_SLOTS = (
+    'for slot in "$1"/pg_replslot/*; do [ -f "$slot/state" ] || continue; '
+    'echo "${slot##*/} $(od -An -tu4 -j80 -N8 "$slot/state")"; done'
+)
 SOCKET = 80  # bytes of a folder that a socket's path has room for (macOS: 104 in all)
 
 
@@ -58,7 +64,7 @@ class Staging:
     """What stands beside the data directory. ``journal``: what an earlier run wrote about the copy that it made.
 
     ``kept``: old data directories. ``scratch``: a server without network runs on the data directory, left by a killed run.
-    ``copies``: PIDs of pg_basebackup and pg_rewind that run on for one.
+    ``copies``: PIDs of pg_basebackup and pg_rewind that run on for one. ``slots``: over which others read, before a copy.
     """
 
     data: bool
@@ -69,6 +75,7 @@ class Staging:
     may_write: bool
     scratch: bool
     copies: tuple[int, ...] = ()
+    slots: tuple[Slot, ...] = ()
 
 
 def incoming(node: Node) -> Path:
@@ -95,7 +102,21 @@ def look_staging(node: Node) -> Staging:
     kept = tuple(sorted(name for name in names if re.fullmatch(re.escape(here.name) + r"\.before-[0-9TZ]+", name)))
     scratch = data and is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
     may_write, copies = _test(node, "-w", here.parent), look_copies(node)
-    return Staging(data, link, incoming(node).name in names, parse_journal(text), kept, may_write, scratch, copies)
+    slots = read(node.shell, own_settings(node) / "slots", account=node.account) if own_settings(node).name in names else None
+    found = parse_journal(text), kept, may_write, scratch, copies, parse_slots(slots or "", node.site.replication.slot)
+    return Staging(data, link, incoming(node).name in names, *found)
+
+
+def look_slots(node: Node) -> tuple[Slot, ...]:
+    """The slots in the node's data directory, server running or not, without the site's own."""
+    words = ["sh", "-c", LIST_SLOTS, "sh", str(node.data_directory)]
+    return parse_slots(node.shell.run(words, account=node.account).checked().stdout, node.site.replication.slot)
+
+
+def parse_slots(text: str, own: str) -> tuple[Slot, ...]:
+    """What :data:`LIST_SLOTS` printed, without temporary slots and ``own``."""
+    found = re.findall(r"^(\w+) +(\d+) +0$", text, re.MULTILINE)
+    return tuple(Slot(name, False, None, None, None, int(database) > 0) for name, database in found if name != own)
 
 
 def look_copies(node: Node) -> tuple[int, ...]:

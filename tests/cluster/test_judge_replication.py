@@ -1,0 +1,89 @@
+"""What is said of streams, of those who read WAL beside the standby, and of clocks that are apart; without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from facts import SITE
+
+from aya_lib.check import Check
+from aya_lib.cluster.judge import replication
+from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
+from aya_lib.node.unseen import Unseen
+from aya_lib.operations.rejoin.staging import parse_slots
+
+SLOT = Slot("beta_slot", True, 12, "reserved", 10**8)
+STREAM = Stream("beta", "127.0.0.1", 12, "streaming", "async", 0, 0.1, None)
+RECEIVER = Receiver("BETA", "streaming", "beta_slot", "h", 1, 0.1, "not paused", True, 10.0, ahead_s=0.0)
+DELTA = Slot("delta", True, 13, "reserved", None)
+DEBEZIUM = Slot("debezium", True, 14, "reserved", None, logical=True, database="shop")
+GAMMA = replace(STREAM, application_name="gamma", pid=13, reply_age_s=99.0, bytes_behind=10**9)
+
+
+def sender(*streams: Stream, slots: tuple[Slot, ...] = (SLOT,)) -> Sender:
+    return Sender("ALPHA", streams, slots, ahead_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "observed"),
+    [
+        ([STREAM], "passed", "1: beta streaming"),
+        ([GAMMA, STREAM], "passed", "1: beta streaming; beside it gamma streaming"),
+        ([GAMMA], "failed", "0: none; beside it gamma streaming"),
+        ([replace(STREAM, pid=99)], "passed", "1: beta streaming"),  # known by its name
+        ([replace(STREAM, state="catchup"), GAMMA], "failed", "1: beta catchup; beside it gamma streaming"),
+        ([], "failed", "0: none"),
+    ],
+)
+def test_the_standbys_own_stream_counts_and_others_are_no_failure(streams: list[Stream], status: str, observed: str) -> None:
+    side = sender(*streams, slots=(SLOT, DELTA))
+    found = replication.stream(SITE, side, "BETA")
+    assert (found.status, found.observed) == (status, observed)
+    if status == "passed":
+        assert replication.lag(SITE, side, RECEIVER).observed == "0 bytes, 0 s"
+        assert replication.silence(SITE, side, RECEIVER)[0].observed == "0.1 s ago"
+
+
+def reply(age_s: float, apart_s: float | None) -> Check:
+    ahead = replace(RECEIVER, ahead_s=apart_s) if apart_s is not None else Unseen("BETA", "SQL", "deaf")
+    return replication.silence(SITE, sender(replace(STREAM, reply_age_s=age_s)), ahead)[0]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "apart_s", "status", "observed"),
+    [
+        (0.2, 0.05, "passed", "0.2 s ago"),
+        (3600.2, -3600.0, "warning", "0.2 s ago; the standby's clock is 3,600 s behind the primary's"),
+        (-3599.8, 3600.0, "warning", "0.2 s ago; the standby's clock is 3,600 s ahead of the primary's"),
+        (-3540.0, 3600.0, "failed", "60.0 s ago; the standby's clock is 3,600 s ahead of the primary's"),
+        (60.0, None, "failed", "60.0 s ago"),
+        (-60.0, None, "unknown", "60 s in the future by the standby's clock, which could not be asked"),
+    ],
+)
+def test_a_reply_is_not_judged_by_another_machines_clock(age_s: float, apart_s: float, status: str, observed: str) -> None:
+    found = reply(age_s, apart_s)
+    assert (found.status, found.observed) == (status, observed)
+    assert ("clock" in found.hint) == (status in ("warning", "unknown"))
+
+
+def test_bytes_are_believed_when_the_reply_is_fresh_by_its_own_clock() -> None:
+    late = replace(STREAM, bytes_behind=1000, replay_lag_s=0.1, reply_age_s=3600.0)
+    assert replication.lag(SITE, sender(late), replace(RECEIVER, ahead_s=-3600.0)).status == "passed"
+    assert replication.lag(SITE, sender(late), RECEIVER).status == "failed"
+
+
+def test_who_is_left_behind_is_said_with_what_to_do() -> None:
+    assert replication.left_behind(SITE, (SLOT, replace(DELTA, temporary=True)), (), "ALPHA", "BETA") == []
+    assert replication.left_behind(SITE, (SLOT, DELTA), (DELTA,), "ALPHA", "BETA") == []
+    (told,) = replication.left_behind(SITE, (SLOT, DELTA, DEBEZIUM), (), "ALPHA", "BETA")
+    assert (told.status, told.observed) == ("warning", "only on ALPHA: delta (physical), debezium (logical of shop)")
+    assert "pg_create_physical_replication_slot" in told.hint
+    assert "sync_replication_slots = on" in told.hint
+    (told,) = replication.left_behind(SITE, (DELTA,), (), "ALPHA", "BETA")
+    assert "logical" not in told.hint
+
+
+def test_slots_on_disk_are_told_by_kind_without_temporary_ones_and_the_sites_own() -> None:
+    text = "delta          0          0\nbeta_slot 0 0\ndebezium      16385          0\npg_basebackup_7 0 2\nbroken \n"
+    assert [str(slot) for slot in parse_slots(text, "beta_slot")] == ["delta (physical)", "debezium (logical)"]
