@@ -11,6 +11,7 @@ from aya_lib.check import Check
 from aya_lib.cluster.judge import replication
 from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
 from aya_lib.node.unseen import Unseen
+from aya_lib.operations.rejoin.judge import left_behind
 from aya_lib.operations.rejoin.staging import parse_slots
 
 SLOT = Slot("beta_slot", True, 12, "reserved", 10**8)
@@ -73,15 +74,13 @@ def test_bytes_are_believed_when_the_reply_is_fresh_by_its_own_clock() -> None:
     assert replication.lag(SITE, sender(late), RECEIVER).status == "failed"
 
 
-def test_who_is_left_behind_is_said_with_what_to_do() -> None:
-    assert replication.left_behind(SITE, (SLOT, replace(DELTA, temporary=True)), (), "ALPHA", "BETA") == []
-    assert replication.left_behind(SITE, (SLOT, DELTA), (DELTA,), "ALPHA", "BETA") == []
-    (told,) = replication.left_behind(SITE, (SLOT, DELTA, DEBEZIUM), (), "ALPHA", "BETA")
-    assert (told.status, told.observed) == ("warning", "only on ALPHA: delta (physical), debezium (logical of shop)")
-    assert "pg_create_physical_replication_slot" in told.hint
-    assert "sync_replication_slots = on" in told.hint
-    (told,) = replication.left_behind(SITE, (DELTA,), (), "ALPHA", "BETA")
-    assert "logical" not in told.hint
+def test_whose_slots_come_back_and_who_is_left_behind() -> None:
+    assert left_behind("ALPHA", "BETA", (), (SLOT,)) == []
+    back, gone = left_behind("ALPHA", "BETA", (DELTA, DEBEZIUM), (SLOT,))
+    assert (back.status, back.observed) == ("passed", "made again once ALPHA streams: delta")
+    assert (gone.status, gone.observed) == ("warning", "left behind: debezium")
+    assert "failover = true" in gone.hint
+    assert left_behind("ALPHA", "BETA", (DEBEZIUM,), (SLOT, DEBEZIUM)) == []
 
 
 def test_slots_on_disk_are_told_by_kind_without_temporary_ones_and_the_sites_own() -> None:

@@ -5,7 +5,6 @@ And does the archive hold what a standby that lost its slot still needs? Pure ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aya_lib.check import Check, Judged, Status, evaluate, passed_if
@@ -50,27 +49,6 @@ def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
         return passed_if(own is not None and own.state == "streaming", told, hint)
 
     return evaluate("one stream to the standby", "1, state streaming", sender, rule)
-
-
-def left_behind(site: Site, slots: Iterable[Slot], there: Iterable[Slot], old: str, new: str) -> list[Check]:
-    """Those who read WAL of ``old`` over slots that ``new`` does not have: a cascaded standby, Barman, a logical subscriber; no
-    check when there are none. No runbook drops such a slot."""
-    has = {slot.name for slot in there}
-    gone = [slot for slot in slots if slot.name != site.replication.slot and slot.name not in has and not slot.temporary]
-    if not gone:
-        return []
-    hints = []
-    if any(not slot.logical for slot in gone):
-        hints.append(
-            f"Point a physical one's reader to {new}, after SELECT pg_create_physical_replication_slot(NAME, true) there"
-        )
-    if any(slot.logical for slot in gone):
-        hints.append(
-            f"A logical one goes along only when it was made with failover = true, and {new} has sync_replication_slots = on, "
-            f"hot_standby_feedback = on and a dbname in primary_conninfo (PostgreSQL 17 and later); else its reader starts afresh"
-        )
-    name, expected = f"others who read WAL of {old}", f"{new} has their slots too"
-    return [Check(name, "warning", expected, f"only on {old}: {', '.join(map(str, gone))}", ". ".join(hints), required=False)]
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:

@@ -8,7 +8,7 @@ from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import condition
@@ -30,7 +30,6 @@ def preconditions(found: Found) -> list[Check]:
         *([server.not_diverged(new, old)] if isinstance(old.cluster, Cluster) else []),
         near_enough(found),
         fencing.holds(found.fencing),
-        *_others(found),
     ]
 
 
@@ -181,14 +180,6 @@ def no_other_primary(found: Found) -> Check:
     if how != "unreachable":
         hint = f"{old.name} was fenced while it could not be reached, and is back: it is stopped now, before anything else"
     return Check(alone.name, "warning", alone.expected, observed, hint)
-
-
-def _others(found: Found) -> list[Check]:
-    """Who else reads WAL of the old primary, if it can be asked."""
-    sender, receiver = found.old.sender, found.new.receiver
-    slots = sender.slots if isinstance(sender, Sender) else ()
-    there = receiver.slots if isinstance(receiver, Receiver) else ()
-    return replication.left_behind(found.site, slots, there, found.old.name, found.new.name)
 
 
 def _handing_over(found: Found) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import replication, server
+from aya_lib.cluster.judge import server
 from aya_lib.cluster.overview import Overview
-from aya_lib.cluster.replication import Sender
+from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Switch
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.unseen import Down
+from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import Choice, choose, ready
 from aya_lib.operations.rejoin.staging import Staging
@@ -148,20 +148,29 @@ def _known(seen: Rejoin, details: Details) -> Check:
     return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
 
 
-def _others(seen: Rejoin, details: Details) -> Iterator[Check]:
-    """Who else reads the node's WAL: a physical slot comes back with it, a logical one stays in the old directory."""
+def left_behind(node: str, primary: str, slots: Iterable[Slot], there: Iterable[Slot]) -> list[Check]:
+    """Who else reads the WAL of a node that is made anew: physical slots come back with it, logical ones stay in the old directory,
+    unless the primary has a copy. No check when nobody does."""
+    has = {slot.name for slot in there}
+    gone = [slot.name for slot in slots if slot.logical and slot.name not in has]
+    back = [slot.name for slot in slots if not slot.logical]
+    name, expected, checks = f"others who read WAL of {node}", "their slots stay", []
+    if back:
+        checks.append(Check(name, "passed", expected, f"made again once {node} streams: {', '.join(back)}"))
+    if gone:
+        hint = (
+            f"Their readers start afresh, on {primary}. To have a logical slot on both: failover = true when it is made, and on the "
+            "standby sync_replication_slots = on, hot_standby_feedback = on and a dbname in primary_conninfo (PostgreSQL 17 on)"
+        )
+        checks.append(Check(f"{name} logically", "warning", expected, f"left behind: {', '.join(gone)}", hint, required=False))
+    return checks
+
+
+def _others(seen: Rejoin, details: Details) -> list[Check]:
     sender = seen.primary.sender
-    there = sender.slots if isinstance(sender, Sender) else ()
-    if isinstance(details.slots, tuple):
-        lost = [slot for slot in details.slots if slot.logical]
-        yield from replication.left_behind(seen.site, lost, there, seen.node.name, seen.primary.name)
-        kept = ", ".join(slot.name for slot in details.slots if not slot.logical)
-        if kept:
-            yield Check(
-                f"others read from {seen.node.name}", "passed", "their slots come back", f"{kept}: made again once it streams"
-            )
-        return
-    yield from optional([absent(f"others who read WAL of {seen.node.name}", "its slots are known", details.slots)])
+    if isinstance(details.slots, Missing):
+        return optional([absent(f"others who read WAL of {seen.node.name}", "its slots are known", details.slots)])
+    return left_behind(seen.node.name, seen.primary.name, details.slots, sender.slots if isinstance(sender, Sender) else ())
 
 
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
