@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 
-from aya_lib.node.node import Node
+from psycopg.conninfo import make_conninfo
+
+from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.site import Site
@@ -147,6 +150,53 @@ def look_receiver(node: Node) -> Receiver | Missing:
             return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
 
     return seen(node.name, "pg_stat_wal_receiver", ask)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Whether the replication role gets in from ``node`` to ``to``. ``said``: why not, empty when it does; ``file``: where the
+    node has its password."""
+
+    node: str
+    to: str
+    role: str
+    file: str
+    said: str
+
+
+def look_logins(nodes: Nodes) -> tuple[Login | Missing, ...]:
+    """Both ways between the pair: one of them is needed only once the roles have changed."""
+    one, two = nodes.pair
+    return look_login(two, one), look_login(one, two)
+
+
+def look_login(node: Node, to: Node) -> Login | Missing:
+    """Try as the node itself does: as the account of its server, with its file. A stream that runs logged in long ago."""
+
+    def ask() -> Login:
+        source = f"{source_conninfo(node, to, 'aya')} replication=true"
+        output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
+        said = " ".join(output.stderr.split()).rpartition("failed: ")[2]
+        if output.status and not re.search("FATAL|password", said):
+            output.checked()  # nobody listens, or psql could not be run: it was not refused
+        file = node.config.postgresql.replication_passfile
+        where = str(node.site.path(file)) if file else "~/.pgpass of its account"
+        return Login(node.name, to.name, node.site.database.replication_role, where, said if output.status else "")
+
+    return seen(node.name, f"log in to {to.name} for replication", ask)
+
+
+def source_conninfo(node: Node, primary: Node, name: str = "") -> str:
+    """How a node reaches the primary for replication. The password is in the file that the node has for it, never here."""
+    config, file = primary.config, node.config.postgresql.replication_passfile
+    return make_conninfo(
+        host=config.host,
+        port=config.postgresql.port,
+        user=node.site.database.replication_role,
+        **({"passfile": str(node.site.path(file))} if file else {}),
+        application_name=name or node.name.lower(),
+        connect_timeout=3,
+    )
 
 
 def clocks_apart(sender: object, receiver: object) -> float | None:

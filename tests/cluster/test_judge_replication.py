@@ -9,7 +9,7 @@ from facts import SITE
 
 from aya_lib.check import Check
 from aya_lib.cluster.judge import replication
-from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
+from aya_lib.cluster.replication import Login, Receiver, Sender, Slot, Stream
 from aya_lib.node.unseen import Unseen
 from aya_lib.operations.rejoin.judge import left_behind
 from aya_lib.operations.rejoin.staging import parse_slots
@@ -72,6 +72,24 @@ def test_bytes_are_believed_when_the_reply_is_fresh_by_its_own_clock() -> None:
     late = replace(STREAM, bytes_behind=1000, replay_lag_s=0.1, reply_age_s=3600.0)
     assert replication.lag(SITE, sender(late), replace(RECEIVER, ahead_s=-3600.0)).status == "passed"
     assert replication.lag(SITE, sender(late), RECEIVER).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "observed", "hint"),
+    [
+        ("", "rep is let in by BETA", ""),
+        ('FATAL: password authentication failed for user "rep"', "SQLSTATE 28P01", "password of rep into /pw on ALPHA"),
+        ("fe_sendauth: no password supplied", "SQLSTATE 28P01", "password of rep into /pw on ALPHA"),
+        ("FATAL: no pg_hba.conf entry for replication connection", "SQLSTATE 28000", "pg_hba.conf on BETA"),
+        ("FATAL: permission denied to start WAL sender", "SQLSTATE 42501", "ALTER ROLE rep REPLICATION"),
+        ("FATAL: sorry, too many clients already", "SQLSTATE not known", "log of BETA"),
+    ],
+)
+def test_a_refused_login_is_told_by_its_sqlstate_the_node_and_the_file(said: str, observed: str, hint: str) -> None:
+    found = replication.login("ALPHA", Login("ALPHA", "BETA", "rep", "/pw", said))
+    assert found.status == ("failed" if said else "passed")
+    assert observed in found.observed
+    assert hint in found.hint
 
 
 def test_whose_slots_come_back_and_who_is_left_behind() -> None:

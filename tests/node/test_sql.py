@@ -14,13 +14,13 @@ from aya_lib import files
 from aya_lib.check import Check
 from aya_lib.cluster import contents
 from aya_lib.cluster.contents import Compared, Contents, TableSum
+from aya_lib.cluster.replication import source_conninfo
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.lab import access
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.sql import NotListening
 from aya_lib.node.unseen import Unseen
-from aya_lib.operations.rejoin.look import source_conninfo
 from aya_lib.operations.verify.judge import equal
 from aya_lib.plan.actions import Setting
 from aya_lib.site import Site

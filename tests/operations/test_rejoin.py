@@ -21,16 +21,17 @@ from tests_support import passed, step
 from aya_lib.check import worst
 from aya_lib.cluster import replication, server, state
 from aya_lib.cluster.lsn import number
+from aya_lib.cluster.replication import source_conninfo
 from aya_lib.errors import CommandFailed, ParameterError, UsageError
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import thaw
 from aya_lib.node.shell import become
-from aya_lib.operations import rejoin
+from aya_lib.operations import rejoin, verify
 from aya_lib.operations.rejoin import staging, waldump
 from aya_lib.operations.rejoin.actions import Clone, Follow
-from aya_lib.operations.rejoin.look import Rejoin, source_conninfo
+from aya_lib.operations.rejoin.look import Rejoin
 from aya_lib.operations.rejoin.method import choose
 from aya_lib.operations.rejoin.salvage import Report, place
 from aya_lib.plan.actions import CreateSlot, drop_slot
@@ -43,7 +44,7 @@ import os, signal, sys
 from aya_lib.operations.rejoin import actions as standby
 from aya_lib.operations.rejoin import salvage as saving
 from aya_lib.plan.change import apply
-from aya_lib.operations import rejoin
+from aya_lib.operations import rejoin, verify
 from aya_lib.node.node import open_nodes
 from aya_lib.site import load_site
 module, name = sys.argv[2].split(".")
@@ -61,6 +62,21 @@ def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     assert worst(rejoin.preconditions(seen)) == "passed"
     assert not rejoin.plan(seen)
     assert not rejoin.plan(seen, remove_old=True)
+
+
+def test_a_stale_replication_password_is_found_while_the_standby_still_streams(bare: Site) -> None:
+    nodes = open_nodes(bare)
+    file = bare.path(nodes["ALPHA"].config.postgresql.replication_passfile or Path())
+    kept = file.read_text()
+    file.write_text(kept.rpartition(":")[0] + ":of last year\n")
+    try:
+        found = verify.may_receive(bare, verify.logins(nodes))
+    finally:
+        file.write_text(kept)
+    assert [check.status for check in found] == ["passed", "failed"]
+    assert "SQLSTATE 28P01" in found[1].observed
+    assert f"{file} on ALPHA" in found[1].hint
+    assert worst(verify.may_receive(bare, verify.logins(nodes))) == "passed"
 
 
 def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_and_made_anew(bare: Site) -> None:

@@ -10,7 +10,7 @@ from facts import NODES, NOW, STOPPED, UP, stopping
 
 from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Sender, Slot
+from aya_lib.cluster.replication import Login, Sender, Slot
 from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.cluster.state import Fence, State
 from aya_lib.node.supervisor import ServiceState
@@ -32,8 +32,10 @@ LEADER = Cluster("BETA", "7", False, "18.1", 2, "0/4000000", None, (FORK,))
 BETA = NodeSeen("BETA", UP, None, replace(FILES, node="BETA"), LEADER, Sender("BETA", (), (SLOT,)), None, None)
 STAGING = Staging(True, False, False, None, (), True, False)
 PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",), 2, (700, 701))
+LOGIN = Login("ALPHA", "BETA", "replicator", "/pw", "")
+STALE = replace(LOGIN, said='FATAL: password authentication failed for user "replicator"')
 SOURCE = Source(10**9, 10**8, 0, True)
-DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, 1e8, 10**11)
+DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, LOGIN, 1e8, 10**11)
 CLEAN = replace(FILES, state="shut down", lsn="0/3000000")
 NOTHING = replace(DETAILS, past=replace(PAST, end="0/3000000", commits=0, xids=()))
 JOURNAL = Journal("ALPHA", "clone", "7", 2, True)
@@ -188,6 +190,7 @@ def test_a_standby_that_is_only_down_is_only_started() -> None:
         (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False, archive=True)), "rewind", []),
+        (rejoin(details=replace(DETAILS, login=STALE)), "auto", ["ALPHA may receive"]),
         (rejoin(staging=replace(STAGING, link=True)), "auto", ["the folder of ALPHA's data directory"]),
         (rejoin(replace(ALPHA, process=Unseen("ALPHA", "ssh", "no route"))), "auto", ["ALPHA is not a second primary"]),
     ],

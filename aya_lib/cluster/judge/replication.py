@@ -13,12 +13,20 @@ from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream, clocks_apart
+from aya_lib.cluster.replication import Login, Receiver, Sender, Slot, Stream, clocks_apart
 from aya_lib.cluster.server import Cluster
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
 MB = 1024**2  # PostgreSQL's MB of a setting
+# What a refused login says, its SQLSTATE (appendix A of PostgreSQL's manual), which libpq does not give, and what to do.
+REFUSED = (
+    ("WAL sender", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
+    ("not permitted to log in", "28000", "On the primary: ALTER ROLE {role} LOGIN"),
+    ("does not exist", "28000", "Name the right replication_role in site.yaml, or create {role} on the primary"),
+    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
+    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
+)
 CLOCKS_S = 2.0  # two clocks that NTP keeps are far nearer; the time that an answer takes counts as being apart
 
 
@@ -49,6 +57,19 @@ def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
         return passed_if(own is not None and own.state == "streaming", told, hint)
 
     return evaluate("one stream to the standby", "1, state streaming", sender, rule)
+
+
+def login(node: str, found: Login | Missing) -> Check:
+    """The replication role gets in with the password that the node has: with a stale one it does not come back as a standby."""
+
+    def rule(seen: Login) -> Judged:
+        if not seen.said:
+            return Judged("passed", f"{seen.role} is let in by {seen.to}")
+        known = ((state, hint) for words, state, hint in REFUSED if words in seen.said)
+        state, hint = next(known, ("not known", "Read the log of {to}"))
+        return Judged("failed", f"refused by {seen.to}, SQLSTATE {state}: {seen.said}", hint.format(**vars(seen)))
+
+    return evaluate(f"{node} may receive", "the replication role is let in", found, rule, hint=f"Look at {node} by hand")
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import server
+from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Switch
@@ -119,6 +119,7 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     yield from _possible(seen, choice)
     if not seen.incoming:
         yield _disk(seen, details, choice)
+        yield replication.login(seen.node.name, details.login)
         yield from optional([_link(seen, details)])
 
 
@@ -149,8 +150,8 @@ def _known(seen: Rejoin, details: Details) -> Check:
 
 
 def left_behind(node: str, primary: str, slots: Iterable[Slot], there: Iterable[Slot]) -> list[Check]:
-    """Who else reads the WAL of a node that is made anew: physical slots come back with it, logical ones stay in the old directory,
-    unless the primary has a copy. No check when nobody does."""
+    """Who else reads the WAL of a node that is made anew: physical slots come back with it, logical ones do not, unless the
+    primary has a copy. No check when nobody does."""
     has = {slot.name for slot in there}
     gone = [slot.name for slot in slots if slot.logical and slot.name not in has]
     back = [slot.name for slot in slots if not slot.logical]
@@ -159,8 +160,8 @@ def left_behind(node: str, primary: str, slots: Iterable[Slot], there: Iterable[
         checks.append(Check(name, "passed", expected, f"made again once {node} streams: {', '.join(back)}"))
     if gone:
         hint = (
-            f"Their readers start afresh, on {primary}. To have a logical slot on both: failover = true when it is made, and on the "
-            "standby sync_replication_slots = on, hot_standby_feedback = on and a dbname in primary_conninfo (PostgreSQL 17 on)"
+            f"Their readers start afresh, on {primary}. For a logical slot on both nodes: make it with failover = true, and on "
+            "the standby set sync_replication_slots and hot_standby_feedback, and a dbname in primary_conninfo (PostgreSQL 17)"
         )
         checks.append(Check(f"{name} logically", "warning", expected, f"left behind: {', '.join(gone)}", hint, required=False))
     return checks
@@ -212,10 +213,7 @@ def _disk(seen: Rejoin, details: Details, choice: Choice) -> Check:
 
 
 def _link(seen: Rejoin, details: Details) -> Check:
-    hint = (
-        "No estimate without it. A clone needs the same role and password: is replication_passfile right, does pg_hba.conf let "
-        "the role in?"
-    )
+    hint = "No estimate without it"
     return evaluate(
         f"link from {seen.primary.name} to {seen.node.name}",
         "measured",

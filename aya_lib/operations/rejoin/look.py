@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from psycopg.conninfo import make_conninfo
-
 from aya_lib.cluster import contents, machine, overview
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
-from aya_lib.cluster.replication import Receiver, Slot
+from aya_lib.cluster.replication import Login, Receiver, Slot, look_login, source_conninfo
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
@@ -57,6 +55,7 @@ class Details:
     checkpoint: bool | Missing
     archive: bool | Missing
     source: Source | Missing
+    login: Login | Missing
     link: float | Missing
     free: int | Missing
     slots: tuple[Slot, ...] | Missing = ()
@@ -139,19 +138,6 @@ def look(nodes: Nodes, node: str = "") -> Rejoin:
     return replace(found, details=_details(here, nodes[primary.name], target, primary))
 
 
-def source_conninfo(node: Node, primary: Node) -> str:
-    """How a node reaches the primary for replication. The password is in the file that the node has for it, never here."""
-    config, replication = primary.config, node.config.postgresql.replication_passfile
-    return make_conninfo(
-        host=config.host,
-        port=config.postgresql.port,
-        user=node.site.database.replication_role,
-        **({"passfile": str(node.site.path(replication))} if replication else {}),
-        application_name=node.name.lower(),
-        connect_timeout=3,
-    )
-
-
 def control_of(data: ControlData) -> Control:
     """The lines that a copy depends on."""
     checksums, log_hints = data["Data page checksum version"] != "0", data["wal_log_hints setting"] == "on"
@@ -177,6 +163,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         checkpoint,
         seen(here.name, "restore_command", lambda: _archive(here)),
         seen(leader.name, "how much it holds", lambda: _source(leader)),
+        look_login(here, leader),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
         machine.free_bytes(here, here.data_directory.parent),
         seen(here.name, "list its slots", lambda: look_slots(here)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aya_lib.cluster.replication import Receiver, Slot
+from aya_lib.cluster.replication import Receiver, Slot, source_conninfo
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ParameterError
 from aya_lib.node.node import Node
@@ -12,7 +12,7 @@ from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.failover.fencing import mark_path
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let_read, remove, swap
-from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
+from aya_lib.operations.rejoin.look import Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
 from aya_lib.operations.rejoin.staging import EndCopies, EndScratch, Staging
