@@ -64,6 +64,17 @@ def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     assert not rejoin.plan(seen, remove_old=True)
 
 
+def test_a_standby_that_lost_its_signal_file_gets_it_back_and_is_only_started(bare: Site) -> None:
+    faults.inject(bare, "standby-signal-missing")
+    nodes = open_nodes(bare)
+    seen = rejoin.look(nodes)
+    assert worst(rejoin.preconditions(seen)) == "passed"
+    plan = rejoin.plan(seen)
+    assert [kind(step) for step in plan.changes] == ["Put", "Start"]
+    apply(plan, nodes, silent)
+    assert not rejoin.plan(streaming(bare))
+
+
 def test_a_stale_replication_password_is_found_while_the_standby_still_streams(bare: Site) -> None:
     nodes = open_nodes(bare)
     file = bare.path(nodes["ALPHA"].config.postgresql.replication_passfile or Path())

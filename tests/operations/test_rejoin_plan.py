@@ -35,7 +35,7 @@ PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",),
 LOGIN = Login("ALPHA", "BETA", "replicator", "/pw", "")
 STALE = replace(LOGIN, said='FATAL: password authentication failed for user "replicator"')
 SOURCE = Source(10**9, 10**8, 0, True)
-DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, LOGIN, 1e8, 10**11)
+DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, LOGIN, 1e8, 10**11, 10**11)
 CLEAN = replace(FILES, state="shut down", lsn="0/3000000")
 NOTHING = replace(DETAILS, past=replace(PAST, end="0/3000000", commits=0, xids=()))
 JOURNAL = Journal("ALPHA", "clone", "7", 2, True)
@@ -171,8 +171,17 @@ def test_a_copy_that_does_not_come_to_stream_can_be_made_anew() -> None:
 
 def test_a_standby_that_is_only_down_is_only_started() -> None:
     files = replace(FILES, standby_signal=True, timeline=2, fenced=None)
-    down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=replace(DETAILS, fork=None, past=None))
+    details = replace(DETAILS, fork=None, past=None)
+    down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=details)
     assert titles(down) == ["Start"]
+    bare = replace(files, standby_signal=False, state="shut down in recovery")
+    assert titles(replace_files(down, bare)) == ["Put", "Start"]
+    assert refused(replace(replace_files(down, bare), details=replace(details, free=0))) == []  # nothing is copied
+    assert "Clone" in titles(replace_files(down, replace(bare, state="shut down")))  # it was a primary, and may have taken writes
+
+
+def replace_files(seen: Rejoin, files: Files) -> Rejoin:
+    return rejoin(replace(seen.node, files=files), state=State("BETA"), details=seen.details)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +195,8 @@ def test_a_standby_that_is_only_down_is_only_started() -> None:
         (rejoin(details=replace(DETAILS, past=Unseen("ALPHA", "x", "y"))), "auto", ["what BETA never received is known"]),
         (rejoin(details=replace(DETAILS, free=10**9)), "auto", ["disk of ALPHA"]),
         (rejoin(details=replace(DETAILS, free=10**9)), "rewind", []),
+        (rejoin(details=replace(DETAILS, wal_free=10**8)), "rewind", ["disk of ALPHA for pg_wal"]),
+        (rejoin(details=replace(DETAILS, wal_free=10**8)), "clone", []),
         (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", ["clone can work"]),
         (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),

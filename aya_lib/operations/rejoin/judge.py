@@ -13,7 +13,7 @@ from aya_lib.cluster.server import Cluster, Switch
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
-from aya_lib.operations.rejoin.method import Choice, choose, ready
+from aya_lib.operations.rejoin.method import Choice, choose, may_just_start, ready
 from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.operations.verify import judge as verification
@@ -30,7 +30,7 @@ def preconditions(seen: Rejoin, method: str = "auto") -> list[Check]:
     if seen.streams or not seen.primary.writable or seen.node.name == seen.primary.name:
         return checks
     checks += [may_be_stopped(seen), same_system(seen)]
-    if ready(seen, method) or seen.details is None:
+    if ready(seen, method) or may_just_start(seen) or seen.details is None:
         return checks
     return [*checks, *_copy(seen, seen.details, choose(seen, method))]
 
@@ -118,7 +118,7 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     yield from _others(seen, details)
     yield from _possible(seen, choice)
     if not seen.incoming:
-        yield _disk(seen, details, choice)
+        yield from _disks(seen, details, choice)
         yield replication.login(seen.node.name, details.login)
         yield from optional([_link(seen, details)])
 
@@ -195,21 +195,24 @@ def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
     )
 
 
-def _disk(seen: Rejoin, details: Details, choice: Choice) -> Check:
-    """A clone stands beside the old directory; a rewind brings the primary's WAL. What is saved comes on top."""
-    source, past = details.source, details.past
-    name, expected = f"disk of {seen.node.name}", "room for the copy"
+def _disks(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
+    """A clone, with its WAL, stands beside the old directory. A rewind brings the primary's WAL into pg_wal, which may be on a
+    disk of its own, and the crash recovery before it needs room there. What is saved comes on top."""
+    source, past = details.source, details.past.bytes if isinstance(details.past, Past) else 0
+    name, hint = f"disk of {seen.node.name}", f"Make room on {seen.node.name}"
     if not isinstance(source, Source):
-        return evaluate(name, expected, source, lambda _: passed_if(False, ""), hint=f"Look at {seen.primary.name} by hand")
-    copy = source.wal_bytes + (source.bytes if choice.method == "clone" else 0)
-    need = int(copy * SPARE) + (past.bytes if isinstance(past, Past) else 0)
-    hint = f"Make room on {seen.node.name}, or use method = rewind, which needs less"
-    return evaluate(
-        name,
-        f"{_mb(need)} free",
-        details.free,
-        lambda free: passed_if(free >= need, f"{_mb(free)} free", hint),
-    )
+        yield evaluate(name, "room", source, lambda _: passed_if(False, ""), hint=f"Look at {seen.primary.name} by hand")
+        return
+    wal = int(source.wal_bytes * SPARE) + past
+    if choice.method == "rewind":
+        yield _room(name, 3 * past, details.free, hint)
+        yield _room(f"{name} for pg_wal", wal, details.wal_free, hint)
+    else:
+        yield _room(name, int(source.bytes * SPARE) + wal, details.free, f"{hint}, or use method = rewind, which needs less")
+
+
+def _room(name: str, need: int, found: int | Missing, hint: str) -> Check:
+    return evaluate(name, f"{_mb(need)} free", found, lambda free: passed_if(free >= need, f"{_mb(free)} free", hint), hint=hint)
 
 
 def _link(seen: Rejoin, details: Details) -> Check:

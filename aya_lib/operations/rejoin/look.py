@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from aya_lib.cluster import contents, machine, overview
+from aya_lib.cluster import contents, machine, overview, wal
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.replication import Login, Receiver, Slot, look_login, source_conninfo
@@ -46,7 +46,8 @@ class Details:
     """Looked at only when the node is not a standby already. ``fork``: where its history left the primary's; None: nowhere.
 
     ``past``: its WAL from there on.  ``checkpoint``: the WAL back to the last common checkpoint is at hand.  ``archive``: a
-    restore_command is set.  ``link``: bytes a second from the primary.  ``slots``: over which others read the node's WAL.
+    restore_command is set.  ``link``: bytes a second from the primary.  ``free`` and ``wal_free``: bytes on
+    the disks of the data directory and of pg_wal.  ``slots``: over which others read the node's WAL.
     """
 
     control: Control | Missing
@@ -58,6 +59,7 @@ class Details:
     login: Login | Missing
     link: float | Missing
     free: int | Missing
+    wal_free: int | Missing
     slots: tuple[Slot, ...] | Missing = ()
 
 
@@ -166,6 +168,7 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         look_login(here, leader),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
         machine.free_bytes(here, here.data_directory.parent),
+        machine.free_bytes(here, wal.folder(here)),
         seen(here.name, "list its slots", lambda: look_slots(here)),
     )
 

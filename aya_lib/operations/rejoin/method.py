@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.replication import Sender, Slot
-from aya_lib.cluster.server import Files, Switch
+from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
@@ -17,6 +17,7 @@ from aya_lib.show import Shown, Table
 # moved more than the disk took; 1.1 GB at best 3.1 s, so 350 MB/s at most.
 DISK_RATE = 350e6
 CLONE_S, REWIND_S = 1.0, 1.0
+IN_RECOVERY = ("shut down in recovery", "in archive recovery")  # pg_controldata's state of one that ended as a standby
 WORTH_S = 60.0  # a clone keeps the old directory and is simpler: a rewind must save more than half of at least this
 
 
@@ -61,6 +62,16 @@ def ready(seen: Rejoin, method: str = "auto") -> bool:
     """A copy is in place and may be started; unless the WAL that it needs is lost, or a clone is asked for after a rewind."""
     again = method == "clone" and seen.journal is not None and seen.journal.method == "rewind"
     return seen.prepared and not lost(seen) and not again
+
+
+def may_just_start(seen: Rejoin) -> bool:
+    """A standby of the primary's own history that is down, also without standby.signal if it ended as a standby; or one that has
+    only just started and was not compared yet."""
+    details, files, leader = seen.details, seen.node.files, seen.primary.cluster
+    if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
+        return False
+    standby = files.standby_signal or files.state in IN_RECOVERY
+    return standby and files.timeline == leader.timeline and details.fork is None and not lost(seen)
 
 
 def lost(seen: Rejoin) -> bool:

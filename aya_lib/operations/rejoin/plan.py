@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aya_lib.cluster.replication import Receiver, Slot, source_conninfo
 from aya_lib.cluster.server import Cluster, Files
@@ -13,11 +13,11 @@ from aya_lib.node.unseen import Missing
 from aya_lib.operations.failover.fencing import mark_path
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let_read, remove, swap
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
-from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
+from aya_lib.operations.rejoin.method import Choice, choose, lost, may_just_start, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
 from aya_lib.operations.rejoin.staging import EndCopies, EndScratch, Staging
 from aya_lib.operations.rejoin.waldump import Past
-from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, drop_slot, remove_file
+from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, WriteFile, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
 METHODS = ("auto", "clone", "rewind")
@@ -32,13 +32,15 @@ def plan(seen: Rejoin, method: str = "auto", *, remove_old: bool = False, by: st
     if method not in METHODS:
         raise ParameterError(f"method: found '{method}', allowed are {', '.join(METHODS)}")
     node, primary = seen.nodes[seen.node.name], seen.nodes[seen.primary.name]
-    steps: Iterator[Change] = iter(())
+    steps: Iterable[Change] = ()
     if seen.node.name == seen.primary.name or isinstance(seen.compared, Missing):
         pass  # nothing to bring back; or it streams and could not be compared just now: that is no reason to make it anew
     elif seen.streams:
         steps = _tidy(node, seen, remove_old, by)
-    elif ready(seen, method) or may_just_start(seen):
+    elif ready(seen, method):
         steps = _start(node, seen)
+    elif may_just_start(seen):
+        steps = (*_signal(node, seen), *_start(node, seen))
     else:
         steps = _back(node, primary, seen, choose(seen, method))
     return Plan(f"How {seen.node.name} comes back as a standby of {seen.primary.name}", tuple(steps), unwind=False)
@@ -50,12 +52,10 @@ def rest(seen: Rejoin, *, remove_old: bool = False, by: str = "") -> Plan:
     return Plan(f"What is left of the rejoin of {seen.node.name}", tuple(steps), unwind=False)
 
 
-def may_just_start(seen: Rejoin) -> bool:
-    """A standby of the primary's own history that is down, or that has only just started and was not compared yet."""
-    details, files, leader = seen.details, seen.node.files, seen.primary.cluster
-    if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
-        return False
-    return files.standby_signal and files.timeline == leader.timeline and details.fork is None and not lost(seen)
+def _signal(node: Node, seen: Rejoin) -> Iterator[Change]:
+    if isinstance(seen.node.files, Files) and not seen.node.files.standby_signal:
+        title = f"Put standby.signal back: {node.name} was in recovery when it ended, and would start as a primary without"
+        yield change(node, title, WriteFile(node.data_directory / "standby.signal", ""))
 
 
 def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[Change]:
