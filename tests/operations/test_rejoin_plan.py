@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from aya_lib.operations.rejoin import plan, preconditions, rest
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import Report, Salvaged, rows_query
+from aya_lib.operations.rejoin.report import Report, Salvaged, parse
+from aya_lib.operations.rejoin.salvage import Save, rows_query
 from aya_lib.operations.rejoin.staging import Journal, Staging, parse_copies
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
 
@@ -197,7 +199,8 @@ def replace_files(seen: Rejoin, files: Files) -> Rejoin:
         (rejoin(details=replace(DETAILS, free=10**9)), "rewind", []),
         (rejoin(details=replace(DETAILS, wal_free=10**8)), "rewind", ["disk of ALPHA for pg_wal"]),
         (rejoin(details=replace(DETAILS, wal_free=10**8)), "clone", []),
-        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", ["clone can work"]),
+        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", []),  # by a rewind
+        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "clone", ["clone can work"]),
         (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False, archive=True)), "rewind", []),
@@ -234,6 +237,20 @@ def test_an_archive_is_used_by_pg_rewind() -> None:
     assert any(isinstance(step.action, Rewind) and "--restore-target-wal" in step.command for step in steps)
     assert not any("--restore-target-wal" in step.command for step in plan(rejoin(), "rewind").changes)
     assert any(isinstance(step.action, Clone) and "passfile=" in step.command for step in plan(rejoin()).changes)
+
+
+def test_what_is_prepared_is_said_where_it_can_still_be_committed_and_where_it_is_lost() -> None:
+    waiting = rejoin(details=replace(DETAILS, source=replace(SOURCE, prepared={"700": "tx1", "5": "tx0"})))
+    (told,) = (check for check in preconditions(waiting) if "never received" in check.name)
+    assert (told.status, "committed on ALPHA only: tx1" in told.observed) == ("warning", True)
+    assert "COMMIT PREPARED" in told.hint
+    assert next(step.action for step in plan(waiting).changes if isinstance(step.action, Save)).known == ("tx1", "tx0")
+    again = parse(json.dumps(asdict(replace(SAVED, definitions=("pg_authid of all databases",), prepared=("tx2",)))))
+    notes = Salvaged("f", again).table().notes
+    assert notes[-1].endswith("tx2")
+    assert "pg_authid" in notes[-2]
+    old = {name: value for name, value in asdict(SAVED).items() if name not in ("definitions", "prepared")}
+    assert parse(json.dumps(old)) == SAVED  # written by an earlier version
 
 
 def test_own_settings_stay_and_those_of_another_role_go() -> None:

@@ -142,6 +142,12 @@ def _known(seen: Rejoin, details: Details) -> Check:
         if not isinstance(past, Past) or not (past.bytes or past.gone):
             return Judged("passed", "nothing")
         observed = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
+        waiting = details.source.undecided(past) if isinstance(details.source, Source) else []
+        if waiting:
+            told = f"{observed}; prepared on both and committed on {seen.node.name} only: {', '.join(waiting)}"
+            return Judged(
+                "warning", told, f"Its rows are on {seen.primary.name} as soon as it is committed there: COMMIT PREPARED"
+            )
         kept = "Rows of that time can only be found by comparing: keep the old directory, and do not use remove_old"
         return Judged("warning", f"{observed}; {past.gone}", kept) if past.gone else Judged("passed", observed)
 
@@ -189,7 +195,9 @@ def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
     cannot = choice.cannot if choice.method == "rewind" else ""
     if choice.method == "clone" and tablespaces and not seen.incoming:
         cannot = f"{seen.primary.name} has {tablespaces} tablespaces of its own: take the base backup by hand, with -T"
-    hint = f"Use method = {'clone' if choice.method == 'rewind' else 'rewind'}, if that can work"
+    hint = "Use method = clone" if choice.method == "rewind" else "Use method = rewind"
+    if choice.method == "clone" and choice.cannot:
+        hint = f"A rewind cannot help: {choice.cannot}"
     yield Check(
         f"{choice.method} can work", "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else ""
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from aya_lib.cluster import contents, machine, overview, wal
 from aya_lib.cluster.contents import Compared
@@ -14,7 +15,8 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.operations.rejoin import waldump
-from aya_lib.operations.rejoin.salvage import Newest, Salvaged, look_salvage
+from aya_lib.operations.rejoin.report import Newest, Salvaged
+from aya_lib.operations.rejoin.salvage import look_salvage
 from aya_lib.operations.rejoin.staging import Journal, Staging, look_slots, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
@@ -33,12 +35,18 @@ class Control:
 
 @dataclass(frozen=True)
 class Source:
-    """The primary: bytes of its databases and its WAL, further tablespaces, and whether pg_rewind may read its files."""
+    """The primary: bytes of its databases and its WAL, further tablespaces, and whether pg_rewind may read its files.
+    ``prepared``: transactions not decided there, by xid."""
 
     bytes: int
     wal_bytes: int
     tablespaces: int
     readable: bool
+    prepared: Mapping[str, str] = field(default_factory=dict)
+
+    def undecided(self, past: Past) -> list[str]:
+        """Those that the node committed, and the primary did not hear of it."""
+        return [gid for xid, gid in self.prepared.items() if int(xid) in past.xids]
 
 
 @dataclass(frozen=True)

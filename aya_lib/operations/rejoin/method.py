@@ -53,6 +53,8 @@ def choose(seen: Rejoin, method: str = "auto") -> Choice:
         return by("clone", cannot)
     if nothing_to_rewind(seen):
         return by("rewind", f"it stopped exactly where {seen.primary.name} went on, which pg_rewind only has to see")
+    if isinstance(seen.details, Details) and isinstance(seen.details.source, Source) and seen.details.source.tablespaces:
+        return by("rewind", f"{seen.primary.name} has tablespaces of its own, which a clone would have to be told where to put")
     if clone_s and rewind_s and clone_s > WORTH_S and rewind_s * 2 < clone_s:
         return by("rewind", "a clone would take more than twice as long")
     return by("clone", "simpler, keeps the old directory, and is fast enough" if clone_s else "simpler, keeps the old directory")

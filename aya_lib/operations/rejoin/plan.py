@@ -123,7 +123,8 @@ def _save(node: Node, seen: Rejoin, details: Details, leader: Cluster) -> Iterat
     begun = [one.folder for one in salvage if one.report is None] if isinstance(salvage, tuple) else []
     folder = begun[-1].rsplit("/", 1)[-1] if begun else f"{node.name}-{seen.overview.at:%Y%m%dT%H%M%SZ}"
     title = f"Save what {seen.primary.name} never received: {past.bytes:,} bytes of WAL, {past.commits} transactions"
-    yield change(node, title, Save(folder, leader))
+    known = tuple(details.source.prepared.values()) if isinstance(details.source, Source) else ()
+    yield change(node, title, Save(folder, leader, known))
 
 
 def _copy(node: Node, primary: Node, details: Details, choice: Choice, follow: Follow) -> Iterator[Change]:
