@@ -214,7 +214,7 @@ def _disks(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     wal = int(source.wal_bytes * SPARE) + past
     if choice.method == "rewind":
         yield _room(name, 3 * past, details.free, hint)
-        yield _room(f"{name} for pg_wal", wal, details.wal_free, hint)
+        yield _room(f"disk of {seen.node.name} for pg_wal", wal, details.wal_free, hint)
     else:
         yield _room(name, int(source.bytes * SPARE) + wal, details.free, f"{hint}, or use method = rewind, which needs less")
 
