@@ -117,10 +117,10 @@ def test_a_session_depends_on_nothing_that_is_set_for_the_database_the_role_or_t
         with node.session(write=True) as connection:
             for one in whose:
                 for name, value in strange.items():
-                    connection.execute(f"ALTER {one} SET {name} = '{value}'")  # type: ignore[call-overload]
+                    connection.execute(f"ALTER {one} SET {name} = '{value}'")
         with node.session(write=True) as connection:
             query = "SELECT lower(name), setting FROM pg_settings WHERE lower(name) = ANY (%s)"
-            found = dict(connection.execute(query, (list(strange),)).fetchall())
+            found = {str(name): str(value) for name, value in connection.execute(query, (list(strange),)).fetchall()}
             connection.execute("CREATE TEMPORARY TABLE t AS SELECT count(*) FROM documents")
         text = "SELECT array[timestamptz '2026-01-02 00:00Z']::text || interval '1 day 2:00' || 0.1::float8 || '\\xff'::bytea"
         there = f"{source_conninfo(nodes['BETA'], node)} dbname={bare.database.name}"
@@ -128,7 +128,7 @@ def test_a_session_depends_on_nothing_that_is_set_for_the_database_the_role_or_t
     finally:
         with node.session(write=True) as connection:
             for one in whose:
-                connection.execute(f"ALTER {one} RESET ALL")  # type: ignore[call-overload]
+                connection.execute(f"ALTER {one} RESET ALL")
     kept = [name for name, value in strange.items() if found[name] == value or found[name] == value.removesuffix("ms")]
     assert kept == []
     assert (found["search_path"], found["client_encoding"]) == ("public", "UTF8")
@@ -138,7 +138,7 @@ def test_a_session_depends_on_nothing_that_is_set_for_the_database_the_role_or_t
 def execute(node: Node, database: str | None, *statements: str) -> None:
     with node.session(database=database, write=True) as connection:
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
 
 def compare(site: Site) -> Check:

@@ -401,7 +401,7 @@ def write(node: Node, texts: list[str], *statements: str) -> None:
         for text in texts:
             connection.execute("INSERT INTO documents (content, source) VALUES (%s, 'test')", (text,))
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
         connection.execute("BEGIN")
         connection.execute("INSERT INTO documents (content, source) VALUES ('never committed', 'test')")
         connection.execute("ROLLBACK")

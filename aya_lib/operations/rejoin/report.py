@@ -107,8 +107,8 @@ def parse(text: str | None) -> Report | None:
     """The report as it was written; None for one that is not there or not whole."""
     try:
         content = json.loads(text or "")
-        tables = tuple(TableSalvaged(**table) for table in content.pop("tables"))
-        lists = {name: tuple(content.pop(name, ())) for name in ("segments", "definitions", "prepared")}
-        return Report(**content, **lists, tables=tables)
+        content |= {name: tuple(content.get(name, ())) for name in ("segments", "definitions", "prepared")}
+        content["tables"] = tuple(TableSalvaged(**table) for table in content["tables"])
+        return Report(**content)
     except (ValueError, TypeError, KeyError):
         return None

@@ -72,26 +72,24 @@ class Save:
             raise ChangeFailed(f"{node.name}: nothing past the divergence can be read")
         _copy(node, past.segments, folder / "wal")
         found = _rows(node, folder, past)
-        untold = "; ".join(why for why in (past.gone, *found.untold) if why)
-        prepared = tuple(name for name in found.prepared if name not in self.known)
-        left_at = fork.lsn if fork else past.spans[0].start
-        names = {"node": node.name, "primary": self.leader.node, "at": state.stamp(), "untold": untold}
-        system = {"system_identifier": files.system_identifier, "timeline": files.timeline, "fork": left_at, "end": past.end}
-        counts = {"left": _files(node).lsn, "wal_bytes": past.bytes, "segments": past.segments, "commits": past.commits}
-        _write(
-            node,
-            folder / REPORT,
-            asdict(
-                Report(
-                    **names,
-                    **system,
-                    **counts,
-                    tables=tuple(found.tables),
-                    definitions=tuple(found.definitions),
-                    prepared=prepared,
-                )
-            ),
-        )  # type: ignore[arg-type]
+        report = Report(
+            node=node.name,
+            primary=self.leader.node,
+            at=state.stamp(),
+            system_identifier=files.system_identifier,
+            timeline=files.timeline,
+            fork=fork.lsn if fork else past.spans[0].start,
+            end=past.end,
+            left=_files(node).lsn,
+            wal_bytes=past.bytes,
+            segments=past.segments,
+            commits=past.commits,
+            tables=tuple(found.tables),
+            untold="; ".join(why for why in (past.gone, *found.untold) if why),
+            definitions=tuple(found.definitions),
+            prepared=tuple(name for name in found.prepared if name not in self.known),
+        )
+        _write(node, folder / REPORT, asdict(report))
 
 
 def _files(node: Node) -> Files:
