@@ -18,6 +18,7 @@ ALIKE: Mapping[str, str] = {
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
     "search_path": "public",
+    "role": "none",
     "row_security": "on",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
