@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
 
-from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import rows
+from aya_lib.node.node import Node
+from aya_lib.node.sql import Connection, column, rows, statement
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.site import Site
 
+ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s",()]+)'
 WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby that commits wait for
 
 
@@ -62,6 +63,18 @@ class Slot:
 def commits_wait(names: str, commit: str) -> bool:
     """Whether a commit waits for a standby, by synchronous_standby_names and synchronous_commit."""
     return bool(names) and commit in ("remote_write", "on", "remote_apply")
+
+
+def every_commit_waits_for(names: str, standby: str) -> bool | None:
+    """Whether none is acknowledged that the receiver called ``standby`` does not have: by synchronous_standby_names, without it
+    there are too few others. None when they cannot be read. (PostgreSQL: FIRST counts by priority those that are connected, ANY
+    counts whoever comes first; a bare list is FIRST 1.)"""
+    found = re.fullmatch(r"\s*(?:(?:FIRST|ANY)\s+)?(\d+)\s*\((.*)\)\s*", names, re.IGNORECASE | re.DOTALL)
+    count, listed = (int(found[1]), found[2]) if found else (1, names)
+    if not re.fullmatch(rf"\s*{ONE_NAME}(?:\s*,\s*{ONE_NAME})*\s*", listed):
+        return None
+    known = {name.strip('"').replace('""', '"').lower() for name in re.findall(ONE_NAME, listed)}
+    return standby.lower() in known and "*" not in known and count >= len(known)
 
 
 @dataclass(frozen=True)
@@ -164,12 +177,6 @@ class Login:
     said: str
 
 
-def look_logins(nodes: Nodes) -> tuple[Login | Missing, ...]:
-    """Both ways between the pair: one of them is needed only once the roles have changed."""
-    one, two = nodes.pair
-    return look_login(two, one), look_login(one, two)
-
-
 def look_login(node: Node, to: Node) -> Login | Missing:
     """Try as the node itself does: as the account of its server, with its file. A stream that runs logged in long ago."""
 
@@ -208,3 +215,8 @@ def clocks_apart(sender: object, receiver: object) -> float | None:
 
 def _ahead(clock_s: float | None) -> float | None:
     return None if clock_s is None else clock_s - time.time()
+
+
+def exempt(connection: Connection) -> list[str]:
+    """Roles and databases with a synchronous_commit of their own under which a commit waits for no standby."""
+    return column(connection, statement(__package__, "exempt"))

@@ -2,9 +2,10 @@
 
 from aya_lib.cluster.canary import leftover, refused_write, visibility
 from aya_lib.cluster.contents import look as contents
+from aya_lib.cluster.judge.standby import ready
 from aya_lib.cluster.overview import look_site as look
-from aya_lib.cluster.replication import look_logins as logins
-from aya_lib.operations.verify.judge import equal, gone, may_receive, refused, roles, streaming, visible
+from aya_lib.cluster.standby import look as look_ready
+from aya_lib.operations.verify.judge import equal, gone, refused, roles, streaming, visible
 from aya_lib.operations.verify.plots import plot
 
 __all__ = [
@@ -12,10 +13,10 @@ __all__ = [
     "equal",
     "gone",
     "leftover",
-    "logins",
     "look",
-    "may_receive",
+    "look_ready",
     "plot",
+    "ready",
     "refused",
     "refused_write",
     "roles",

@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.cluster.canary import Leftover, Refusal, Visibility
 from aya_lib.cluster.contents import Compared
-from aya_lib.cluster.judge import replication, server
+from aya_lib.cluster.judge import server
 from aya_lib.cluster.judge.overview import stream
 from aya_lib.cluster.overview import SiteSeen
-from aya_lib.cluster.replication import Login
 from aya_lib.node.unseen import Missing, Planned
-from aya_lib.site import Site
 
 READ_ONLY = "25006"  # read_only_sql_transaction, PostgreSQL's appendix A
 
@@ -34,11 +32,6 @@ def roles(found: SiteSeen) -> list[Check]:
 def streaming(found: SiteSeen) -> list[Check]:
     """The stream, the slot, and when each side last heard of the other."""
     return stream(found.site, found.primary, found.standby)
-
-
-def may_receive(site: Site, logins: Iterable[Login | Missing]) -> list[Check]:
-    """Each node of the pair is let in by the other, so that either can be the standby."""
-    return [replication.login(node, found) for node, found in zip(site.pair[::-1], logins, strict=True)]
 
 
 def visible(measured: Visibility | Missing) -> Check:
