@@ -21,7 +21,7 @@ WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby t
 class Stream:
     """One row of pg_stat_replication. Bytes count from the primary's current position; ages are in seconds.
 
-    ``reply_age_s`` is the primary's clock less a time by the standby's: see :func:`clocks_apart`.
+    ``reply_age_s`` is the primary's clock less a time by the standby's, until both are known: see :func:`by_one_clock`.
     """
 
     application_name: str
@@ -211,6 +211,19 @@ def clocks_apart(sender: object, receiver: object) -> float | None:
     if not isinstance(sender, Sender) or not isinstance(receiver, Receiver) or sender.ahead_s is None or receiver.ahead_s is None:
         return None
     return receiver.ahead_s - sender.ahead_s
+
+
+def by_one_clock(site: Site, sender: object, receiver: object) -> Sender | None:
+    """The sender, with the age of the standby's last reply by the primary's own clock; None where the clocks are not known."""
+    apart = clocks_apart(sender, receiver)
+    if apart is None or not isinstance(sender, Sender):
+        return None
+    own = sender.standby(site)
+    streams = (
+        replace(one, reply_age_s=max(0.0, one.reply_age_s + apart)) if one is own and one.reply_age_s is not None else one
+        for one in sender.streams
+    )
+    return replace(sender, streams=tuple(streams))
 
 
 def _ahead(clock_s: float | None) -> float | None:

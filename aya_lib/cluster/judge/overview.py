@@ -51,7 +51,7 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
         replication.receives_from(site, receiver, primary),
         replication.replaying(receiver),
         *replication.silence(site, sender, receiver),
-        replication.lag(site, sender, receiver),
+        replication.lag(site, sender),
     ]
 
 

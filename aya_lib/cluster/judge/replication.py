@@ -169,7 +169,7 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     ]
 
 
-def lag(site: Site, sender: Sender | Missing, receiver: Receiver | Missing | None = None) -> Check:
+def lag(site: Site, sender: Sender | Missing) -> Check:
     """Bytes that the standby has not replayed, on the primary's own clock; an idle pair has none.
 
     Seconds are pg_stat_replication's replay_lag, believed only while replies arrive; without bytes there is no lag.
@@ -180,9 +180,7 @@ def lag(site: Site, sender: Sender | Missing, receiver: Receiver | Missing | Non
         own = side.standby(site)
         if own is None:
             return Judged("failed", "no stream", "Run restore")
-        apart = clocks_apart(sender, receiver)
-        heard = own.reply_age_s is not None and abs(own.reply_age_s + (apart or 0)) < site.replication.silent_after_s
-        return _lag_of(own, limit_s, limit_bytes, heard=heard)
+        return _lag_of(own, limit_s, limit_bytes, site.replication.silent_after_s)
 
     return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, rule)
 
@@ -209,11 +207,12 @@ def receives_from(site: Site, receiver: Receiver | Missing, primary: NodeSeen) -
     return evaluate(f"receives from {primary.name}", f"over {site.replication.slot}", receiver, rule)
 
 
-def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, *, heard: bool) -> Judged:
+def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -> Judged:
     if stream.bytes_behind is None:
         return Judged("failed", "the standby has reported no position")
     if stream.bytes_behind == 0:
         return Judged("passed", "0 bytes, 0 s")
+    heard = stream.reply_age_s is not None and stream.reply_age_s < silent_s
     seconds = stream.replay_lag_s or 0.0
     told = f"{stream.bytes_behind:,} bytes, {seconds:.3f} s" if heard else f"{stream.bytes_behind:,} bytes, seconds not known"
     hint = "Is replay paused, is the standby busy with a long query, is the link slow? High lag loses that much in a failover"
@@ -221,12 +220,12 @@ def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, *, heard: bool) ->
 
 
 def _reply(age_s: float | None, apart_s: float | None, limit_s: float) -> Judged:
-    """``age_s`` lies between two clocks, which are ``apart_s``; where that is not known, a reply of the future says nothing."""
+    """``apart_s``: how far the standby's clock is ahead; where it is not known, a reply of the future says nothing."""
     hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
     clocks = "Mend the clock: see on both nodes which one is not kept by NTP (timedatectl; macOS: sntp)"
-    if age_s is not None and apart_s is None and age_s < -CLOCKS_S:
+    if age_s is not None and age_s < -CLOCKS_S:
         return Judged("unknown", f"{-age_s:,.0f} s in the future by the standby's clock, which could not be asked", clocks)
-    judged = _age(None if age_s is None else max(0.0, age_s + (apart_s or 0)), limit_s, hint)
+    judged = _age(None if age_s is None else max(0.0, age_s), limit_s, hint)
     if apart_s is None or abs(apart_s) < CLOCKS_S:
         return judged
     way = "ahead of" if apart_s > 0 else "behind"
