@@ -227,6 +227,13 @@ def test_a_rewind_is_chosen_only_where_it_saves_much(details: Details, method: s
     assert choose(rejoin(details=details)).method == method
 
 
+def test_a_rewind_is_chosen_where_a_clone_would_not_keep_the_place_of_the_wal() -> None:
+    linked = rejoin(staging=replace(STAGING, wal_link=True))
+    assert choose(linked).method == "rewind"
+    (told,) = (check for check in preconditions(linked, "clone") if check.name == "clone can work")
+    assert (told.status, "move it out again" in told.hint) == ("warning", True)
+
+
 def test_where_nothing_has_to_be_rewound_pg_rewind_only_sees_it() -> None:
     assert choose(rejoin(replace(ALPHA, files=CLEAN), details=NOTHING)).method == "rewind"
     assert choose(rejoin(details=NOTHING)).method == "clone"  # it was killed: its last records may be missing on the disk

@@ -13,7 +13,7 @@ from aya_lib.cluster.server import Cluster, Switch
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
-from aya_lib.operations.rejoin.method import Choice, choose, may_just_start, ready
+from aya_lib.operations.rejoin.method import Choice, choose, may_just_start, ready, tablespaces, wal_elsewhere
 from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.operations.verify import judge as verification
@@ -181,7 +181,6 @@ def _others(seen: Rejoin, details: Details) -> list[Check]:
 
 
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
-    details = seen.details
     where = f"the folder of {seen.node.name}'s data directory"
 
     def of(staging: Staging) -> Judged:
@@ -191,16 +190,16 @@ def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
         return passed_if(staging.may_write, "may be written to" if staging.may_write else "may not be written to", hint)
 
     yield evaluate(where, "a copy can be put in its place", seen.staging, of)
-    tablespaces = details.source.tablespaces if details and isinstance(details.source, Source) else 0
-    cannot = choice.cannot if choice.method == "rewind" else ""
-    if choice.method == "clone" and tablespaces and not seen.incoming:
-        cannot = f"{seen.primary.name} has {tablespaces} tablespaces of its own: take the base backup by hand, with -T"
-    hint = "Use method = clone" if choice.method == "rewind" else "Use method = rewind"
-    if choice.method == "clone" and choice.cannot:
-        hint = f"A rewind cannot help: {choice.cannot}"
-    yield Check(
-        f"{choice.method} can work", "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else ""
-    )
+    name, clone = f"{choice.method} can work", choice.method == "clone" and not seen.incoming
+    cannot, hint = ("", "") if choice.method == "clone" else (choice.cannot, "Use method = clone")
+    if clone and tablespaces(seen):
+        cannot = f"{seen.primary.name} has {tablespaces(seen)} tablespaces of its own: take the base backup by hand, with -T"
+        hint = f"A rewind cannot help: {choice.cannot}" if choice.cannot else "Use method = rewind"
+    if clone and wal_elsewhere(seen) and not cannot:
+        hint = f"With {seen.node.name} stopped move it out again and link it, or use method = rewind, which leaves it where it is"
+        yield Check(name, "warning", "possible", "its pg_wal, now on another disk, will lie in the data directory", hint)
+        return
+    yield Check(name, "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else "")
 
 
 def _disks(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
+from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.show import Shown, Table
 
@@ -53,11 +54,23 @@ def choose(seen: Rejoin, method: str = "auto") -> Choice:
         return by("clone", cannot)
     if nothing_to_rewind(seen):
         return by("rewind", f"it stopped exactly where {seen.primary.name} went on, which pg_rewind only has to see")
-    if isinstance(seen.details, Details) and isinstance(seen.details.source, Source) and seen.details.source.tablespaces:
+    if tablespaces(seen):
         return by("rewind", f"{seen.primary.name} has tablespaces of its own, which a clone would have to be told where to put")
+    if wal_elsewhere(seen):
+        return by("rewind", "its pg_wal lies on another disk, where a clone's would not")
     if clone_s and rewind_s and clone_s > WORTH_S and rewind_s * 2 < clone_s:
         return by("rewind", "a clone would take more than twice as long")
     return by("clone", "simpler, keeps the old directory, and is fast enough" if clone_s else "simpler, keeps the old directory")
+
+
+def tablespaces(seen: Rejoin) -> int:
+    """How many the primary has outside its data directory, as far as it could be asked."""
+    return seen.details.source.tablespaces if seen.details and isinstance(seen.details.source, Source) else 0
+
+
+def wal_elsewhere(seen: Rejoin) -> bool:
+    """The node's pg_wal is a link to a folder elsewhere."""
+    return isinstance(seen.staging, Staging) and seen.staging.wal_link
 
 
 def ready(seen: Rejoin, method: str = "auto") -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from aya_lib.cluster import wal
 from aya_lib.cluster.replication import Slot
 from aya_lib.errors import UsageError
 from aya_lib.node import wait
@@ -65,6 +66,7 @@ class Staging:
 
     ``kept``: old data directories. ``scratch``: a server without network runs on the data directory, left by a killed run.
     ``copies``: PIDs of pg_basebackup and pg_rewind that run on for one. ``slots``: over which others read, before a copy.
+    ``wal_link``: its pg_wal lies elsewhere.
     """
 
     data: bool
@@ -76,6 +78,7 @@ class Staging:
     scratch: bool
     copies: tuple[int, ...] = ()
     slots: tuple[Slot, ...] = ()
+    wal_link: bool = False
 
 
 def incoming(node: Node) -> Path:
@@ -104,7 +107,7 @@ def look_staging(node: Node) -> Staging:
     may_write, copies = _test(node, "-w", here.parent), look_copies(node)
     slots = read(node.shell, own_settings(node) / "slots", account=node.account) if own_settings(node).name in names else None
     found = parse_journal(text), kept, may_write, scratch, copies, parse_slots(slots or "", node.site.replication.slot)
-    return Staging(data, link, incoming(node).name in names, *found)
+    return Staging(data, link, incoming(node).name in names, *found, data and _test(node, "-L", wal.folder(node)))
 
 
 def look_slots(node: Node) -> tuple[Slot, ...]:
