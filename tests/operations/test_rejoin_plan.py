@@ -180,6 +180,9 @@ def test_a_standby_that_is_only_down_is_only_started() -> None:
     assert titles(replace_files(down, bare)) == ["Put", "Start"]
     assert refused(replace(replace_files(down, bare), details=replace(details, free=0))) == []  # nothing is copied
     assert "Clone" in titles(replace_files(down, replace(bare, state="shut down")))  # it was a primary, and may have taken writes
+    begun = replace(STAGING, journal=replace(JOURNAL, method="rewind", done=False))
+    for half in (bare, files):
+        assert "Clone" in titles(replace(replace_files(down, half), staging=begun))  # the primary's settings are in it
 
 
 def replace_files(seen: Rejoin, files: Files) -> Rejoin:

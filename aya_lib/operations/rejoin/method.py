@@ -18,7 +18,7 @@ from aya_lib.show import Shown, Table
 # moved more than the disk took; 1.1 GB at best 3.1 s, so 350 MB/s at most.
 DISK_RATE = 350e6
 CLONE_S, REWIND_S = 1.0, 1.0
-IN_RECOVERY = ("shut down in recovery", "in archive recovery")  # pg_controldata's state of one that ended as a standby
+WAS_STANDBY = "shut down in recovery"  # pg_controldata's state; "in archive recovery" is also what pg_rewind leaves
 WORTH_S = 60.0  # a clone keeps the old directory and is simpler: a rewind must save more than half of at least this
 
 
@@ -85,7 +85,9 @@ def may_just_start(seen: Rejoin) -> bool:
     details, files, leader = seen.details, seen.node.files, seen.primary.cluster
     if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
         return False
-    standby = files.standby_signal or files.state in IN_RECOVERY
+    if seen.half_rewound:  # with the primary's settings in it
+        return False
+    standby = files.standby_signal or files.state == WAS_STANDBY
     return standby and files.timeline == leader.timeline and details.fork is None and not lost(seen)
 
 
