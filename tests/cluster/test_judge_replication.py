@@ -56,9 +56,9 @@ def reply(age_s: float, apart_s: float | None) -> Check:
     ("age_s", "apart_s", "status", "observed"),
     [
         (0.2, 0.05, "passed", "0.2 s ago"),
-        (3600.2, -3600.0, "warning", "0.2 s ago; the standby's clock is 3,600 s behind the primary's"),
-        (-3599.8, 3600.0, "warning", "0.2 s ago; the standby's clock is 3,600 s ahead of the primary's"),
-        (-3540.0, 3600.0, "failed", "60.0 s ago; the standby's clock is 3,600 s ahead of the primary's"),
+        (3600.2, -3600.0, "warning", "0.2 s ago; BETA's clock is 3,600 s behind ALPHA's"),
+        (-3599.8, 3600.0, "warning", "0.2 s ago; BETA's clock is 3,600 s ahead of ALPHA's"),
+        (-3540.0, 3600.0, "failed", "60.0 s ago; BETA's clock is 3,600 s ahead of ALPHA's"),
         (60.0, None, "failed", "60.0 s ago"),
         (-60.0, None, "unknown", "60 s in the future by the standby's clock, which could not be asked"),
     ],

@@ -158,7 +158,11 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
 
     def reply(side: Sender) -> Judged:
         own = side.standby(site)
-        return _reply(own.reply_age_s if own else None, clocks_apart(sender, receiver), limit)
+        apart = clocks_apart(sender, receiver) or 0.0
+        way = "ahead of" if apart > 0 else "behind"
+        standby = receiver.node if isinstance(receiver, Receiver) else "the standby"
+        clock = f"{standby}'s clock is {abs(apart):,.0f} s {way} {side.node}'s" if abs(apart) > CLOCKS_S else ""
+        return _reply(own.reply_age_s if own else None, limit, clock)
 
     def receipt(side: Receiver) -> Judged:
         return _age(side.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
@@ -219,18 +223,17 @@ def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -
     return passed_if(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
 
 
-def _reply(age_s: float | None, apart_s: float | None, limit_s: float) -> Judged:
-    """``apart_s``: how far the standby's clock is ahead; where it is not known, a reply of the future says nothing."""
+def _reply(age_s: float | None, limit_s: float, clock: str) -> Judged:
+    """``clock``: which clock is wrong by how much. Where that is not known, a reply of the future says nothing."""
     hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
-    clocks = "Mend the clock: see on both nodes which one is not kept by NTP (timedatectl; macOS: sntp)"
+    mend = "Mend the clock: see on both nodes which one is not kept by NTP (timedatectl; macOS: sntp)"
     if age_s is not None and age_s < -CLOCKS_S:
-        return Judged("unknown", f"{-age_s:,.0f} s in the future by the standby's clock, which could not be asked", clocks)
+        return Judged("unknown", f"{-age_s:,.0f} s in the future by the standby's clock, which could not be asked", mend)
     judged = _age(None if age_s is None else max(0.0, age_s), limit_s, hint)
-    if apart_s is None or abs(apart_s) < CLOCKS_S:
+    if not clock:
         return judged
-    way = "ahead of" if apart_s > 0 else "behind"
-    told = f"{judged.observed}; the standby's clock is {abs(apart_s):,.0f} s {way} the primary's"
-    return Judged("warning", told, clocks) if judged.status == "passed" else Judged(judged.status, told, hint)
+    told = f"{judged.observed}; {clock}"
+    return Judged("warning", told, mend) if judged.status == "passed" else Judged(judged.status, told, hint)
 
 
 def _age(age_s: float | None, limit_s: float, hint: str) -> Judged:
