@@ -5,7 +5,7 @@ A standby that diverged says ``streaming`` all the same. Only the rows tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from psycopg import sql
@@ -44,18 +44,14 @@ class Contents:
     unlogged: tuple[str, ...] = ()
     prepared: tuple[str, ...] = ()
 
-    def beside(self, database: str, other: Contents) -> Contents:
-        """This and what another database holds, under its name."""
-
-        def named(names: Iterable[str]) -> tuple[str, ...]:
-            return tuple(f"{database}: {name}" for name in names)
-
+    def plus(self, other: Contents) -> Contents:
+        """This and what another database holds."""
         return replace(
             self,
-            tables={**self.tables, **dict(zip(named(other.tables), other.tables.values(), strict=True))},
-            sequences={**self.sequences, **dict(zip(named(other.sequences), other.sequences.values(), strict=True))},
-            unlogged=self.unlogged + named(other.unlogged),
-            prepared=self.prepared + named(other.prepared),
+            tables={**self.tables, **other.tables},
+            sequences={**self.sequences, **other.sequences},
+            unlogged=self.unlogged + other.unlogged,
+            prepared=self.prepared + other.prepared,
         )
 
 
@@ -130,13 +126,12 @@ def look(nodes: Nodes, primary: str, standby: str, rows_each: int = 20_000, trie
     there = seen(standby, "list the databases", lambda: _databases(follower))
     for database in others:
         if isinstance(there, list) and database not in there:
-            only_here = Contents(primary, "", {"the whole database": TableSum(0, 0, "")})
-            found = replace(found, primary=found.primary.beside(database, only_here))
+            only_here = Contents(primary, "", {f"database {database}": TableSum(0, 0, "")})
+            found = replace(found, primary=found.primary.plus(only_here))
             continue
         other = _compare(leader, follower, database, rows_each, tries, apart)
         if isinstance(other, Compared):
-            both = found.primary.beside(database, other.primary), found.standby.beside(database, other.standby)
-            found = Compared(*both, found.uncompared)
+            found = Compared(found.primary.plus(other.primary), found.standby.plus(other.standby), found.uncompared)
         else:
             found = replace(found, uncompared={**found.uncompared, database: other})
     return found
@@ -172,13 +167,10 @@ def _compare(leader: Node, follower: Node, database: str, rows_each: int, tries:
             return after
         if (after.tables, after.sequences) == (before.tables, before.sequences):
             return found
-        same = (
-            Unseen(leader.name, "compare", "other timelines")
-            if apart
-            else _look_node(leader, database, rows_each, there.snapshot)
-        )
-        if isinstance(same, Contents) and not Compared(replace(same, sequences=before.sequences), there).differing():
-            return Compared(same, there)
+        same = before if apart else _look_node(leader, database, rows_each, there.snapshot)
+        found = Compared(replace(same, sequences=before.sequences), there) if isinstance(same, Contents) else found
+        if not found.differing():
+            return found
     return Unseen(leader.name, f"compare contents with {follower.name}", f"rows changed during each of {tries} tries")
 
 
@@ -197,7 +189,8 @@ def _look_node(node: Node, database: str, rows_each: int, of: str = "", after: s
                     deadline_s=node.site.deadlines.statement_s,
                     poll_s=0.01,
                 )
-            return _read(node.name, connection, rows_each, of)
+            prefix = "" if database == node.site.database.name else f"{database}: "
+            return _read(node.name, connection, rows_each, of, prefix)
 
     return seen(node.name, "count and checksum the tables", ask)
 
@@ -213,7 +206,7 @@ def _replayed(connection: Connection) -> str | None:
     return None if lsn is None else str(lsn)
 
 
-def _read(name: str, connection: Connection, rows_each: int, of: str = "") -> Contents:
+def _read(name: str, connection: Connection, rows_each: int, of: str, prefix: str) -> Contents:
     # A policy that hides rows is an error then, not a smaller count.
     connection.execute("SET statement_timeout = '50s'; SET jit = off; SET row_security = off")
     with connection.transaction():
@@ -221,9 +214,11 @@ def _read(name: str, connection: Connection, rows_each: int, of: str = "") -> Co
         tables = rows(connection, __package__, "tables", _TableRow)
         snapshot = str(value(connection, "SELECT pg_current_snapshot()::text"))
         lsn = server.read(name, connection).lsn
-        sums = {f"{table.schema}.{table.name}": _sum(connection, table, rows_each, of) for table in tables}
+        sums = {f"{prefix}{table.schema}.{table.name}": _sum(connection, table, rows_each, of) for table in tables}
         aside = rows(connection, __package__, "aside", _Aside)[0]
-        return Contents(name, lsn, sums, snapshot, aside.sequences or {}, tuple(aside.unlogged), tuple(aside.prepared))
+        sequences = {prefix + key: last for key, last in (aside.sequences or {}).items()}
+        unlogged, prepared = (tuple(prefix + one for one in names) for names in (aside.unlogged, aside.prepared))
+        return Contents(name, lsn, sums, snapshot, sequences, unlogged, prepared)
 
 
 def _sum(connection: Connection, table: _TableRow, rows_each: int, of: str) -> TableSum:
