@@ -143,6 +143,7 @@ def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(b
 
 
 def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Site) -> None:
+    CreateSlot("barman").run(pair(bare)[0])
     old, new = fail_over(bare, ["e", "f"])
     write(new, ["g"])
     before = (old.data_directory / "lab.conf").read_text()
@@ -152,7 +153,8 @@ def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Sit
     assert contents(old, "") == contents(new, "")
     assert (old.data_directory / "lab.conf").read_text() == before
     assert settings(old) == (str(old.config.postgresql.port), old.name.lower(), old.name.lower())
-    assert slots(old) == []
+    assert slots(old) == [("barman",)]  # pg_rewind removed it
+    drop_slot("barman").run(old)
     assert old.data_directory.stat().st_ino == inode
     assert not (old.data_directory / state.MARK).exists()
 

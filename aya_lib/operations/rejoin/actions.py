@@ -36,12 +36,13 @@ DROPPED = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standb
 
 @dataclass(frozen=True)
 class Follow:
-    """Whom the standby follows. ``source``: its primary_conninfo, without a password."""
+    """Whom the standby follows. ``source``: its primary_conninfo, without a password. ``has``: logical slots there."""
 
     source: str
     slot: str
     system_identifier: str
     timeline: int
+    has: tuple[str, ...] = ()
 
     def journal(self, node: Node, method: str, *, done: bool) -> Journal:
         return Journal(node.name, method, self.system_identifier, self.timeline, done)
@@ -156,12 +157,14 @@ def _keep_settings(node: Node) -> None:
 def _settle(node: Node, directory: Path, follow: Follow) -> None:
     """The node's own settings, whom it follows, and that it is a standby, into a copy that came from the primary.
 
-    Slots that the node had go: they hold WAL that the copy does not have. The plan makes those again over which others read.
+    The slot over which it is followed goes: on a standby nobody reads over it, and it would hold WAL for ever; and those of which
+    it is to get copies from the primary. Others stay, if the copy has them.
     """
     kept = staging.own_settings(node)
     own = node.shell.run(["cat", f"{kept}/postgresql.auto.conf"], account=node.account).checked().stdout
+    gone = shlex.join(f"pg_replslot/{name}" for name in (follow.slot, *follow.has))
     script = (
-        f'umask 077; touch "$1/standby.signal" && rm -f "$1/recovery.signal" "$1/{MARK}" && rm -rf "$1"/pg_replslot/* && '
+        f'umask 077; touch "$1/standby.signal" && rm -f "$1/recovery.signal" "$1/{MARK}" && (cd "$1" && rm -rf {gone}) && '
         'cp -p "$2"/*.conf "$1/" && cd "$1" && cat > postgresql.auto.conf.new && mv postgresql.auto.conf.new postgresql.auto.conf'
     )
     _sh(node, script, directory, kept, stdin=automatic(own, follow), timeout_s=SYNC_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from aya_lib.cluster.replication import Receiver, Slot, source_conninfo
+from aya_lib.cluster.replication import Receiver, Sender, Slot, source_conninfo
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ParameterError
 from aya_lib.node.node import Node
@@ -62,7 +62,11 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
     leader, details = seen.primary.cluster, seen.details
     if not isinstance(leader, Cluster) or details is None:
         return
-    follow = Follow(source_conninfo(node, primary), node.site.replication.slot, leader.system_identifier, leader.timeline)
+    has = (
+        tuple(slot.name for slot in seen.primary.sender.slots if slot.logical) if isinstance(seen.primary.sender, Sender) else ()
+    )
+    source, slot = source_conninfo(node, primary), node.site.replication.slot
+    follow = Follow(source, slot, leader.system_identifier, leader.timeline, has)
     if isinstance(seen.staging, Staging) and seen.staging.copies:
         yield change(node, "End the copies that a killed run left", EndCopies(seen.staging.copies))
     yield from _stop(node, seen)
