@@ -166,9 +166,9 @@ def left_behind(node: str, primary: str, slots: Iterable[Slot], there: Iterable[
         checks.append(Check(name, "passed", expected, f"made again once {node} streams: {', '.join(back)}"))
     if gone:
         hint = (
-            f"They stay only where nothing has to be rewound; else their readers start afresh on {primary}. For a logical slot on "
-            "both nodes: make it with failover = true, and on the standby set sync_replication_slots, hot_standby_feedback and a "
-            "dbname in primary_conninfo (PostgreSQL 17 and later)"
+            f"They stay only where nothing has to be rewound; else their readers start afresh on {primary}. For a logical slot "
+            "on both nodes: make it with failover = true, and on the standby set sync_replication_slots, hot_standby_feedback "
+            "and a dbname in primary_conninfo (PostgreSQL 17 and later)"
         )
         checks.append(Check(f"{name} logically", "warning", expected, f"left behind: {', '.join(gone)}", hint, required=False))
     return checks
