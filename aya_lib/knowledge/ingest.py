@@ -27,9 +27,10 @@ from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError, SqlFailed, Unreachable, UsageError
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
+from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.discover import SourceFile, Sources, discover, named
 from aya_lib.knowledge.library import Library
-from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, Unreadable, file_bytes, read
+from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, file_bytes, read
 from aya_lib.knowledge.report import Failed, Report, Tally
 from aya_lib.knowledge.store import Known, Prepared, Store
 from aya_lib.node.node import Nodes

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aya_lib.knowledge.reading import Unreadable, read
+from aya_lib.knowledge.decoding import Unreadable
+from aya_lib.knowledge.reading import read
 
 
 def pdf(*pages: str, title: str | None = None) -> bytes:
