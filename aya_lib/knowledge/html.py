@@ -14,6 +14,8 @@ WAYS = "nav, [role=navigation], .navheader, .navfooter"
 # A page's own head, foot or margin is navigation when most of its words are links (Kohlschuetter et al., WSDM 2010).
 MARGINS = "header, footer, aside, [role=banner], [role=contentinfo], [role=complementary]"
 LINKED = 0.5
+# What browsers show as blocks and the converter would write into the line.
+BLOCKS = "aside details summary main header footer figure figcaption address fieldset form dialog legend nav noscript option"
 PERMALINKS = {"", "¶", "#", "§", "🔗"}
 QUOTES, LISTS, DEEP = 4, 8, 100  # levels that are kept: each one costs characters before every line
 
@@ -72,6 +74,8 @@ def _in_words(body: Any) -> None:
         part.decompose()
     for part in body(["td", "th"]):
         del part["colspan"]
+    for part in body(BLOCKS.split()):
+        part.name = "div"
 
 
 def _flatter(body: Any) -> None:

@@ -15,6 +15,7 @@ from aya_lib.plan.actions import CHECKPOINT_S, Sql
 from aya_lib.plan.change import Plan, apply, change
 from aya_lib.vectors import checkup, rebuild
 from aya_lib.vectors.checkup import Checkup
+from aya_lib.vectors.verdict import Facts, verdict
 
 LARGE = 1000  # chunks of one load
 MOST = 0.5  # of all rows, that came with it
@@ -29,7 +30,7 @@ def look(nodes: Nodes) -> Checkup | Missing:
 
 def plan(nodes: Nodes, found: Checkup | Missing, written: int) -> Plan:
     """The index anew, as the check-up finds best; nothing where a load of ``written`` chunks was a small part of the rows."""
-    if not isinstance(found, Checkup) or not needed(found, written):
+    if not isinstance(found, Checkup) or not needed(found.facts, written):
         return Plan("The vector index stays as it is")
     node = nodes[found.live.node]
     steps = rebuild.plan(nodes, rebuild.look(nodes, found.facts.rebuilt, node=node.name))
@@ -41,13 +42,12 @@ def plan(nodes: Nodes, found: Checkup | Missing, written: int) -> Plan:
     return replace(steps, changes=(*steps.changes, write)) if steps else steps
 
 
-def needed(found: Checkup, written: int) -> bool:
+def needed(facts: Facts, written: int) -> bool:
     """Whether the index is missing, or has its centres from fewer than half of today's rows."""
-    facts = found.facts
     if written < max(LARGE, MOST * facts.rows) or facts.exact or facts.building:
         return False
     if not facts.index:
-        return found.verdict.request is not None
+        return verdict(facts).request is not None
     return facts.method == "ivfflat" and (facts.built is None or facts.built.rows < MOST * facts.rows)
 
 
