@@ -75,6 +75,12 @@ def pages(*drawn: bytes, missing: int = 0) -> bytes:
 WORDS, PICTURE = b"BT /F 20 Tf 9 99 Td (The ferry sails) Tj ET", b"0 0 200 200 re f"
 
 
+def test_what_was_filled_into_a_form_is_text() -> None:
+    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(name)/V(boiler broken)/Rect[9 9 200 40]>>"
+    form = pages(b"").replace(b"/Parent", b"/Annots[9 0 R]/Parent").replace(b"/Catalog", b"/Catalog/AcroForm<</Fields[9 0 R]>>")
+    assert read(Path("a.pdf"), form.replace(b"trailer", b"9 0 obj\n%s\nendobj\ntrailer" % field)).content == "boiler broken"
+
+
 def test_pages_that_are_pictures_or_broken_are_counted_and_the_others_read() -> None:
     found = read(Path("a.pdf"), pages(WORDS, PICTURE, b"", WORDS, missing=1))
     assert [(page.number, page.text) for page in found.pages] == [(1, "The ferry sails"), (4, "The ferry sails")]
@@ -98,6 +104,8 @@ def test_pages_that_are_pictures_or_broken_are_counted_and_the_others_read() -> 
         ("<main></main><div>Diesel</div>", "Diesel"),
         ("<header><h1>Top</h1></header><main>text</main><footer>Call 112</footer>", "# Top\n\ntext\n\nCall 112"),
         ("<nav>only a way</nav>", "only a way"),
+        ("<nav><p>No way, but words</p></nav>text", "No way, but words\n\ntext"),
+        ("<template><template>x</template></template><div alt=x>a</div><button>b</button><label>c</label>", "a\n\nb\n\nc"),
         ("<details><summary>Why?</summary>The fuse</details>", "Why?\n\nThe fuse"),
         ("<table><tr><th colspan=99999999>a</th></tr><tr><td>b</td></tr></table>", "| a |\n| --- |\n| b |"),
     ],
@@ -151,6 +159,7 @@ def test_one_bad_byte_of_a_text_costs_a_character() -> None:
         ("---\ntitle: Big\nserial: " + "9" * 5000 + "\n---", "Big"),
         ('---\ntitle: "Pump\\0manual \\ud83c"\n---', "Pump manual"),
         ("---\ntitle: Dots\n...", "Dots"),
+        ("---\ntitle: Long\nsummary: How the pump is oiled\n---", "Long"),
         ('+++\ntitle = "Toml"\n+++', "Toml"),
         ("---\na: &a [x,x]\nb: &b [*a,*a]\ntitle: *b\n---", "a"),
         ("---\na: " + "[" * 1500 + "\n---", "a"),
@@ -160,6 +169,7 @@ def test_one_bad_byte_of_a_text_costs_a_character() -> None:
 def test_a_head_is_never_the_end_of_a_document(head: str, title: str) -> None:
     found = read(Path("a.md"), f"{head}\n\ntext".encode("utf-8", "surrogatepass"))
     assert (found.title, found.content.endswith("text")) == (title, True)
+    assert ("the pump is oiled" in found.content) == ("oiled" in head)
 
 
 def test_what_is_no_text_is_left_out_and_told() -> None:
