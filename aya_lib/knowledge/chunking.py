@@ -70,7 +70,14 @@ class Chunker:
         if max(counts, default=0) > self.limit:
             raise AyaError(f"a chunk has {max(counts)} tokens, the limit is {self.limit}: this is a defect")
         return [
-            Chunk(index, part.text, tokens, part.headings, part.page, unread)
+            Chunk(
+                index,
+                part.text,
+                tokens,
+                part.headings,
+                part.page,
+                unread if tokens > SPECIAL else "the model reads nothing of it",
+            )
             for index, (part, tokens, unread) in enumerate(zip(parts, counts, self._unread(texts), strict=True))
         ]
 
