@@ -40,7 +40,7 @@ def ingest(
     with bar(file=sys.stderr, disable=as_json or not sys.stderr.isatty()) as progress:
         report = run(nodes(site), paths, category=category, prune=prune, progress=progress)
     index = _vector_index(site, report.tally.chunks) if report.tally.chunks else None
-    answer(report, report.json() | ({"vector_index": index} if index else {}), as_json)
+    answer(report, report.json() | {"vector_index": index}, as_json)
     if index and not as_json:
         print(f"Vector index: {index['verdict']}: {index['why']}" + (f"\n  mend it: {index['mend']}" if index["mend"] else ""))
     raise typer.Exit(0 if report.tally.whole else 1)
