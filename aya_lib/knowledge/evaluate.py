@@ -47,7 +47,7 @@ def _measure(nodes: Nodes, count: int, seed: int) -> Evaluation:
             raise AyaError("the documents give no questions: no chunk has a heading, or two sentences", hint="Run ingest first")
         vectors = client.vectors([question.text for question in asked], "query")
         _hold_out(connection, asked, client.vectors([question.rest for question in asked]), node.site.knowledge.language)
-        searcher = Searcher(connection, node.site.knowledge.language)
+        searcher = Searcher(connection)
         answers = [_ask(searcher, question, vector) for question, vector in zip(asked, vectors, strict=True)]
     return Evaluation(len(chunks), tuple(answers))
 

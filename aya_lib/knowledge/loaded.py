@@ -80,7 +80,10 @@ def _current(connection: Connection, sources: Sources) -> list[_Document]:
 def _finds(nodes: Nodes, document: _Document) -> bool:
     """Whether asking for the longest sentence of its longest chunk brings a document back."""
     sentence = max(re.split(r"(?<=[.!?])\s+|\n\n", document.longest), key=len)[:400]
-    return document.id in {hit.document_id for hit in ask(nodes, sentence, limit=NEAR).hits}
+    answer = ask(nodes, sentence, limit=NEAR)
+    if answer.mode != "hybrid":
+        raise AyaError("; ".join(answer.notes))
+    return document.id in {hit.document_id for hit in answer.hits}
 
 
 def _digest(path: Path) -> str:
