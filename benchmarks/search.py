@@ -44,12 +44,13 @@ QUESTIONS = json.loads(Path(__file__).with_name("search_questions.json").read_te
 HTML = Path("/usr/share/doc/postgresql-doc-15/html")
 CACHE = Path(tempfile.gettempdir()) / "aya-bench-vectors"  # by text, so that a run that was killed goes on
 ROWS, DEPTH, K = 50_000, 50, 60
+README = 6000  # characters of each, so that those with a history of changes are not most of the chunks
 BEFORE = """
 WITH asked AS (SELECT q AS every,
-                      CASE WHEN strpos(q::text, '!') > 0 THEN q ELSE replace(q::text, ' & ', ' | ')::tsquery END AS any
+                      CASE WHEN strpos(q::text, '!') > 0 THEN q ELSE replace(q::text, ' & ', ' | ')::tsquery END AS some_of
                  FROM websearch_to_tsquery('english', %(query)s) AS q)
-SELECT id FROM chunks, asked WHERE terms_before @@ any
- ORDER BY terms_before @@ every DESC, ts_rank_cd(terms_before, any, 1) DESC, id LIMIT %(depth)s"""
+SELECT id FROM chunks, asked WHERE terms_before @@ some_of
+ ORDER BY terms_before @@ every DESC, ts_rank_cd(terms_before, some_of, 1) DESC, id LIMIT %(depth)s"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def documents(name: str) -> Iterator[tuple[Path, bytes]]:
         text = str(package.metadata.get_payload() or "")
         ending = "md" if "markdown" in (package.metadata.get("Description-Content-Type") or "") else "txt"
         if text.strip() and package.metadata["Name"] != "aya-lib":
-            yield Path(f"{package.metadata['Name'].lower()}.{ending}"), text.encode()
+            yield Path(f"{package.metadata['Name'].lower()}.{ending}"), text[:README].encode()
 
 
 def cut(name: str, model: Model) -> list[Chunk]:
@@ -116,6 +117,7 @@ def fill(connection: Connection, chunks: Sequence[Chunk], plain: Any, titled: An
                 for n, (c, p, t) in enumerate(zip(chunks, plain, titled, strict=True), 1)
             ],
         )
+    connection.execute("SELECT setval(pg_get_serial_sequence('chunks', 'id'), max(id)) FROM chunks")
     connection.execute("VACUUM ANALYZE chunks")
 
 

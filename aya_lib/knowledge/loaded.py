@@ -11,6 +11,7 @@ from pathlib import Path
 from aya_lib import settings
 from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
+from aya_lib.knowledge import words
 from aya_lib.knowledge.ask import ask
 from aya_lib.knowledge.discover import Sources, discover
 from aya_lib.node.node import Nodes
@@ -80,7 +81,7 @@ def _current(connection: Connection, sources: Sources) -> list[_Document]:
 def _finds(nodes: Nodes, document: _Document) -> bool:
     """Whether asking for the longest sentence of its longest chunk brings a document back."""
     sentence = max(re.split(r"(?<=[.!?])\s+|\n\n", document.longest), key=len)[:400]
-    answer = ask(nodes, sentence, limit=NEAR)
+    answer = ask(nodes, words.literal(sentence), limit=NEAR)
     if answer.mode != "hybrid":
         raise AyaError("; ".join(answer.notes))
     return document.id in {hit.document_id for hit in answer.hits}

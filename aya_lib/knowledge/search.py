@@ -167,13 +167,13 @@ class Searcher:
         if time.monotonic() - self._tuned_at > FRESH_S:
             self._tune()
         self.lexemes = words.lexemes(self.connection, asked) if mode != "vector" else []
-        mode = "vector" if mode == "hybrid" and not self.lexemes else mode
+        if mode != "vector" and not self.lexemes and (mode == "text" or asked.phrases):
+            return []
+        mode = mode if self.lexemes else "vector"
         depth = limit if mode != "hybrid" else max(DEPTH, 4 * limit)
         values = {"vector": None if vector is None else Vector(vector), "limit": limit, "depth": depth, **given}
         values["candidates"] = max(4 * depth, self.tuning.ef_search)
         if mode != "vector":
-            if not self.lexemes:
-                return []
             values |= words.values(self.connection, asked, self.lexemes)
         required = values.get("required") is not None
         with self.connection.cursor(row_factory=class_row(Hit)) as cursor:

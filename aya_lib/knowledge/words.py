@@ -18,7 +18,7 @@ from aya_lib.node.sql import Connection, rows, statement, value
 
 LONGEST = 20_000  # characters of a question: some pages of a log. The encoder reads the first 256 to 512 tokens
 WORDS = 64  # lexemes that are looked for, the rarest of a longer question
-CANDIDATES = 2000  # chunks that are ranked: about 25 ms
+CANDIDATES = 1000  # chunks of each kind that are ranked; ranking all of them found no more (benchmarks/search.py)
 WEIGHTS = [0.4, 0.4, 0.7, 1.0]  # of the text, (nothing), the headings, the title, in PostgreSQL's order D, C, B, A
 
 PHRASE = re.compile(r'(?<![^\s(\-])["“„«](?=\S)([^"“”„«»]*[^"“”„«»\s])["”“»](?!\w)')
@@ -55,6 +55,11 @@ def clean(query: str) -> str:
     if len(query) > LONGEST:
         raise UsageError(f"the question has {len(query)} characters, at most {LONGEST} are read: ask with the words that matter")
     return query
+
+
+def literal(text: str) -> str:
+    """A document's own sentence as a question: no quotes of it are an order."""
+    return re.sub(r'["“”„«»]', " ", text)
 
 
 def parse(query: str) -> Asked:

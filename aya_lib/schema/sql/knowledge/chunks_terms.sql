@@ -13,7 +13,7 @@ BEGIN
     END IF;
     joined := '';
     IF octet_length(plain) > length(plain) THEN
-        plain := translate(normalize(plain, NFKC), U&'\2010\200B\00AD\200C\200D\2060\FEFF\200E\200F', '--');
+        plain := translate(normalize(plain, NFKC), U&'\2019\2010\200B\00AD\200C\200D\2060\FEFF\200E\200F', '''--');
         IF plain ~ '[äöüÄÖÜ]' THEN
             SELECT string_agg(replace(replace(replace(lower(word[1]), 'ä', 'ae'), 'ö', 'oe'), 'ü', 'ue'), ' ') INTO joined
               FROM regexp_matches(plain, '[[:alpha:]]*[äöüÄÖÜ][[:alpha:]]*', 'g') AS word;
@@ -30,11 +30,13 @@ BEGIN
             plain := regexp_replace(plain, unspaced, ' ', 'g');
         END IF;
     END IF;
-    IF plain ~ '-[ \t]*\r?\n' THEN -- a word that its line's end cut in two
-        plain := regexp_replace(plain, '([[:alpha:]])-[ \t]*\r?\n[ \t]*(?=[[:alpha:]])', '\1-', 'g');
+    IF plain ~ '-[ \t]*\r?\n' THEN -- a line's end cut a word in two, or the hyphen is its own: both are found
+        SELECT concat_ws(' ', joined, string_agg(concat_ws(' ', half[1], half[2]), ' ')) INTO joined
+          FROM regexp_matches(plain, '([[:alpha:]]+)-[ \t]*\r?\n[ \t]*([[:alpha:]]+)', 'g') AS half;
+        plain := regexp_replace(plain, '([[:alpha:]])-[ \t]*\r?\n[ \t]*(?=[[:alpha:]])', '\1', 'g');
     END IF;
     SELECT concat_ws(' ', joined, string_agg(regexp_replace(part, '[^[:alnum:]]', '', 'g'), ' ')) INTO joined
-      FROM regexp_matches(plain, '[[:alnum:]]+(?:[-_./:\\@]+[[:alnum:]]+)+|[[:alnum:]]*[[:lower:][:digit:]][[:upper:]][[:alnum:]]*'
+      FROM regexp_matches(plain, '[[:alnum:]]+(?:[-_./:\\@'']+[[:alnum:]]+)+|[[:alnum:]]*[[:lower:][:digit:]][[:upper:]][[:alnum:]]*'
                                  '|[[:alpha:]]+[[:digit:]][[:alnum:]]*|[[:upper:]]{{2,}}[[:lower:]]{{2,}}', 'g') AS word,
            LATERAL (SELECT word[1] AS part UNION SELECT part FROM regexp_split_to_table(word[1], '[./:\\@]+') AS part
                      WHERE part ~ '[-_]|[[:lower:]][[:upper:]]') AS parts
