@@ -62,7 +62,8 @@ class Filters:
         """What is asked for, as the statement takes it. :class:`UsageError`: what the database could not compare."""
         conditions: dict[str, Any] = {name: value for name, value in vars(self).items() if value}
         if self.metadata:
-            conditions["metadata"] = Jsonb(dict(self.metadata), _json)
+            text = _json(dict(self.metadata))
+            conditions["metadata"] = Jsonb(None, lambda _: text)
         _storable("category", self.category or "")
         return conditions
 
