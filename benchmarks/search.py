@@ -30,8 +30,9 @@ from aya_lib import schema
 from aya_lib.embedding.model import Model, load
 from aya_lib.knowledge import words
 from aya_lib.knowledge.chunking import Chunker
+from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.provenance import Passage, passages
-from aya_lib.knowledge.reading import Unreadable, read
+from aya_lib.knowledge.reading import read
 from aya_lib.knowledge.search import MODES, Searcher
 from aya_lib.lab.new import new
 from aya_lib.node.node import open_nodes
@@ -68,11 +69,11 @@ def documents(name: str) -> Iterator[tuple[Path, bytes]]:
         pages = sorted(HTML.glob("*.html"))
         yield from ((path, path.read_bytes()) for at, path in enumerate(pages) if at % 7 == 0 or path.stem in asked)
         return
-    for package in sorted(importlib.metadata.distributions(), key=lambda one: one.metadata["Name"].lower()):
-        text = str(package.metadata.get_payload() or "")
-        ending = "md" if "markdown" in (package.metadata.get("Description-Content-Type") or "") else "txt"
-        if text.strip() and package.metadata["Name"] != "aya-lib":
-            yield Path(f"{package.metadata['Name'].lower()}.{ending}"), text[:README].encode()
+    for package in sorted(importlib.metadata.distributions(), key=lambda one: one.name.lower()):
+        said = dict(package.metadata.json)
+        text, kind = str(said.get("description") or ""), str(said.get("description_content_type"))
+        if text.strip() and package.name != "aya-lib":
+            yield Path(f"{package.name.lower()}.{'md' if 'markdown' in kind else 'txt'}"), text[:README].encode()
 
 
 def cut(name: str, model: Model) -> list[Chunk]:
@@ -178,7 +179,8 @@ def latency(connection: Connection, model: Model) -> dict[str, Any]:
     schema.create_index(connection)
     asked = [query for questions in QUESTIONS.values() for query in questions]
     vectors = embedded(model, asked, "query")
-    searcher, times = Searcher(connection), {mode: [] for mode in MODES}  # type: dict[str, list[float]]
+    searcher = Searcher(connection)
+    times: dict[str, list[float]] = {mode: [] for mode in MODES}
     for _ in range(3):
         for query, vector in zip(asked, vectors, strict=True):
             for mode in MODES:

@@ -65,7 +65,9 @@ def literal(text: str) -> str:
 def parse(query: str) -> Asked:
     """Phrases stand in quotes that are closed. ``-word`` at the end leaves a word out, but for the options of a pasted command;
     all else is looked for as it is."""
-    phrases, without, rest = [], [], query
+    phrases: list[str] = []
+    without: list[str] = []
+    rest = query
     for found in PHRASE.finditer(query):
         negated = query[: found.start()].endswith("-")
         (without if negated else phrases).append(found[1])
@@ -88,7 +90,8 @@ def lexemes(connection: Connection, asked: Asked) -> list[Lexeme]:
 def values(connection: Connection, asked: Asked, found: Sequence[Lexeme]) -> dict[str, Any]:
     """What the statement that searches by words takes."""
     given = {"phrases": list(asked.phrases), "without": list(asked.without)}
-    rarest, together = [], 0.0
+    rarest: list[str] = []
+    together = 0.0
     for one in found:
         together += one.chunks
         if not rarest or together <= CANDIDATES:
