@@ -7,7 +7,9 @@ inline styles only, takes the theme's own colours for text, and stays readable w
 from __future__ import annotations
 
 import html
+import os
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -40,6 +42,7 @@ STEERING = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?)?"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+WIDTH = 118
 LINE = "1px solid rgba(128,128,128,.35)"
 
 
@@ -148,8 +151,9 @@ def _e(text: str) -> str:
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def as_text(table: Table, width: int = 118) -> str:
-    """The table in plain text, columns as wide as their content, the widest ones wrapped to fit ``width``."""
+def as_text(table: Table, width: int | None = None) -> str:
+    """The table in plain text, columns as wide as their content, the widest ones wrapped to fit ``width`` (the terminal's)."""
+    width = width or _terminal()
     mark = "" if table.tone in ("plain", "quiet") else f"{SYMBOL[table.tone]} "
     lines = [mark + plain(table.title)]
     rows = [tuple(plain(str(cell)) for cell in row) for row in table.rows]
@@ -167,6 +171,12 @@ def as_text(table: Table, width: int = 118) -> str:
         for line in textwrap.wrap(plain(note), width - 2, initial_indent="  ", subsequent_indent="  ")
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _terminal() -> int:
+    """Columns of the terminal, or as COLUMNS says; a file or a pipe gets :data:`WIDTH`."""
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return max(40, shutil.get_terminal_size((WIDTH, 24)).columns - 1) if asked else WIDTH
 
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
