@@ -84,3 +84,5 @@ COMMENT ON FUNCTION public.aya_chunks_terms() IS '{version}';
 ALTER TABLE chunks ADD COLUMN IF NOT EXISTS chunk_terms tsvector;
 CREATE OR REPLACE TRIGGER chunks_terms BEFORE INSERT OR UPDATE OF chunk_text, metadata ON chunks
     FOR EACH ROW EXECUTE FUNCTION public.aya_chunks_terms();
+-- Also in sessions that replicate or restore.
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_terms;

@@ -6,7 +6,7 @@ SELECT to_regclass('documents') IS NOT NULL AND to_regclass('chunks') IS NOT NUL
        EXISTS (SELECT FROM pg_attribute
                 WHERE attrelid = to_regclass('chunks') AND attname = 'chunk_terms' AND NOT attisdropped)
            AND EXISTS (SELECT FROM pg_trigger
-                        WHERE tgrelid = to_regclass('chunks') AND tgname = 'chunks_terms' AND tgenabled IN ('O', 'A')
+                        WHERE tgrelid = to_regclass('chunks') AND tgname = 'chunks_terms' AND tgenabled = 'A'
                           AND obj_description(tgfoid, 'pg_proc') = %(words)s)
            AS chunks_terms,
        to_regclass('aya_settings') IS NOT NULL AS aya_settings,
