@@ -56,7 +56,7 @@ def _vector_index(site: str, chunks: int) -> dict[str, str]:
 
 @app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases", or, -without work for words.')],
+    query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases" must stand there, -words at the end not.')],
     site: SiteName = "lab",
     mode: Annotated[str, typer.Option("--mode", metavar="M", help="vector, text or hybrid.")] = "hybrid",
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Results, at most 1000.")] = 5,
@@ -128,10 +128,14 @@ def _pairs(words: list[str]) -> dict[str, Any]:
         if not (key and equals):
             raise UsageError(f"--meta {word}: allowed is KEY=VALUE, for example kind=pdf")
         try:
-            found[key] = json.loads(value)
-        except ValueError:
+            found[key] = json.loads(value, parse_constant=_no_json)
+        except (ValueError, RecursionError):
             found[key] = value
     return found
+
+
+def _no_json(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity, which Python takes and JSON has not
 
 
 def _date(option: str, word: str | None) -> datetime | None:

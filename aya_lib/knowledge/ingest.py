@@ -207,7 +207,7 @@ class _Run:
     def encode(self, group: list[Prepared]) -> Vectors:
         started = time.monotonic()
         try:
-            return self.client.vectors([chunk.text for one in group for chunk in one.embedded])
+            return self.client.vectors(provenance.passages(self.chunker.tokenizer, titled(group)))
         finally:
             self.encoder_s += time.monotonic() - started
 
@@ -232,6 +232,11 @@ class _Run:
             else:
                 self.tally.changed += 1
         self.progress(self.seen, self.total, self.tally.chunks)
+
+
+def titled(group: Sequence[Prepared]) -> list[provenance.Passage]:
+    """The chunks of documents as they are embedded."""
+    return [provenance.Passage(chunk.text, one.metadata.get("title"), chunk.headings) for one in group for chunk in one.embedded]
 
 
 def _of_one(error: Exception) -> bool:

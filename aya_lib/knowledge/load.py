@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aya_lib.check import Check
 from aya_lib.errors import AyaError
-from aya_lib.knowledge import judge, loaded, ready
+from aya_lib.knowledge import judge, loaded, provenance, ready
 from aya_lib.knowledge.discover import Sources, discover
 from aya_lib.knowledge.ingest import bar, ingest
 from aya_lib.knowledge.ready import Ready
@@ -71,7 +71,12 @@ def plan_schema(nodes: Nodes, before: Before) -> Plan:
     node, state = before.ready.node, before.ready.schema
     if not isinstance(node, str) or not isinstance(state, schema.SchemaState):
         raise AyaError(f"{node}: the schema could not be read: {state}", hint="Run restore")
-    return schema.plan(nodes[node], state)
+    recorded = before.ready.recorded
+    again = "Embed the chunks again, with their titles and headings"
+    of_before = isinstance(recorded, provenance.Recorded) and recorded.of_before
+    added = (change(nodes[node], again, provenance.EmbedAgain(nodes)),) if of_before else ()
+    steps = schema.plan(nodes[node], state)
+    return replace(steps, changes=(*steps.changes, *added))
 
 
 def plan(nodes: Nodes, before: Before, category: str = "", prune: bool = False) -> Plan:
