@@ -161,6 +161,7 @@ class Runbook(Shown):
         self._hold()
         screen = Screen(plan)
         with self._working():
+            self.notebook.carried_out(plan)
             remain = walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
         again = f"Everything else is done. Run {self.name} again: it does what is left"
         checks = [Check(step.title, "warning", "done", error.message, f"{error.hint} {again}".strip()) for step, error in remain]
