@@ -28,7 +28,8 @@ from aya_lib.operations.failover.look import Found as Handing
 from aya_lib.operations.rejoin import waldump
 from aya_lib.operations.rejoin.actions import Clone, Rewind
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
-from aya_lib.operations.rejoin.salvage import Report, Salvaged, Save
+from aya_lib.operations.rejoin.report import Report, Salvaged
+from aya_lib.operations.rejoin.salvage import Save
 from aya_lib.operations.rejoin.staging import Journal, Staging
 from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import CreateSlot, Kill, Script, Service, SetState, Setting, Sql, WriteFile
@@ -220,7 +221,7 @@ class World:
         compared = None
         if leader.name != name and self.streams(name):
             sides = [Contents(one.name, lsn(len(one.wal)), {"t": TableSum(len(one.wal), 9, str(one.wal))}) for one in (there, it)]
-            compared = Compared(*sides)
+            compared = Compared(sides[0], sides[1])
         found = Rejoin(NODES, glance, name, staging, compared, away or it.saved, None)
         return found if found.streams or name == leader.name else replace(found, details=self._details(it, leader, away))
 
