@@ -40,6 +40,13 @@ class NodeSeen:
         """Seen to be a primary. False says only that it was not seen to be one."""
         return isinstance(self.cluster, Cluster) and not self.cluster.in_recovery
 
+    @property
+    def follows(self) -> bool:
+        """Seen to be a standby: its server is in recovery, or, where that does not answer, would start as one."""
+        if isinstance(self.cluster, Cluster):
+            return self.cluster.in_recovery
+        return isinstance(self.files, Files) and self.files.standby_signal
+
 
 @dataclass(frozen=True, repr=False)
 class Overview(Shown):
@@ -56,7 +63,8 @@ class Overview(Shown):
 
     def pair(self, site: Site) -> tuple[NodeSeen, NodeSeen]:
         """Primary and standby as they are; see :func:`aya_lib.cluster.roles.chosen`."""
-        primary = roles.chosen(site, self.state, [node.name for node in self.writable()])
+        away = [name for name, node in self.nodes.items() if node.follows or self.fenced(name)]
+        primary = roles.chosen(site, self.state, [node.name for node in self.writable()], away)
         other = next(name for name in site.pair if name != primary)
         return self.nodes[primary], self.nodes[other]
 
@@ -109,6 +117,10 @@ def look(nodes: Nodes) -> Overview:
     known = state.read(nodes.site)
     with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
         overview = Overview(at, dict(zip(nodes, pool.map(look_node, nodes.values()), strict=True)), known)
+    primary, standby = overview.pair(nodes.site)
+    sender = replication.by_one_clock(nodes.site, primary.sender, standby.receiver)
+    if sender is not None:
+        overview = replace(overview, nodes={**overview.nodes, primary.name: replace(primary, sender=sender)})
     return replace(overview, archive=_look_archive(nodes, overview))
 
 

@@ -14,6 +14,7 @@ from aya_lib.knowledge.ingest import bar, ingest
 from aya_lib.knowledge.ready import Ready
 from aya_lib.knowledge.report import Report
 from aya_lib.node.node import Node, Nodes
+from aya_lib.plan.actions import CHECKPOINT_S, Sql
 from aya_lib.plan.change import Plan, change
 from aya_lib.schema import knowledge as schema
 from aya_lib.show import Note, Shown, Table
@@ -52,6 +53,8 @@ class Load:
         paths = loaded.absolute(self.paths)
         with bar(file=sys.stdout, delay=5, mininterval=0.5) as progress:
             self.report = ingest(self.nodes, paths, category=self.category or None, prune=self.prune, progress=progress)
+        if self.report.tally.chunks:
+            Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S).run(node)  # the check-up reads the index from the disk
 
 
 def look(nodes: Nodes, paths: Sequence[str]) -> Before:
@@ -88,3 +91,8 @@ def report(plan: Plan) -> Report | Note:
     """What the loading of a plan did; a dry run does nothing."""
     reports = [step.action.report for step in plan.changes if isinstance(step.action, Load) and step.action.report]
     return reports[0] if reports else Note("Nothing was loaded.", "planned")
+
+
+def written(report: Report | Note) -> int:
+    """Chunks that were written."""
+    return report.tally.chunks if isinstance(report, Report) else 0

@@ -13,8 +13,9 @@ from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
 from aya_lib.knowledge import words
 from aya_lib.knowledge.ask import ask
+from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.discover import Sources, discover
-from aya_lib.knowledge.reading import Unreadable, file_bytes
+from aya_lib.knowledge.reading import file_bytes
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows
 from aya_lib.node.unseen import Missing, Unseen, seen

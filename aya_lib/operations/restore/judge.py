@@ -124,4 +124,4 @@ def restored(site: Site, found: Found) -> list[Check]:
 
 def embeds(found: Found, vector: Vector | Missing) -> Check:
     """The primary's embedding service turns a sentence into a vector."""
-    return services.vector(found.site, found.site.primary if isinstance(vector, Planned) else vector.node, vector)
+    return services.vector(found.site, found.primary.name if isinstance(vector, Planned) else vector.node, vector)
