@@ -103,6 +103,7 @@ def fill(connection: Connection, chunks: Sequence[Chunk], plain: Any, titled: An
     """The chunks in an empty database; what they were before stands in columns of its own."""
     register_vector(connection)
     connection.execute("TRUNCATE documents CASCADE")
+    connection.execute("DROP INDEX IF EXISTS idx_chunks_embedding")  # its centroids are those of other rows: exact search here
     connection.execute("ALTER TABLE chunks ADD COLUMN IF NOT EXISTS plain vector(384)")
     connection.execute("ALTER TABLE chunks ADD COLUMN IF NOT EXISTS terms_before tsvector")
     ids = {name: number for number, name in enumerate(dict.fromkeys(one.document for one in chunks), 1)}

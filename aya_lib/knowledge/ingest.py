@@ -32,7 +32,7 @@ from aya_lib.knowledge.discover import SourceFile, Sources, discover, named
 from aya_lib.knowledge.library import Library
 from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, file_bytes, read
 from aya_lib.knowledge.report import Failed, Report, Tally
-from aya_lib.knowledge.store import Known, Prepared, Store
+from aya_lib.knowledge.store import Known, Prepared, Store, of_one
 from aya_lib.node.node import Nodes
 from aya_lib.schema import knowledge as schema
 from aya_lib.site import Site
@@ -42,8 +42,6 @@ IN_FLIGHT = 2  # groups at the encoder: one in the network, one that waits for i
 RECIPE = "2"  # another way to read or to cut makes every file a changed one
 
 CATEGORY_CHARACTERS = 50  # of the column documents.category
-# Classes of SQLSTATE by which a server refuses a document: data, constraints, limits, a trigger's own, an error within.
-OF_ONE = ("22", "23", "54", "P0", "XX")
 
 Progress = Callable[[int, int, int], None]  # files done, files in all, chunks written
 
@@ -216,7 +214,7 @@ class _Run:
         try:
             self.store.write(group, vectors())
         except Exception as error:
-            if not _of_one(error):
+            if not of_one(error):
                 raise
             if len(group) > 1:
                 for one in group:
@@ -237,13 +235,6 @@ class _Run:
 def titled(group: Sequence[Prepared]) -> list[provenance.Passage]:
     """The chunks of documents as they are embedded."""
     return [provenance.Passage(chunk.text, one.metadata.get("title"), chunk.headings) for one in group for chunk in one.embedded]
-
-
-def _of_one(error: Exception) -> bool:
-    """Whether an error is about a document, and not about everything that is to be written."""
-    if isinstance(error, SqlFailed):
-        return error.sqlstate is None or error.sqlstate.startswith(OF_ONE)
-    return isinstance(error, ValueError | OverflowError) or type(error) is AyaError
 
 
 def _is_category(category: str | None) -> None:

@@ -102,12 +102,13 @@ def refuse(recorded: Recorded, served: Served) -> None:
 
 def settle(node: Node, client: Client, served: Served) -> None:
     """Refuse another model; record this one where none is recorded, after it has made some of the vectors again."""
-    with node.session(write=True) as connection:
+    with node.session() as connection:
         recorded = read(connection)
-        refuse(recorded, served)
-        if recorded.fingerprint:
-            return
-        text = _made_by(node, connection, client, served) if recorded.vectors else TEXT
+    refuse(recorded, served)
+    if recorded.fingerprint:
+        return
+    text = _made_by(node, client, served) if recorded.vectors else TEXT
+    with node.session(write=True) as connection:
         record(connection, served.model, served.fingerprint, served.dimension, text)
 
 
@@ -117,16 +118,18 @@ def record(connection: Connection, model: str, fingerprint: str, dimension: int,
     connection.execute(statement(__package__, "record_model"), {"value": value})
 
 
-def _made_by(node: Node, connection: Connection, client: Client, served: Served) -> str | None:
+def _made_by(node: Node, client: Client, served: Served) -> str | None:
     """Of which text the vectors are; :class:`WrongModel` unless some chunks, embedded again, give the vectors that are there."""
-    register_vector(connection)
-    sample = rows(connection, __package__, "embedded", Embedded, after=FIRST, longest=600, most=SAMPLE)
+    with node.session() as connection:
+        sample = rows(connection, __package__, "embedded", Embedded, after=FIRST, longest=600, most=SAMPLE)
     tokenizer = Tokenizer(open_files(node.site.embedding))
     kinds: dict[str | None, list[str]] = {TEXT: passages(tokenizer, [one.passage for one in sample])}
     kinds[None] = [one.chunk_text for one in sample]
     for kind, texts in kinds.items():
         vectors = client.vectors(texts) if sample else ()
-        other = [one.id for one, vector in zip(sample, vectors, strict=True) if _cosine(connection, one.id, vector) < SAME]
+        with node.session() as connection:
+            register_vector(connection)
+            other = [one.id for one, vector in zip(sample, vectors, strict=True) if _cosine(connection, one.id, vector) < SAME]
         if not other:
             return kind
     raise WrongModel(

@@ -19,6 +19,8 @@ from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
 
 BATCH_S = 120  # deadline of one transaction
+# Classes of SQLSTATE by which a server refuses a document: data, constraints, limits, a trigger's own, an error within.
+OF_ONE = ("22", "23", "54", "P0", "XX")
 LOCK = 0x617961_696E67  # advisory lock of whoever ingests: "aya" "ing"
 
 
@@ -153,3 +155,10 @@ def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int
 
 def _dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def of_one(error: Exception) -> bool:
+    """Whether an error is about a document, and not about everything that is to be written."""
+    if isinstance(error, SqlFailed):
+        return error.sqlstate is None or error.sqlstate.startswith(OF_ONE)
+    return isinstance(error, ValueError | OverflowError) or type(error) is AyaError

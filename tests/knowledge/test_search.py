@@ -219,8 +219,8 @@ def test_without_an_encoder_words_are_searched_and_that_is_said(library: Nodes, 
     content = read_yaml(settings.parameters() / library.site.name / "site.yaml")
     for node in content["nodes"].values():
         node.get("embedding", {})["port"] = 1
-    (tmp_path / "site.yaml").write_text(yaml.safe_dump(content))
-    away = open_nodes(load_site(str(tmp_path / "site.yaml")))
+    (tmp_path / "away.yaml").write_text(yaml.safe_dump(content))
+    away = open_nodes(load_site(str(tmp_path / "away.yaml")))
     said = ask(away, "take a base backup", "hybrid", 3)
     assert (len(said.hits), said.mode) == (3, "text")
     assert "Found by words alone: ALPHA is unreachable" in said.text()
