@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aya_lib.check import Check, Judged, absent, conclude, evaluate, optional, passed_if
-from aya_lib.cluster.judge import replication, server, services
+from aya_lib.cluster.application import Application
+from aya_lib.cluster.judge import application, replication, server, services
 from aya_lib.cluster.judge.overview import pair, sender_of
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.server import Cluster, Files
@@ -120,6 +121,11 @@ def ports(site: Site, node: NodeSeen, stop_port_holder: bool = False) -> list[Ch
 def restored(site: Site, found: Found) -> list[Check]:
     """The success criteria of restore, apart from the vector."""
     return pair(site, found.overview)
+
+
+def works(found: Found, tried: Application | Missing) -> list[Check]:
+    """Somebody can write and search again."""
+    return application.checks(found.site, tried)
 
 
 def embeds(found: Found, vector: Vector | Missing) -> Check:

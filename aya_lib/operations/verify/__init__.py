@@ -1,12 +1,14 @@
 """Prove that the standby follows the primary. For a runbook: look and measure, each with its checks."""
 
+from aya_lib.cluster.application import look as application
 from aya_lib.cluster.canary import leftover, refused_write, visibility
 from aya_lib.cluster.contents import look as contents
 from aya_lib.cluster.overview import look_site as look
-from aya_lib.operations.verify.judge import equal, gone, refused, roles, streaming, visible
+from aya_lib.operations.verify.judge import equal, gone, refused, roles, streaming, visible, works
 from aya_lib.operations.verify.plots import plot
 
 __all__ = [
+    "application",
     "contents",
     "equal",
     "gone",
@@ -19,4 +21,5 @@ __all__ = [
     "streaming",
     "visibility",
     "visible",
+    "works",
 ]
