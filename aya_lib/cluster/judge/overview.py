@@ -50,7 +50,10 @@ def explained(site: Site, node: NodeSeen, checks: list[Check]) -> list[Check]:
     told = server.told(site, node)
     if told is None or all(check.status == "passed" for check in checks):
         return checks
-    return [told, *(replace(check, hint=f"See {told.name}") if check.status in ("failed", "unknown") else check for check in checks)]
+    return [
+        told,
+        *(replace(check, hint=f"See {told.name}") if check.status in ("failed", "unknown") else check for check in checks),
+    ]
 
 
 def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
