@@ -34,12 +34,16 @@ ASKED = re.compile(r"received (fast|smart|immediate) shutdown request")
 FATAL = re.compile(r"FATAL|PANIC|PANIK")
 # What a client was told, which says nothing about the server.
 CLIENT = re.compile(
-    r"(?:ERROR|FEHLER|STATEMENT|ANWEISUNG|CONTEXT|KONTEXT):"
+    r"(?:ERROR|FEHLER):"
     r"|FATAL:  (?:terminating (?:connection|background|walreceiver process due to admin)|the database system is|canceling auth"
     r"|(?:\w+ )?authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|role .* (?:does not exist|is not permitted)"
     r"|database .* does not exist|sorry, too many|remaining connection|too many conn|permission denied|connection to client)"
 )
 SEVERITY = re.compile(r"\b[^\W\d_]+:  (?=\S)")
+STATES = re.compile(r"\b00000\b|^[0-9A-Z]{5} \w+:  ")  # the log carries SQLSTATEs
+SHORT = 20  # characters by which a message is found again behind its prefix
+MORE = re.compile("DETAIL|HINT|TIPP|HINWEIS")
+QUOTED = re.compile("STATEMENT|ANWEISUNG|CONTEXT|KONTEXT")
 SHOWN = 300  # characters of a line
 
 
@@ -92,8 +96,15 @@ def look(node: Node) -> Log | Missing:
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Lines of a log in any of its three forms, since the server's last start and the last time it began to stream."""
-    lines = list(_lines(text))
+    """Messages of a log in any of its three forms, each with its details in one line, since the server's last start and the last
+    time it began to stream. A client's statements are left out: they may hold anything."""
+    lines: list[str] = []
+    for line in _lines(text):
+        found = SEVERITY.search(line)
+        if found and MORE.match(found[0]) and lines:
+            lines[-1] += f" {line[found.start() :]}"
+        elif found and not QUOTED.match(found[0]):
+            lines.append(line)
     begins = [number for number, line in enumerate(lines) if BEGINS.search(line)]
     return tuple(lines[begins[-1] + 1 if begins else 0 :])
 
@@ -110,8 +121,8 @@ def _lines(text: str) -> Iterator[str]:
             fields = next(csv.reader([line]))
             if len(fields) > 14:
                 yield _joined(*(fields[column] for column in (12, 11, 13, 14)))
-        else:
-            yield line.strip()
+        elif not line.startswith("\t"):
+            yield line
 
 
 def _joined(state: str, severity: str, message: str, detail: str) -> str:
@@ -126,7 +137,7 @@ def reasons() -> tuple[Reason, ...]:
 
 def cause(log: Log, *, peer: str, data: object, port: int) -> Cause | None:
     """The last line that tells why; None when none does, or when somebody asked the server to stop."""
-    has_states = any(re.search(r"\b00000\b", line) for line in log.lines)
+    has_states = any(STATES.search(line) for line in log.lines)
     words = {"node": log.node, "peer": peer, "data": data, "port": port}
     unknown = None
     for line in reversed(log.lines):
@@ -135,9 +146,10 @@ def cause(log: Log, *, peer: str, data: object, port: int) -> Cause | None:
         text = _short(line)
         if CLIENT.match(text):
             continue
+        told = set(re.findall(r"(?<![\[.:\d])\b[0-9A-Z]{5}\b", line.split(text[:SHORT], 1)[0])) if has_states else set()
         for reason in reasons():
             found = re.search(reason.pattern, line)
-            if found or (has_states and any(re.search(rf"(?<![\[.:\d]){state}\b", line) for state in reason.states.split())):
+            if found or told & set(reason.states.split()):
                 it = found[1] if found and found.re.groups else ""
                 return Cause(text, reason.means.format(**words, it=it), reason.next.format(**words, it=it))
         if unknown is None and FATAL.match(text):

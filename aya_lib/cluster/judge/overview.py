@@ -8,6 +8,7 @@ from aya_lib.check import Check, Judged, Status, conclude, evaluate, optional
 from aya_lib.cluster.judge import replication, server, services
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.cluster.server import Cluster, Files
 from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Missing, Otherwise
 from aya_lib.site import Site
@@ -35,7 +36,7 @@ def pair(site: Site, seen: Overview) -> list[Check]:
         server.as_configured(site, seen),
         *explained(site, primary, leads),
         *embedding(primary),
-        *explained(site, standby, [*follows, *stream(site, primary, standby)]),
+        *rejoined(primary, standby, explained(site, standby, [*follows, *stream(site, primary, standby)])),
         *([] if idle(site, standby) else embedding(standby)),
         server.one_primary([primary, standby]),
         server.same_system(primary, standby),
@@ -54,6 +55,20 @@ def explained(site: Site, node: NodeSeen, checks: list[Check]) -> list[Check]:
         told,
         *(replace(check, hint=f"See {told.name}") if check.status in ("failed", "unknown") else check for check in checks),
     ]
+
+
+def rejoined(primary: NodeSeen, standby: NodeSeen, checks: list[Check]) -> list[Check]:
+    """For a standby that restore must not start as it is, the advice is what it would say."""
+    if primary.writable and standby.writable:
+        hint = "See 'no second primary'"
+    elif isinstance(standby.cluster, Cluster) or not isinstance(standby.files, Files):
+        return checks
+    else:
+        belongs = server.same_system(primary, standby), server.not_diverged(standby, primary)
+        if standby.files.standby_signal and all(check.status != "failed" for check in belongs):
+            return checks
+        hint = f"Run rejoin: {standby.name} must not be started as it is"
+    return [replace(check, hint=hint) if "restore" in check.hint.lower() else check for check in checks]
 
 
 def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:

@@ -16,6 +16,10 @@ from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Missing, Unseen
 from aya_lib.site import Site
 
+SPLIT = (
+    "Split brain: stop the clients, compare what each node has, and stop the one to give up. Then run rejoin: it keeps what only "
+    "that one has, and makes it a standby"
+)
 MB = 1024**2
 FULL_MB = 64  # four segments of WAL: the next burst of writes ends the server
 TIGHT_MB = 1024  # max_wal_size by default: what a checkpoint may let grow
@@ -77,7 +81,7 @@ def one_primary(nodes: Sequence[NodeSeen]) -> Check:
     writable = [node.name for node in nodes if node.writable]
     name, expected = "no second primary", f"at most one of {' and '.join(node.name for node in nodes)} accepts writes"
     if len(writable) > 1:
-        hint = "Split brain: stop the clients and one of the nodes, compare what each has, keep one, rebuild the other from it"
+        hint = SPLIT
         return Check(name, "failed", expected, f"{' and '.join(writable)} accept writes", hint)
     hidden = next((node.cluster for node in nodes if isinstance(node.cluster, Unseen)), None)
     if hidden is not None:
@@ -128,6 +132,7 @@ def not_passed_over(site: Site, overview: Overview) -> Check:
         f"{', '.join(writable)} accepts writes without a failover runbook: {known} must not be started as it is. Leave "
         f"{', '.join(writable)} in charge, and make {known} its standby: run rejoin"
     )
+    hint = SPLIT if len(writable) > 1 else hint
     return conclude(name, expected, passed_if(writable in ([], [known]), f"primary: {', '.join(writable) or 'none'}", hint))
 
 

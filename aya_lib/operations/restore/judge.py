@@ -160,4 +160,4 @@ def works(found: Found, tried: Application | Missing) -> list[Check]:
 
 def embeds(found: Found, vector: Vector | Missing) -> Check:
     """The primary's embedding service turns a sentence into a vector."""
-    return services.vector(found.site, found.site.primary if isinstance(vector, Planned) else vector.node, vector)
+    return _beyond(found, services.vector(found.site, found.site.primary if isinstance(vector, Planned) else vector.node, vector))

@@ -73,7 +73,7 @@ def equal(compared: Compared | Missing) -> Check:
         if not differing:
             counts = ", ".join(f"{name.removeprefix('public.')} {table.rows}" for name, table in tables.items())
             return Judged("passed", f"{len(tables)} tables equal: {counts} rows")
-        hint = f"{both.standby.node} is not a copy of {both.primary.node}: make it anew with pg_basebackup before you rely on it"
+        hint = f"{both.standby.node} is not a copy of {both.primary.node}: run rejoin, which makes it one, before you rely on it"
         return passed_if(False, "; ".join(f"{name}: {_difference(both, name)}" for name in differing), hint)
 
     return evaluate("contents are equal", "same counts and checksums", compared, rule)
