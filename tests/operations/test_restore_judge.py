@@ -174,12 +174,12 @@ def test_restore_never_advises_itself(lab_site: Site, seen: Overview) -> None:
 
 
 LOG = Log("BETA", "/log", ("FATAL:  could not connect to the primary server: FATAL:  password authentication failed",))
-SPLIT = overview(beta=replace(BETA, cluster=server("BETA", timeline=2), receiver=None, sender=Sender("BETA", (), ())))
+ALONE = replace(ALPHA, sender=Sender("ALPHA", (), (replace(SLOT, active=False),)))
+SPLIT = overview(ALONE, replace(BETA, cluster=server("BETA", timeline=2), receiver=None, sender=Sender("BETA", (), ())))
 
 
 def test_the_cause_that_the_log_gives_comes_first_and_what_follows_points_to_it(lab_site: Site) -> None:
-    away = replace(ALPHA, sender=Sender("ALPHA", (), (replace(SLOT, active=False),)))
-    checks = pair(lab_site, overview(away, replace(BETA, receiver=replace(receiver(), status=None), log=LOG)))
+    checks = pair(lab_site, overview(ALONE, replace(BETA, receiver=replace(receiver(), status=None), log=LOG)))
     bad = [check for check in checks if check.status == "failed" and check.name != "ALPHA chunks.embedding"]
     assert bad[0].name == "BETA's log"
     assert "replication password" in bad[0].observed
