@@ -52,8 +52,9 @@ def shut(checks: Iterable[Check]) -> bool:
 
 
 def patience(found: Found, deadline_s: float) -> float:
-    """How long to wait for the end (seconds): what the gate keeps shut does not come back by waiting."""
-    return min(deadline_s, SHORT_S) if any(shut(checks) for checks in gate(found).values()) else deadline_s
+    """How long to wait for the end (seconds): what the gate keeps shut, or a log gives a cause for, does not come back by waiting."""
+    known = any(server.cause(found.site, node) for node in (found.primary, found.standby))
+    return min(deadline_s, SHORT_S) if known or any(map(shut, gate(found).values())) else deadline_s
 
 
 def _alone(overview: Overview, standby: NodeSeen, check: Check) -> list[Check]:
