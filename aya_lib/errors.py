@@ -16,6 +16,7 @@
      +-- MissingProgram            exit 1  (FileNotFoundError) PostgreSQL's programs, or ssh, are not there
      +-- RequirementFailed         exit 1  the gate before a change did not open
      +-- ChangeFailed              exit 1  a change broke off; what was undone is said
+     |    +-- NoWayBack                    it was begun and cannot be taken back: nothing is undone
      +-- VerdictFailed             exit 1  the runbook ended and not everything holds
 
 An error reads as one line: what was wrong and where, then what to do.
@@ -111,6 +112,10 @@ class RequirementFailed(AyaError):
 
 
 class ChangeFailed(AyaError):
+    pass
+
+
+class NoWayBack(ChangeFailed):
     pass
 
 

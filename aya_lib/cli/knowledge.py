@@ -1,4 +1,4 @@
-"""``aya ingest`` and ``aya search``."""
+"""``aya ingest``, ``aya search`` and ``aya documents``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from aya_lib.cli.options import Json, SiteName, answer, group, nodes
 from aya_lib.errors import UsageError
 
 app = group()
+documents = group("The documents that are there.")
+What = Annotated[list[str], typer.Argument(metavar="WHAT", help="Numbers, or files and folders that documents came from.")]
 
 
 @app.command(epilog="Example: aya ingest docs/ --category manuals --prune")
@@ -36,7 +38,7 @@ def ingest(
     with bar(file=sys.stderr, disable=as_json or not sys.stderr.isatty()) as progress:
         report = run(nodes(site), paths, category=category, prune=prune, progress=progress)
     answer(report, report.json(), as_json)
-    raise typer.Exit(1 if report.tally.failed else 0)
+    raise typer.Exit(0 if report.tally.whole else 1)
 
 
 @app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')
@@ -63,6 +65,46 @@ def search(
     filters = Filters(category, _pairs(metadata or []), _date("--since", since), _date("--until", until))
     found = ask(nodes(site), query, mode, limit, filters)
     answer(found.text(coloured(sys.stdout)), found.json(), as_json)
+
+
+@documents.command("list", epilog="Example: aya documents list docs/ --category manuals")
+def list_(
+    what: Annotated[list[str] | None, typer.Argument(metavar="[WHAT]", help="Numbers, files or folders. Default: all.")] = None,
+    site: SiteName = "lab",
+    category: Annotated[str | None, typer.Option("--category", metavar="C", help="Only of this category.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Which documents there are, and where they came from."""
+    from aya_lib.knowledge.documents import find
+
+    found = find(nodes(site), what or [], category=category, limit=limit)
+    answer(found, found.json(), as_json)
+
+
+@documents.command(epilog="Example: aya documents show docs/standby.md --json")
+def show(what: What, site: SiteName = "lab", as_json: Json = False) -> None:
+    """What a document is, and how it begins; all of its text with --json."""
+    from aya_lib.knowledge.documents import find
+    from aya_lib.show import as_text
+
+    found = find(nodes(site), what, whole=as_json)
+    answer(as_text(found.text()), found.json(), as_json)
+
+
+@documents.command(epilog="Example: aya documents delete docs/old/ --dry-run")
+def delete(
+    what: What,
+    site: SiteName = "lab",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which, delete none.")] = False,
+    approved_by: Annotated[str, typer.Option("--approved-by", metavar="NAME", help="Who approved, on production.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Delete documents with their chunks. The files stay, and loading them again brings the documents back."""
+    from aya_lib.knowledge import documents as there
+
+    found = there.delete(nodes(site), what, approved_by=approved_by, dry_run=dry_run)
+    answer(found, found.json(), as_json)
 
 
 def _pairs(words: list[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for merged in (runbooks.app, site.app, knowledge.app):
     app.add_typer(merged)
+app.add_typer(knowledge.documents, name="documents")
 app.add_typer(site.serve, name="serve")
 app.add_typer(air.app, name="air")
 app.add_typer(lab.app, name="lab")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aya_lib.node.node import Node
-from aya_lib.node.sql import rows
+from aya_lib.node.sql import Connection, column, rows, statement
 from aya_lib.node.unseen import Missing, seen
 
+ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s",()]+)'
 WAITED_FOR = ("sync", "quorum")  # pg_stat_replication.sync_state of a standby that commits wait for
 
 
@@ -44,6 +46,18 @@ class Slot:
 def commits_wait(names: str, commit: str) -> bool:
     """Whether a commit waits for a standby, by synchronous_standby_names and synchronous_commit."""
     return bool(names) and commit in ("remote_write", "on", "remote_apply")
+
+
+def every_commit_waits_for(names: str, standby: str) -> bool | None:
+    """Whether none is acknowledged that the receiver called ``standby`` does not have: by synchronous_standby_names, without it
+    there are too few others. None when they cannot be read. (PostgreSQL: FIRST counts by priority those that are connected, ANY
+    counts whoever comes first; a bare list is FIRST 1.)"""
+    found = re.fullmatch(r"\s*(?:(?:FIRST|ANY)\s+)?(\d+)\s*\((.*)\)\s*", names, re.IGNORECASE | re.DOTALL)
+    count, listed = (int(found[1]), found[2]) if found else (1, names)
+    if not re.fullmatch(rf"\s*{ONE_NAME}(?:\s*,\s*{ONE_NAME})*\s*", listed):
+        return None
+    known = {name.strip('"').replace('""', '"').lower() for name in re.findall(ONE_NAME, listed)}
+    return standby.lower() in known and "*" not in known and count >= len(known)
 
 
 @dataclass(frozen=True)
@@ -118,3 +132,8 @@ def look_receiver(node: Node) -> Receiver | Missing:
             return rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
 
     return seen(node.name, "pg_stat_wal_receiver", ask)
+
+
+def exempt(connection: Connection) -> list[str]:
+    """Roles and databases with a synchronous_commit of their own under which a commit waits for no standby."""
+    return column(connection, statement(__package__, "exempt"))

@@ -29,6 +29,7 @@ class QueueFull(Exception):
 class Waiting:
     ids: Sequence[int]
     future: asyncio.Future[Vectors]
+    keep: Callable[[Vectors], None]
 
 
 class Batcher:
@@ -53,17 +54,22 @@ class Batcher:
     def __len__(self) -> int:
         return len(self.few) + len(self.many)
 
-    async def vectors(self, ids: Sequence[Sequence[int]]) -> list[Vectors]:
-        """The vectors, in order. :class:`QueueFull` when there is no room for all of them."""
+    async def vectors(self, ids: Sequence[Sequence[int]], keep: Sequence[Callable[[Vectors], None]]) -> list[Vectors]:
+        """The vectors, in order; ``keep`` is given each as soon as it is there. :class:`QueueFull` when there is no room for all
+        of them. When the caller is cancelled, what still waits is not encoded any more."""
         if not ids:
             return []
         if len(self) + len(ids) > self.limit:
             raise QueueFull(f"{len(self)} texts are waiting, at most {self.limit} may")
         loop = asyncio.get_running_loop()
-        waiting = [Waiting(one, loop.create_future()) for one in ids]
+        waiting = [Waiting(one, loop.create_future(), kept) for one, kept in zip(ids, keep, strict=True)]
         (self.few if len(ids) <= FEW else self.many).extend(waiting)
         self.arrived.set()
-        return list(await asyncio.gather(*(each.future for each in waiting)))
+        try:
+            return list(await asyncio.gather(*(each.future for each in waiting)))
+        except asyncio.CancelledError:
+            self._drop(waiting)
+            raise
 
     async def run(self, encode: Encode, budget: int) -> None:
         """Serve the queue until :meth:`close`; what is queued then is finished first. ``budget``: padded tokens of a batch."""
@@ -98,12 +104,16 @@ class Batcher:
             if batch and longest * (len(batch) + 1) > budget:
                 break
             batch.append(each)
-        chosen = set(map(id, batch))
+        self._drop(batch)
+        return batch
+
+    def _drop(self, waiting: Sequence[Waiting]) -> None:
+        """Take these out of the queues."""
+        chosen = set(map(id, waiting))
         for queue in (self.few, self.many):
             kept = [each for each in queue if id(each) not in chosen]
             queue.clear()
             queue.extend(kept)
-        return batch
 
     async def _one(self, encode: Encode, batch: list[Waiting]) -> None:
         started = self.busy_since = time.monotonic()
@@ -120,5 +130,6 @@ class Batcher:
         self.error = None
         self.report(len(batch), sum(len(each.ids) for each in batch), time.monotonic() - started)
         for each, vector in zip(batch, vectors, strict=True):
+            each.keep(vector)
             if not each.future.done():
                 each.future.set_result(vector)

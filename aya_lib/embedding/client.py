@@ -10,12 +10,31 @@ from typing import Any
 import numpy as np
 
 from aya_lib.embedding.encoder import InputType, Vectors
-from aya_lib.errors import AyaError, Unreachable
+from aya_lib.errors import AyaError, DeadlinePassed, Unreachable
 from aya_lib.node import http
 from aya_lib.node.node import Node, Nodes
 
-AT_ONCE = 128  # texts of one request: some seconds of work, so that a deadline means something
+FIRST, MOST = 8, 128  # texts of the first request, and of the largest
+AIM_S = 3.0  # work of one request: long enough to fill batches, short enough that a deadline means something
 TRY_AGAIN_S = 0.5
+
+
+class Pace:
+    """How many texts a request holds, so that it takes about ``AIM_S`` whatever the encoder's speed."""
+
+    def __init__(self) -> None:
+        self.size = FIRST
+
+    def took(self, texts: int, seconds: float) -> None:
+        """After a request: towards the aim, at most twice as many as before. A short last request says little and is passed."""
+        if texts >= self.size:
+            self.size = max(1, min(MOST, 2 * self.size, int(texts * AIM_S / max(seconds, 0.001))))
+
+    def halve(self) -> bool:
+        """After a deadline that passed; False when one text alone was too much for it."""
+        several = self.size > 1
+        self.size = max(1, self.size // 2)
+        return several
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class Client:
     def __init__(self, node: Node, *, timeout_s: float = 120, patience_s: float = 20) -> None:
         assert node.embedding_url
         self.at, self.node, self.url = node, node.name, node.embedding_url
-        self.timeout_s, self.patience_s = timeout_s, patience_s
+        self.timeout_s, self.patience_s, self.pace = timeout_s, patience_s, Pace()
 
     def served(self) -> Served:
         """What it runs. :class:`Unreachable` when it is not healthy."""
@@ -45,10 +64,20 @@ class Client:
 
     def vectors(self, texts: Sequence[str], input_type: InputType = "passage") -> Vectors:
         """Unit vectors, shape (len(texts), dimension). A text longer than the model reads is refused, never cut."""
-        parts = []
-        for start in range(0, len(texts), AT_ONCE):
-            body = {"texts": list(texts[start : start + AT_ONCE]), "input_type": input_type}
-            parts.append(np.array(self._vectors("/embed/batch", body)["embeddings"], dtype=np.float32))
+        parts, start = [], 0
+        while start < len(texts):
+            part = list(texts[start : start + self.pace.size])
+            began = time.monotonic()
+            try:
+                said = self._vectors("/embed/batch", {"texts": part, "input_type": input_type})
+            except DeadlinePassed:
+                self.served()  # else it is frozen, and that is said
+                if not self.pace.halve():
+                    raise
+                continue  # the service keeps what it has finished: it goes on from there
+            self.pace.took(len(part), time.monotonic() - began)
+            parts.append(np.array(said["embeddings"], dtype=np.float32))
+            start += len(part)
         return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
 
     def query(self, text: str) -> tuple[Vectors, Served]:
@@ -74,6 +103,8 @@ class Client:
             try:
                 status, said = self._ask("POST", path, self.timeout_s, body)
                 error = Unreachable(self.node, f"POST {self.url}{path}", f"status {status}: {said.get('detail')}")
+            except DeadlinePassed:
+                raise
             except Unreachable as unreachable:
                 status, said, error = 503, {}, unreachable
             if status == 200:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -98,16 +99,18 @@ class Engine:
         long_work = sum(map(len, unseen)) >= LONG
         ids = await asyncio.to_thread(model.prepared, unseen, input_type) if long_work else model.prepared(unseen, input_type)
         lengths = {key: len(one) for key, one in zip(new, ids, strict=True)} | {key: known[key][1] for key in known}
-        most = model.tokenizer.max_tokens
+        most, nothing = model.tokenizer.max_tokens, len(model.prepared([""], input_type)[0])
+        for position, key in enumerate(keys):
+            if lengths[key] <= nothing:  # white space of any kind, signs of no width
+                raise Refused(422, f"text {position} is empty: a vector of nothing would match anything")
         long = [position for position, key in enumerate(keys) if lengths[key] > most]
         if long and not truncate:
             first = long[0]
             line = f"text {first} has {lengths[keys[first]]} tokens, {model.files.name} reads {most} (special tokens included)"
             raise Refused(413, f"{line}: split it into chunks, or send truncate: true")
-        vectors = await self._encoded([model.tokenizer.cut(one) for one in ids])
+        keep = [partial(self._keep, key, lengths[key]) for key in new]
+        vectors = await self._encoded([model.tokenizer.cut(one) for one in ids], keep)
         known |= {key: (vector, lengths[key]) for key, vector in zip(new, vectors, strict=True)}
-        if self.cache.maxsize:
-            self.cache.update((key, known[key]) for key in new)
         self.measures.answered(len(texts), len(texts) - len(new), len(long))
         tokens = [min(lengths[key], most) for key in keys]
         return Embedded([known[key][0] for key in keys], tokens, long, model)
@@ -139,9 +142,14 @@ class Engine:
             raise Refused(503, f"the model cannot be loaded: {self.error}" if self.error else "the model is loading", 2)
         return self.model
 
-    async def _encoded(self, ids: list[list[int]]) -> list[Vectors]:
+    def _keep(self, key: bytes, length: int, vector: Vectors) -> None:
+        """Remember a vector, also when the request it was for has gone: who asks again finds it."""
+        if self.cache.maxsize:
+            self.cache[key] = (vector, length)
+
+    async def _encoded(self, ids: list[list[int]], keep: Sequence[Callable[[Vectors], None]]) -> list[Vectors]:
         try:
-            return await self.batcher.vectors(ids)
+            return await self.batcher.vectors(ids, keep)
         except QueueFull as error:
             raise Refused(503, f"too busy: {error}", 1) from None
         except RuntimeError as error:
@@ -159,5 +167,3 @@ def _limits(texts: Sequence[str]) -> None:
     for position, text in enumerate(texts):
         if len(text) > MAX_CHARACTERS:
             raise Refused(413, f"text {position} has {len(text):,} characters, at most {MAX_CHARACTERS:,}")
-        if not text.strip():
-            raise Refused(422, f"text {position} is empty: a vector of nothing would match anything")

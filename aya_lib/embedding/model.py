@@ -39,9 +39,22 @@ class Tokenizer:
         """The whole token ids of each text, special tokens included."""
         return [encoding.ids for encoding in self.raw.encode_batch_fast(list(texts))]
 
+    def unknown(self, texts: Sequence[str]) -> list[float]:
+        """The share of each text's characters, spaces apart, that the model knows no token for: 1 is a script it never saw."""
+        name = getattr(self.raw.model, "unk_token", None)
+        unk = self.raw.token_to_id(name) if name else None
+        strange = [unk is not None and unk in ids for ids in self.ids(texts)]
+        spans = iter(self.raw.encode_batch([text for text, one in zip(texts, strange, strict=True) if one]))
+        return [_share(text, next(spans), unk) if one else 0.0 for text, one in zip(texts, strange, strict=True)]
+
     def cut(self, ids: list[int]) -> list[int]:
         """As the model reads it: the first ``max_tokens``, the closing special token kept."""
         return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
+
+
+def _share(text: str, encoding: tokenizers.Encoding, unk: int | None) -> float:
+    lost = sum(end - start for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if number == unk)
+    return lost / max(1, len("".join(text.split())))
 
 
 @dataclass(frozen=True)

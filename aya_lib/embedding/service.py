@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aya_lib import __version__
@@ -47,9 +47,16 @@ class OpenAI(Options):
 
     input: Annotated[str | list[str], Field(description=f"a text, or at most {MAX_TEXTS} of them")]
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, value: object) -> object:
+        if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
+            raise ValueError("token numbers are another model's: send the texts themselves")
+        return value
 
 
 def create_app(config: Embedding, service: EmbeddingService) -> FastAPI:
@@ -105,7 +112,7 @@ def create_app(config: Embedding, service: EmbeddingService) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+        said = "; ".join(_complaint(each) for each in error.errors()[:3])
         return _refusal(request.url.path, Refused(422, said))
 
     return app
@@ -126,7 +133,12 @@ def _by(answer: Embedded) -> dict[str, Any]:
     return {"dimension": encoder.dimension, "model": files.name, "fingerprint": files.fingerprint}
 
 
-def _openai(answer: Embedded, encoding: str) -> Response:
+def _complaint(error: dict[str, Any]) -> str:
+    said = "holds half of a surrogate pair, which is no text" if error["type"] == "string_unicode" else error["msg"]
+    return f"{'.'.join(map(str, error['loc']))}: {said.removeprefix('Value error, ')}"
+
+
+def _openai(answer: Embedded, encoding: str | None) -> Response:
     """In OpenAI's form; base64 is of little-endian float32, as its clients decode it."""
     vectors: list[Any] = answer.vectors
     if encoding == "base64":
@@ -151,7 +163,8 @@ def _refusal(path: str, error: Refused) -> Response:
 
 
 class Measured:
-    """Counts and times each POST, and refuses a body that is too large while it arrives, not after."""
+    """Counts and times each POST, refuses a body that is too large while it arrives, not after, and drops the work of a client
+    that has hung up."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self.app, self.engine = app, engine
@@ -160,12 +173,17 @@ class Measured:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
         started, path, status, size = time.perf_counter(), scope["path"], 500, 0
+        arrived = asyncio.Event()
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            return message if size <= MAX_BODY else {"type": "http.disconnect"}
+            if size > MAX_BODY:
+                return {"type": "http.disconnect"}
+            if not message.get("more_body"):
+                arrived.set()
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -173,8 +191,20 @@ class Measured:
                 status = message.get("status", status)
                 await send(message)
 
+        async def hung_up() -> None:
+            await arrived.wait()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
         try:
-            await self.app(scope, counted, watched)
+            answering, gone = asyncio.ensure_future(self.app(scope, counted, watched)), asyncio.ensure_future(hung_up())
+            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                answering.cancel()
+                status = 499 if status == 500 else status  # as nginx calls it; else the answer was on its way out
+            gone.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
             if size > MAX_BODY:
                 status = 413
                 line = f"the body is larger than {MAX_BODY // 1024 // 1024} MB: send it in parts"

@@ -13,6 +13,7 @@ from aya_lib.errors import AyaError
 
 ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
 ON_GPU = 16_384
+ALONE = 64  # tokens: a single text of at most so many is a query, and one thread answers it with a shorter tail than several
 
 
 class TorchEncoder:
@@ -29,13 +30,14 @@ class TorchEncoder:
         except (OSError, ValueError, RuntimeError) as error:
             raise AyaError(f"the model {files.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
         self.network.eval()
-        self.device = str(self.network.device)
+        self.device, self.threads = str(self.network.device), torch.get_num_threads()
         self.batch_tokens = ON_CPU if self.device == "cpu" else ON_GPU
         self.dimension = int(self.network.get_embedding_dimension() or 0)
 
     def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
         tokens, mask = (torch.from_numpy(each).long() for each in padded(ids))
         features = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": torch.zeros_like(tokens)}
+        torch.set_num_threads(1 if len(ids) == 1 and tokens.shape[1] <= ALONE else self.threads)
         with torch.inference_mode():
             output = self.network.forward({name: value.to(self.network.device) for name, value in features.items()})
             unit = torch.nn.functional.normalize(output["sentence_embedding"].float(), p=2, dim=1)

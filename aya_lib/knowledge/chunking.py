@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError
+from aya_lib.knowledge.markdown import headings
 from aya_lib.knowledge.reading import Kind, Page, Reading
 
 SPECIAL = 2  # [CLS] and [SEP]; a tokenizer that adds more is met by the check afterwards
-PIECE = 100_000  # characters that the splitter is given at once: its time grows faster than the text
+WINDOW = 32  # characters for each token of a chunk that the splitter sees at once: its time grows faster than the text
+WIDEST = 16  # characters of a chunk for each token that it may have: words the model does not know are one token each
+MOST = 0.5  # share of a chunk that the model must be able to read, else its vector would be near any other such
+# Keys, checksums, encoded files: long words of letters and digits mixed, and bytes written in hexadecimal.
+BLOBS = re.compile(r"[A-Za-z0-9+/=_-]{32,}|(?:\b[0-9a-fA-F]{2,8}[ :,]{1,2}){8,}")
+MIXED = re.compile(r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])|(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F :,]+$", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a document. ``tokens`` with the special ones; ``headings``: the path above it, outermost first."""
+    """A part of a document. ``tokens`` with the special ones; ``headings``: the path above it, outermost first.
+
+    ``unread``: why it gets no vector, and is found by its words only; empty where the model can read it.
+    """
 
     index: int
     text: str
     tokens: int
     headings: tuple[str, ...] = ()
     page: int | None = None
+    unread: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,25 +64,46 @@ class Chunker:
         """The chunks in order, none longer than the limit; parts without a letter or digit are left out."""
         parts = [part for page in reading.pages for part in self._page(page, reading.kind)]
         parts = self._fitting([part for part in parts if re.search(r"\w", part.text)])
-        counts = self._count([part.text for part in parts])
+        texts = [part.text for part in parts]
+        counts = self._count(texts)
         if max(counts, default=0) > self.limit:
             raise AyaError(f"a chunk has {max(counts)} tokens, the limit is {self.limit}: this is a defect")
         return [
-            Chunk(index, part.text, tokens, part.headings, part.page)
-            for index, (part, tokens) in enumerate(zip(parts, counts, strict=True))
+            Chunk(index, part.text, tokens, part.headings, part.page, unread)
+            for index, (part, tokens, unread) in enumerate(zip(parts, counts, self._unread(texts), strict=True))
         ]
 
     def _page(self, page: Page, kind: Kind) -> list[_Part]:
         markdown = kind in ("markdown", "html")
-        headings = _headings(page.text) if markdown else []
-        starts = [start for start, _, _ in headings]
+        found = headings(page.text) if markdown else []
+        starts, paths = [start for start, _, _ in found], _paths(found)
         parts = []
-        for offset, piece in _pieces(page.text, starts):
-            for start, text in self.splitters[0 if markdown else 1].chunk_indices(piece):  # type: ignore[attr-defined]
-                at = offset + start
-                upto = bisect.bisect_right(starts, at + _leading(text))
-                parts.append(_Part(text.strip(), _path(headings[:upto]), page.number))
+        for start, text in self._cut(page.text, markdown):
+            upto = bisect.bisect_right(starts, start + _leading(text))
+            parts.append(_Part(text.strip(), paths[upto], page.number))
         return self._joined(parts) if markdown else parts
+
+    def _cut(self, text: str, markdown: bool) -> Iterator[tuple[int, str]]:
+        """Offsets and chunks. The splitter sees a window at once, and the next one begins with the last chunk of the one before,
+        so that the chunks are those of the whole text, in time that grows with its length."""
+        splitter, begin = self.splitters[0 if markdown else 1], 0
+        while begin < len(text):
+            window = text[begin : begin + WINDOW * self.limit]
+            found = splitter.chunk_indices(window)  # type: ignore[attr-defined]
+            end = begin + len(window)
+            if end < len(text) and len(found) > 1:
+                end = begin + found.pop()[0]
+            yield from ((begin + start, chunk) for start, chunk in found)
+            begin = end
+
+    def _unread(self, texts: Sequence[str]) -> list[str]:
+        """Why a text gets no vector, for each of them."""
+        reasons = []
+        for text, unknown in zip(texts, self.tokenizer.unknown(texts), strict=True):
+            blobs = sum(len(found[0]) for found in BLOBS.finditer(text) if MIXED.match(found[0])) / max(1, len(text))
+            script = f"the model does not know {unknown:.0%} of it" if unknown > MOST else ""
+            reasons.append(script or (f"{blobs:.0%} of it is encoded data" if blobs > MOST else ""))
+        return reasons
 
     def _joined(self, parts: list[_Part]) -> list[_Part]:
         """A heading alone is a poor passage: it goes with the part below it where both fit."""
@@ -89,59 +119,37 @@ class Chunker:
         return found
 
     def _fitting(self, parts: list[_Part]) -> list[_Part]:
-        """Halve what is still too long: one enormous word, say."""
+        """Halve what is still too long, between words where there are some: one enormous word, say."""
         counts = self._count([part.text for part in parts])
-        while max(counts, default=0) > self.limit:
+        while True:
             halved: list[_Part] = []
             for part, tokens in zip(parts, counts, strict=True):
-                middle = len(part.text) // 2
-                whole = tokens <= self.limit or middle == 0
-                texts = [part.text] if whole else [part.text[:middle], part.text[middle:]]
-                halved += [_Part(text, part.headings, part.page) for text in texts if text.strip()]
+                whole = tokens <= self.limit and len(part.text) <= WIDEST * self.limit
+                texts = [part.text] if whole else _halves(part.text)
+                halved += [_Part(text.strip(), part.headings, part.page) for text in texts if text.strip()]
             if len(halved) == len(parts):
-                break
+                return parts
             parts, counts = halved, self._count([part.text for part in halved])
-        return parts
 
     def _count(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self.tokenizer.ids(texts)]
 
 
-def _pieces(text: str, starts: Sequence[int]) -> list[tuple[int, str]]:
-    """The text in pieces of at most about ``PIECE`` characters, cut before a heading or else after an empty line."""
-    if len(text) <= PIECE:
-        return [(0, text)]
-    cuts = sorted({*starts, *(found.end() for found in re.finditer(r"\n\s*\n", text))})
-    pieces, begin = [], 0
-    while len(text) - begin > PIECE:
-        last = bisect.bisect_right(cuts, begin + PIECE) - 1
-        end = cuts[last] if last >= 0 and cuts[last] > begin else begin + PIECE
-        pieces.append((begin, text[begin:end]))
-        begin = end
-    return [*pieces, (begin, text[begin:])]
-
-
-def _headings(text: str) -> list[tuple[int, int, str]]:
-    """(offset of its line, level, words) of each heading; a line in a code block is none."""
-    from markdown_it import MarkdownIt
-
-    lines = [0]
-    for found in re.finditer("\n", text):
-        lines.append(found.end())
-    tokens = MarkdownIt("commonmark").parse(text)
-    headings = []
-    for token, inline in itertools.pairwise(tokens):
-        if token.type == "heading_open" and token.map and token.level == 0:
-            words = " ".join(inline.content.replace("`", "").replace("*", "").split())
-            headings.append((lines[token.map[0]], int(token.tag[1:]), words))
-    return headings
-
-
-def _path(headings: Sequence[tuple[int, int, str]]) -> tuple[str, ...]:
+def _paths(found: Sequence[tuple[int, int, str]]) -> list[tuple[str, ...]]:
+    """The path of headings after each number of them: none, the first, ..."""
     path: list[tuple[int, str]] = []
-    for _, level, words in headings:
+    paths: list[tuple[str, ...]] = [()]
+    for _, level, words in found:
         path = [above for above in path if above[0] < level] + [(level, words)]
-    return tuple(words for _, words in path if words)
+        paths.append(tuple(words for _, words in path if words))
+    return paths
+
+
+def _halves(text: str) -> list[str]:
+    middle = len(text) // 2
+    space = text.rfind(" ", middle // 2, middle)
+    cut = space if space > 0 else middle
+    return [text[:cut], text[cut:]]
 
 
 def _leading(text: str) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,25 @@ from aya_lib.embedding.client import Client, encoder
 from aya_lib.embedding.encoder import Vectors
 from aya_lib.embedding.files import ModelFiles, open_files
 from aya_lib.embedding.model import Tokenizer
-from aya_lib.errors import AyaError, Unreachable
+from aya_lib.errors import AyaError, SqlFailed, Unreachable, UsageError
 from aya_lib.knowledge import provenance
-from aya_lib.knowledge.chunking import Chunker
-from aya_lib.knowledge.discover import SourceFile, Sources, discover
-from aya_lib.knowledge.reading import Unreadable, read
+from aya_lib.knowledge.chunking import Chunk, Chunker
+from aya_lib.knowledge.discover import SourceFile, Sources, discover, named
+from aya_lib.knowledge.library import Library
+from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, Unreadable, file_bytes, read
 from aya_lib.knowledge.report import Failed, Report, Tally
 from aya_lib.knowledge.store import Known, Prepared, Store
 from aya_lib.node.node import Nodes
 from aya_lib.schema import knowledge as schema
 from aya_lib.site import Site
 
-GROUP = 128  # chunks that are embedded and written together, when documents are small
+GROUP = 128  # chunks that are embedded and written together at most, when documents are small
 IN_FLIGHT = 2  # groups at the encoder: one in the network, one that waits for it
 RECIPE = "1"  # another way to read or to cut makes every file a changed one
+
+CATEGORY_CHARACTERS = 50  # of the column documents.category
+# Classes of SQLSTATE by which a server refuses a document: data, constraints, limits, a trigger's own, an error within.
+OF_ONE = ("22", "23", "54", "P0", "XX")
 
 Progress = Callable[[int, int, int], None]  # files done, files in all, chunks written
 
@@ -66,12 +72,13 @@ def ingest(
 ) -> Report:
     """Bring the knowledge base to what the files say. ``category``: of the documents; None: as they are, 'general' at first.
 
-    ``prune``: also delete the documents of files that are gone from the given folders. ``patience_s``: how long an encoder
-    that went away is waited for. Raises :class:`UsageError` for a path that is not there, :class:`Locked`,
-    :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay away; what was written until then
-    is whole and stays.
+    A file that moved is the same document. ``prune``: also delete the documents of files that are gone from the given folders.
+    ``patience_s``: how long an encoder that went away is waited for. Raises :class:`UsageError` for a path that is not there,
+    :class:`Locked`, :class:`WrongModel`, and :class:`Unreachable` when database or encoder go away and stay away; what was
+    written until then is whole and stays.
     """
     started, sources = time.monotonic(), discover(paths)
+    _is_category(category)
     site = nodes.site
     node = roles.primary(nodes)
     _has_schema(node.name, schema.look(node))
@@ -80,18 +87,18 @@ def ingest(
     recipe = _recipe(site, served.fingerprint)
     store, tally = Store(node), Tally()
     with store.alone():
-        folders = [path.as_uri().rstrip("/") + "/" for path in sources.folders]
-        known = store.known(sources.uris, folders)
-        tally.failed += [Failed(name, reason) for name, reason in sources.unreadable]
-        run = _Run(store, client, recipe, category, known, tally, progress, len(sources.files))
+        tally.failed += [Failed(named(name), reason) for name, reason in sources.unreadable]
+        run = _Run(store, client, recipe, category, Library(store.known(), sources), tally, progress, len(sources.files))
         try:
             run.all(sources.files)
         except Unreachable as error:
             done = tally.added + tally.changed
             hint = f"{done} documents were written and are whole. Run the same again: it goes on from there. {error.hint}"
             raise Unreachable(error.node, error.tried, error.reason, hint=hint) from None
+        run.library.settle(store)
         if prune:
-            tally.removed = _prune(store, sources, known, tally)
+            tally.removed += _prune(store, sources, run.library.known, tally)
+        tally.failed += _without_documents(sources, {one.path for one in tally.failed})
     return Report(site.name, node.name, tally, round(time.monotonic() - started, 3), run.encoder_s)
 
 
@@ -103,7 +110,7 @@ class _Run:
     client: Client
     recipe: Recipe
     category: str | None
-    known: dict[str, Known]
+    library: Library
     tally: Tally
     progress: Progress
     total: int
@@ -128,54 +135,93 @@ class _Run:
                     if not coming:
                         return
                     group, vectors = coming.popleft()
-                    self.write(group, vectors.result())
+                    self.finish(group, vectors.result)
             finally:
                 for _, waiting in coming:
                     waiting.cancel()
 
     def groups(self, files: Sequence[SourceFile]) -> Iterator[list[Prepared]]:
-        """New and changed documents in groups of about ``GROUP`` chunks; an empty group says that files were passed."""
+        """New and changed documents in groups of about as many chunks as the encoder takes at once, so that even a slow one has
+        something written soon; an empty group says that files were passed."""
         group: list[Prepared] = []
         for file in files:
             prepared = self.prepared(file)
             self.seen += 1
             if prepared:
                 group.append(prepared)
-            if sum(len(one.chunks) for one in group) >= GROUP:
+            if sum(len(one.chunks) for one in group) >= min(GROUP, self.client.pace.size):
                 yield group
                 group = []
         yield group
 
     def prepared(self, file: SourceFile) -> Prepared | None:
-        """The document of a file; None when it is unchanged or cannot be read, which is told."""
-        known = self.known.get(file.uri)
+        """The document of a file; None when it is unchanged, moved or cannot be read, which is told."""
         try:
-            data = _bytes(file.path, self.recipe.max_bytes)
-            digest = f"{hashlib.sha256(data).hexdigest()}:{self.recipe.name}"
-            same_category = known is not None and self.category in (None, known.category)
-            if known and known.hash == digest and same_category:
-                self.tally.unchanged += 1
-                return None
-            reading = read(file.path, data)
-            chunks = self.chunker.chunks(reading)
-            if not chunks:
-                raise Unreadable("no text in it that could be searched")
+            return self._prepared(file)
+        except Empty as error:
+            gone = self.library.emptied(file)
+            self.tally.removed += gone
+            self._told(self.tally.failed, file, f"{error}; its document was removed" if gone else str(error))
         except Unreadable as error:
-            self.tally.failed.append(Failed(str(file.path), str(error)))
+            self._told(self.tally.failed, file, str(error))
+        except Exception as error:  # whatever a library makes of one file is that file's failure
+            self._told(self.tally.failed, file, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return None
+
+    def _prepared(self, file: SourceFile) -> Prepared | None:
+        data = file_bytes(file.path, self.recipe.max_bytes)
+        content = hashlib.sha256(data).hexdigest()
+        digest = f"{content}:{self.recipe.name}"
+        known = self.library.of(file, content)
+        if known and known.hash == digest and self.category in (None, known.category) and self.library.same_title(known, file):
+            self.tally.moved += self.library.moved(known, file)
+            self.tally.unchanged += known.uri == file.uri
+            for lost in known.lost:
+                self._told(self.tally.partly, file, lost)
             return None
-        metadata = {"title": reading.title, "kind": reading.kind, "path": str(file.path), "bytes": len(data)}
+        reading = read(file.path, data)
+        chunks = self.chunker.chunks(reading)
+        if not chunks:
+            raise Empty("no text in it that could be searched")
+        self._notes(file, reading, chunks)
+        metadata: dict[str, Any] = {"title": reading.title, "kind": reading.kind, "path": named(file.path), "bytes": len(data)}
+        metadata |= {"lost": list(reading.lost)} if reading.lost else {}
         number = known.id if known else None
         return Prepared(file.uri, file.source, digest, reading.content, metadata, self.category, tuple(chunks), number)
+
+    def _notes(self, file: SourceFile, reading: Reading, chunks: Sequence[Chunk]) -> None:
+        self.tally.navigation_words += reading.furniture
+        for lost in reading.lost:
+            self._told(self.tally.partly, file, lost)
+        unread = [chunk.unread for chunk in chunks if chunk.unread]
+        without = [f"{len(unread)} of {len(chunks)} chunks are found by words only: {unread[0]}"] if unread else []
+        for note in (*reading.notes, *without):
+            self._told(self.tally.noted, file, note)
+
+    def _told(self, where: list[Failed], file: SourceFile, reason: str) -> None:
+        where.append(Failed(named(file.path), reason))
 
     def encode(self, group: list[Prepared]) -> Vectors:
         started = time.monotonic()
         try:
-            return self.client.vectors([chunk.text for one in group for chunk in one.chunks])
+            return self.client.vectors([chunk.text for one in group for chunk in one.embedded])
         finally:
             self.encoder_s += time.monotonic() - started
 
-    def write(self, group: list[Prepared], vectors: Vectors) -> None:
-        self.store.write(group, vectors)
+    def finish(self, group: list[Prepared], vectors: Callable[[], Vectors]) -> None:
+        """Write a group. When a document of it is refused, by encoder or database, each is tried by itself, and named."""
+        try:
+            self.store.write(group, vectors())
+        except Exception as error:
+            if not _of_one(error):
+                raise
+            if len(group) > 1:
+                for one in group:
+                    self.finish([one], partial(self.encode, [one]))
+            else:
+                reason = error.reason if isinstance(error, SqlFailed) else str(error)
+                self.tally.failed.append(Failed(group[0].metadata["path"], f"refused: {' '.join(reason.split())}"))
+            return
         for one in group:
             self.tally.chunks += len(one.chunks)
             if one.id is None:
@@ -183,6 +229,30 @@ class _Run:
             else:
                 self.tally.changed += 1
         self.progress(self.seen, self.total, self.tally.chunks)
+
+
+def _of_one(error: Exception) -> bool:
+    """Whether an error is about a document, and not about everything that is to be written."""
+    if isinstance(error, SqlFailed):
+        return error.sqlstate is None or error.sqlstate.startswith(OF_ONE)
+    return isinstance(error, ValueError | OverflowError) or type(error) is AyaError
+
+
+def _is_category(category: str | None) -> None:
+    if category is None:
+        return
+    if len(category) > CATEGORY_CHARACTERS:
+        said = f"the category has {len(category)} characters, at most {CATEGORY_CHARACTERS}"
+        raise UsageError(said, hint="Nothing was changed")
+    if not category.strip() or named(category) != category:
+        raise UsageError(f"'{named(category)}' is no category: letters, digits and signs only", hint="Nothing was changed")
+
+
+def _without_documents(sources: Sources, told: set[str]) -> list[Failed]:
+    """Folders in which there is nothing to load, and of which nothing was told: a wrong path, more likely than not."""
+    files = [file.path for file in sources.files]
+    empty = [folder for folder in sources.folders if not any(path.is_relative_to(folder) for path in files)]
+    return [Failed(named(path), f"no documents in it ({' '.join(SUFFIXES)})") for path in empty if named(path) not in told]
 
 
 @contextmanager
@@ -217,18 +287,6 @@ def _has_schema(node: str, state: object) -> None:
         raise AyaError(f"{node}: the knowledge base's schema lacks {', '.join(missing)}", hint="Run: aya run ingest")
 
 
-def _bytes(path: Path, most: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > most:
-            raise Unreadable(f"{size / 1e6:.1f} MB, at most {most / 1e6:g} MB (knowledge.max_file_mb in site.yaml)")
-        if not path.is_file():
-            raise Unreadable("not a regular file")
-        return path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
-
-
 def _prune(store: Store, sources: Sources, known: dict[str, Known], tally: Tally) -> int:
     """Delete the documents below the folders whose files are gone; a folder that looks lost is left alone and told."""
     there = {one.uri for one in sources.files}
@@ -238,10 +296,10 @@ def _prune(store: Store, sources: Sources, known: dict[str, Known], tally: Tally
         below = [one for uri, one in known.items() if uri.startswith(prefix)]
         gone = [one.id for one in below if one.uri not in there]
         if gone and any(name.startswith(str(folder)) for name, _ in sources.unreadable):
-            tally.failed.append(Failed(str(folder), "not pruned: a folder in it could not be read"))
+            tally.failed.append(Failed(named(folder), "not pruned: a folder in it could not be read"))
         elif gone and not any(uri.startswith(prefix) for uri in there):
             reason = f"not pruned: it holds no documents at all, {len(gone)} came from it. Is a disk not mounted?"
-            tally.failed.append(Failed(str(folder), reason))
+            tally.failed.append(Failed(named(folder), f"{reason} Else: aya documents delete {named(folder)}"))
         elif gone:
             store.remove(gone)
             removed += len(gone)

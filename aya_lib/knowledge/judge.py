@@ -37,7 +37,7 @@ def preconditions(ready: Ready) -> list[Check]:
 
 def loaded(found: Loaded | Missing, report: Report | Note) -> list[Check]:
     """Counts add up, every chunk can be searched both ways, and searching finds what was loaded."""
-    failed = report.tally.failed if isinstance(report, Report) else []
+    failed = [*report.tally.failed, *report.tally.partly] if isinstance(report, Report) else []
 
     def files(there: Loaded) -> Judged:
         reason = f"; {failed[0].path}: {failed[0].reason}" if failed else ""

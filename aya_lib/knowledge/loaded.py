@@ -13,6 +13,7 @@ from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
 from aya_lib.knowledge.ask import ask
 from aya_lib.knowledge.discover import Sources, discover
+from aya_lib.knowledge.reading import Unreadable, file_bytes
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows
 from aya_lib.node.unseen import Missing, Unseen, seen
@@ -64,17 +65,17 @@ def look(nodes: Nodes, paths: Sequence[str]) -> Loaded | Missing:
 def _look(nodes: Nodes, sources: Sources) -> Loaded:
     with roles.primary(nodes).session(deadline_s=60) as connection:
         counts = rows(connection, __package__, "counts", Counts)[0]
-        current = _current(connection, sources)
+        current = _current(connection, sources, int(nodes.site.knowledge.max_file_mb * 1_000_000))
     asked = current[:: max(1, len(current) // ASKED)][:ASKED]
     found = sum(_finds(nodes, document) for document in asked)
     return Loaded(counts, len(sources.files), len(current), len(asked), found)
 
 
-def _current(connection: Connection, sources: Sources) -> list[_Document]:
+def _current(connection: Connection, sources: Sources, most: int) -> list[_Document]:
     """The documents that have their file's content, in the files' order."""
     documents = {document.uri: document for document in rows(connection, __package__, "of_files", _Document, uris=sources.uris)}
     there = [(file, documents[file.uri]) for file in sources.files if file.uri in documents]
-    return [document for file, document in there if document.hash.startswith(_digest(file.path))]
+    return [document for file, document in there if document.hash.startswith(_digest(file.path, most))]
 
 
 def _finds(nodes: Nodes, document: _Document) -> bool:
@@ -83,8 +84,8 @@ def _finds(nodes: Nodes, document: _Document) -> bool:
     return document.id in {hit.document_id for hit in ask(nodes, sentence, limit=NEAR).hits}
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, most: int) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(file_bytes(path, most)).hexdigest()
+    except Unreadable:
         return "unreadable"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
+import os
 import re
-import threading
-import warnings
+import stat
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
-from aya_lib.errors import AyaError
+from aya_lib.knowledge import decoding, html, markdown, pdf
+from aya_lib.knowledge.decoding import Unreadable
 
 Kind = Literal["text", "markdown", "html", "pdf"]
 SUFFIXES: Mapping[str, Kind] = {
@@ -26,15 +25,14 @@ SUFFIXES: Mapping[str, Kind] = {
     ".xhtml": "html",
     ".pdf": "pdf",
 }
-# Parts of a page that are not its text; the classes are those of DocBook's pages, PostgreSQL's among them.
-ASIDE = ["script", "style", "nav", "noscript", "template", "header", "footer", "aside", "form"]
-ASIDE_CSS = "[role=navigation], .navheader, .navfooter"
-BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-PDFIUM = threading.Lock()  # the library is not made for two threads at once
+# Escape sequences of terminals (ECMA-48), and characters that are no text in any script.
+ESCAPES = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?)")
+NO_TEXT = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u00ad\ufeff\ufffe\uffff\ud800-\udfff]")
+LIGATURES = re.compile("[\ufb00-\ufb06]|(?<=[A-Za-z])\u200b(?=[A-Za-z])")  # and a place where a word may be broken
 
 
-class Unreadable(AyaError):
-    """A file that is no document; the message is the reason, in one line."""
+class Empty(Unreadable):
+    """A file that holds no text any more."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,18 @@ class Page:
 
 @dataclass(frozen=True)
 class Reading:
-    """A document's text. ``title``: its first heading, what its head says, or the file's name."""
+    """A document's text. ``title``: what its head says, its first heading, or the file's name.
+
+    ``notes``: what was replaced; ``lost``: text that is there and could not be read; ``furniture``: words of navigation that
+    were left out.
+    """
 
     title: str
     kind: Kind
     pages: tuple[Page, ...]
+    notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    furniture: int = 0
 
     @property
     def content(self) -> str:
@@ -59,123 +64,74 @@ class Reading:
 
 
 def read(path: Path, data: bytes) -> Reading:
-    """The text of a file whose content is ``data``. Raises :class:`Unreadable`."""
+    """The text of a file whose content is ``data``. Raises :class:`Unreadable`, :class:`Empty`."""
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise Unreadable(f"not a kind of file that is read: '{path.suffix}', allowed are {', '.join(SUFFIXES)}")
-    title, pages = _pdf(data) if kind == "pdf" else _html(data) if kind == "html" else _plain(data, kind)
-    kept = tuple(Page(page.number, text) for page in pages if (text := _clean(page.text)))
+    found = _pdf(data) if kind == "pdf" else _html(data) if kind == "html" else _plain(data, kind)
+    kept = tuple(Page(page.number, text) for page in found.pages if (text := _clean(page.text)))
     if not kept:
-        scan = f"no text on its {len(pages)} pages: a scan? Run OCR over it first"
-        raise Unreadable(scan if kind == "pdf" else "empty: there is no text in it")
-    return Reading(_title(title or _heading(kept[0].text, kind) or path.stem), kind, kept)
+        raise Empty("empty: there is no text in it")
+    title = _title(found.title) or _heading(kept[0].text, kind) or _title(path.stem)
+    return replace(found, title=title, pages=kept)
 
 
-def _plain(data: bytes, kind: Kind) -> tuple[str, list[Page]]:
-    text = _decoded(data, kind)
-    title, text = _front_matter(text) if kind == "markdown" else ("", text)
-    return title, [Page(None, text)]
-
-
-def _decoded(data: bytes, kind: Kind) -> str:
-    encoding = next((name for bom, name in BOMS if data.startswith(bom)), "utf-8")
-    if encoding != "utf-16" and (offset := data.find(b"\0")) >= 0:
-        raise Unreadable(f"binary content (NUL byte at offset {offset}), not {kind}")
+def file_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most ``most`` bytes, as it was at one moment. Raises :class:`Unreadable`."""
     try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise Unreadable(f"not UTF-8: {byte}; convert it, for example with iconv") from None
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unreadable("not a regular file")
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise Unreadable("not a regular file")
+            if before.st_size > most:
+                size = f"{before.st_size / 1e6:.1f} MB"
+                raise Unreadable(f"{size}, at most {most / 1e6:g} MB (knowledge.max_file_mb in site.yaml)")
+            data = file.read(most + 1)
+            after = os.fstat(file.fileno())
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
+        raise Unreadable("it changed while it was read: load it again when it is whole")
+    return data
 
 
-def _front_matter(text: str) -> tuple[str, str]:
-    """The title that a YAML head gives, and the text without it; what is not valid YAML is text."""
-    head = re.match(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", text, re.DOTALL)
-    if not head:
-        return "", text
-    try:
-        found = yaml.safe_load(head[1])
-    except yaml.YAMLError:
-        return "", text
-    return (str(found.get("title") or ""), text[head.end() :]) if isinstance(found, dict) else ("", text)
+def _plain(data: bytes, kind: Kind) -> Reading:
+    text, notes = decoding.plain(data, kind)
+    if kind == "text":
+        return Reading("", kind, (Page(None, text),), notes)
+    title, text = markdown.front_matter(text)
+    text, embedded = markdown.without_embedded(markdown.QUOTED.sub(r"\1", text))
+    return Reading(title, kind, (Page(None, text),), (*notes, *embedded))
 
 
-def _html(data: bytes) -> tuple[str, list[Page]]:
-    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
-    from markdownify import MarkdownConverter
-
-    if (offset := data.find(b"\0")) >= 0 and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise Unreadable(f"binary content (NUL byte at offset {offset}), not html")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        page = BeautifulSoup(_html_decoded(data), "lxml")
-    title = page.title.get_text(" ", strip=True) if page.title else ""
-    for part in [*page(ASIDE), *page.select(ASIDE_CSS)]:
-        part.decompose()
-    body = page.find("main") or page.find("article") or page.body or page
-    for part in body("a"):
-        part.unwrap()
-    for part in body("img"):
-        part.decompose()
-    converter = MarkdownConverter(heading_style="ATX", escape_underscores=False, escape_asterisks=False, escape_misc=False)
-    return title, [Page(None, str(converter.convert_soup(body)))]
+def _html(data: bytes) -> Reading:
+    title, text, notes, furniture = html.page(data)
+    return Reading(title, "html", (Page(None, text),), notes, (), furniture)
 
 
-def _html_decoded(data: bytes) -> str:
-    """By its byte order mark, as it declares itself, as UTF-8, or as browsers take what says nothing."""
-    from bs4.dammit import EncodingDetector
-
-    marked = next((name for bom, name in BOMS if data.startswith(bom)), None)
-    for encoding in (marked, EncodingDetector.find_declared_encoding(data, is_html=True), "utf-8"):
-        try:
-            return data.decode(encoding or "utf-8")
-        except (LookupError, UnicodeDecodeError):
-            continue
-    return data.decode("windows-1252", errors="replace")
-
-
-def _pdf(data: bytes) -> tuple[str, list[Page]]:
-    import pypdfium2
-
-    with PDFIUM:
-        try:
-            document = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            said = str(error)
-            encrypted = "assword" in said or "ecurity" in said
-            raise Unreadable("encrypted: remove its password first" if encrypted else f"not a readable PDF: {said}") from None
-        try:
-            title = str(document.get_metadata_value("Title") or "")
-            return title, [Page(number, _page_text(document, number - 1)) for number in range(1, len(document) + 1)]
-        except pypdfium2.PdfiumError as error:
-            raise Unreadable(f"not a readable PDF: {error}") from None
-        finally:
-            document.close()
-
-
-def _page_text(document: object, index: int) -> str:
-    page = document[index]  # type: ignore[index]
-    text = page.get_textpage()
-    try:
-        return str(text.get_text_bounded())
-    finally:
-        text.close()
-        page.close()
+def _pdf(data: bytes) -> Reading:
+    title, pages, lost = pdf.pages(data)
+    return Reading(title, "pdf", tuple(Page(number, text) for number, text in pages), (), lost)
 
 
 def _clean(text: str) -> str:
-    """One kind of newline, and nothing that PostgreSQL's text cannot hold."""
+    """One kind of newline, composed characters, and nothing that is no text: escape codes, what PostgreSQL cannot hold."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\xa0", " ")
-    text = re.sub("[\0\f\u00ad\ufeff\ufffe\uffff\ud800-\udfff]", "", text)
+    text = NO_TEXT.sub("", ESCAPES.sub("", text))
+    text = unicodedata.normalize("NFC", LIGATURES.sub(_letters, text))
     return re.sub(r"\n[ \t]*(\n[ \t]*){2,}", "\n\n", text).strip("\n ")
 
 
+def _letters(found: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", found[0]).replace("\u200b", "")
+
+
 def _heading(text: str, kind: Kind) -> str:
-    if kind not in ("markdown", "html"):
-        return ""
-    found = re.search(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", text, re.MULTILINE)
-    return found[1] if found else ""
+    found = markdown.headings(text) if kind in ("markdown", "html") else []
+    return next((words for _, _, words in found if words), "")
 
 
 def _title(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return " ".join(_clean(text.replace("\0", " ")).split())[:300]

@@ -24,12 +24,14 @@ LOCK = 0x617961_696E67  # advisory lock of whoever ingests: "aya" "ing"
 
 @dataclass(frozen=True)
 class Known:
-    """A document that the database has, by the file it came from."""
+    """A document that the database has, by the file it came from. ``lost``: what could not be read of it."""
 
     id: int
     uri: str
     hash: str | None
     category: str | None
+    title: str | None
+    lost: list[str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,21 @@ class Prepared:
     category: str | None
     chunks: tuple[Chunk, ...]
     id: int | None = None
+
+    @property
+    def embedded(self) -> list[Chunk]:
+        """The chunks that get a vector."""
+        return [chunk for chunk in self.chunks if not chunk.unread]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A document whose file is elsewhere now."""
+
+    id: int
+    uri: str
+    source: str
+    path: str
 
 
 class Store:
@@ -61,16 +78,20 @@ class Store:
                 raise Locked(f"another ingest is writing to {self.node.name}", hint="Wait until it has ended")
             yield
 
-    def known(self, uris: Sequence[str], folders: Sequence[str]) -> dict[str, Known]:
-        """What the database has of these files, and of everything below these folders, by URI."""
+    def known(self) -> list[Known]:
+        """Every document that came from somewhere."""
         with self.node.session(deadline_s=BATCH_S) as connection:
-            documents = rows(connection, __package__, "known", Known, uris=list(uris), folders=list(folders))
-        return {document.uri: document for document in documents}
+            return rows(connection, __package__, "known", Known)
 
     def write(self, documents: Sequence[Prepared], vectors: Vectors) -> None:
-        """All of these documents with their chunks, or none. ``vectors``: one for each chunk, in order, float32."""
+        """All of these documents with their chunks, or none. ``vectors``: one for each embedded chunk, in order, float32."""
         with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.transaction():
             write(connection, documents, vectors)
+
+    def move(self, moved: Sequence[Moved]) -> None:
+        """Write down where the files of documents are now."""
+        with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.cursor() as cursor:
+            cursor.executemany(statement(__package__, "move_document"), [vars(one) for one in moved])
 
     def remove(self, ids: Sequence[int]) -> None:
         """Delete documents; their chunks go with them."""
@@ -80,8 +101,8 @@ class Store:
 
 def write(connection: Connection, documents: Sequence[Prepared], vectors: Vectors) -> None:
     """As :meth:`Store.write`, in the caller's transaction."""
-    if sum(len(one.chunks) for one in documents) != len(vectors):
-        raise AyaError(f"{len(vectors)} vectors for {sum(len(one.chunks) for one in documents)} chunks")
+    if (wanted := sum(len(one.embedded) for one in documents)) != len(vectors):
+        raise AyaError(f"{len(vectors)} vectors for {wanted} chunks")
     ids = _new_ids(connection, sum(one.id is None for one in documents))
     placed = [(one, next(ids) if one.id is None else one.id) for one in documents]
     _replace(connection, [one for one in documents if one.id is not None])
@@ -124,7 +145,10 @@ def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int
                 metadata = {"title": one.metadata.get("title"), "headings": list(chunk.headings), "tokens": chunk.tokens}
                 if chunk.page is not None:
                     metadata["page"] = chunk.page
-                copy.write_row((number, chunk.text, Vector(next(following)), chunk.index, Jsonb(metadata, _dumps)))
+                if chunk.unread:
+                    metadata["no_vector"] = chunk.unread
+                vector = None if chunk.unread else Vector(next(following))
+                copy.write_row((number, chunk.text, vector, chunk.index, Jsonb(metadata, _dumps)))
 
 
 def _dumps(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from aya_lib.errors import AyaError, ChangeFailed
+from aya_lib.errors import AyaError, ChangeFailed, NoWayBack
 from aya_lib.node.node import Node, Nodes
 from aya_lib.show import Badge, Code, Shown, Table
 
@@ -23,7 +23,8 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """One step of a plan. ``interrupts``: somebody's work breaks off; ``destroys``: something cannot be got back."""
+    """One step of a plan. ``interrupts``: somebody's work breaks off; ``destroys``: something cannot be got back.
+    ``vital``: its failure ends the walk; else it is named, and the rest goes on."""
 
     node: str
     title: str
@@ -32,6 +33,7 @@ class Change:
     undo: Action | None = None
     interrupts: bool = False
     destroys: bool = False
+    vital: bool = True
 
     @property
     def harmful(self) -> bool:
@@ -39,10 +41,17 @@ class Change:
 
 
 def change(
-    node: Node, title: str, action: Action, *, undo: Action | None = None, interrupts: bool = False, destroys: bool = False
+    node: Node,
+    title: str,
+    action: Action,
+    *,
+    undo: Action | None = None,
+    interrupts: bool = False,
+    destroys: bool = False,
+    vital: bool = True,
 ) -> Change:
     """A change whose command is written out for the node it is done on."""
-    return Change(node.name, title, action, action.command(node), undo, interrupts, destroys)
+    return Change(node.name, title, action, action.command(node), undo, interrupts, destroys, vital)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,24 +93,41 @@ class Plan(Shown):
 Report = Callable[[Change, str, str], None]
 
 
-def apply(plan: Plan, nodes: Nodes, report: Report) -> None:
+def apply(plan: Plan, nodes: Nodes, report: Report) -> list[tuple[Change, AyaError]]:
     """Walk the plan. At the first failure undo what was done, in reverse order, if the plan says so.
 
     ``report(change, state, detail)`` hears *started*, *done*, *failed*, *undone*, *undo failed*. Raises
-    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. An
-    interruption (Ctrl-C) undoes nothing: the next run looks again and plans what is left.
+    :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. Nothing is undone
+    after :class:`NoWayBack`, and by an interruption (Ctrl-C): the next run looks again and plans what is left. Returned are
+    the changes that failed without ending the walk.
     """
     done: list[Change] = []
+    remain: list[tuple[Change, AyaError]] = []
     for step in plan.changes:
         report(step, "started", "")
-        try:
-            step.action.run(nodes[step.node])
-        except AyaError as error:
-            report(step, "failed", str(error))
-            undone = "; ".join(unwind(done, nodes, report)) if plan.unwind else "What was done before it stays"
+        error = _tried(step.action, nodes[step.node])
+        if error is None:
+            report(step, "done", "")
+            done.append(step)
+            continue
+        report(step, "failed", str(error))
+        if step.vital:
+            back = plan.unwind and not isinstance(error, NoWayBack)
+            undone = "; ".join(unwind(done, nodes, report)) if back else "What was done before it stays"
             raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
-        report(step, "done", "")
-        done.append(step)
+        remain.append((step, error))
+    return remain
+
+
+def _tried(action: Action, node: Node) -> AyaError | None:
+    """Do it; the error, when it failed."""
+    try:
+        action.run(node)
+    except AyaError as error:
+        return error
+    except OSError as error:  # a file on this machine: no room, or not ours to write
+        return AyaError(f"a file on this machine: {error}")
+    return None
 
 
 def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
@@ -114,9 +140,8 @@ def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
         if step.undo is None:
             yield f"'{step.title}' stays done, and what came before it"
             return
-        try:
-            step.undo.run(nodes[step.node])
-        except AyaError as error:
+        error = _tried(step.undo, nodes[step.node])
+        if error is not None:
             report(step, "undo failed", str(error))
             yield f"undoing '{step.title}' failed: {error.message}"
         else:

@@ -100,7 +100,11 @@ class Runbook(Shown):
         self._approve(plan)
         screen = Screen(plan)
         with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
-            walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
+            remain = walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
+        again = f"Everything else is done. Run {self.name} again: it does what is left"
+        checks = [Check(step.title, "warning", "done", error.message, f"{error.hint} {again}".strip()) for step, error in remain]
+        if checks:
+            self.check(checks, title="What remains")
 
     def wait(self, look: Callable[[Nodes], T], judge: Callable[[Site, T], list[Check]], deadline_s: float, title: str) -> T:
         """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""

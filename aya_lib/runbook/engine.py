@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from aya_lib.runbook.kernel import Ahead
 
 
 @contextmanager
@@ -41,12 +44,28 @@ QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
 
 class Kernel(AsyncKernelManager):  # type: ignore[misc]
-    """A kernel of the interpreter that runs us, whether or not a kernelspec is installed for it."""
+    """A kernel of the interpreter that runs us, whether or not a kernelspec is installed for it.
+
+    The process is the one that was begun ahead (:attr:`ahead`), where there is one.
+    """
+
+    ahead: Ahead | None = None
 
     @property
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "aya_lib.runbook.kernel", "-f", "{connection_file}", *QUIET]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        waiting, type(self).ahead = self.ahead, None
+        if waiting is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process = waiting.start(kernel_cmd[2:], options["env"], str(options.get("cwd") or os.getcwd()))
+                self.provisioner.process, self.provisioner.pid = process, process.pid
+                self.provisioner.pgid, self.provisioner.cwd = process.pid, options.get("cwd")
+                self._reconcile_connection_info(self.provisioner.connection_info)
+                return
+        await super()._async_launch_kernel(kernel_cmd, **options)
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aya_lib import files, settings
 from aya_lib.runbook import parameters
+from aya_lib.runbook.kernel import Ahead
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
 from aya_lib.runbook.record import Record, heading
@@ -45,8 +46,21 @@ def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: 
     checked = parameters.validate(declaration, values)
     site = made_site(str(checked.get("site", "lab")))
     writes = declaration.changes_site and not checked.get("dry_run", False)
-    with site_lock(site.name, declaration.name) if writes else nullcontext():
+    with site_lock(site.name, declaration.name) if writes else nullcontext(), _kernel_ahead(declaration.path):
         return _locked(declaration, checked, dict(values), site.name, progress, locked=writes)
+
+
+@contextlib.contextmanager
+def _kernel_ahead(notebook: Path) -> Iterator[None]:
+    """The kernel loads its libraries while papermill is being loaded here, on another core."""
+    ahead = Ahead(notebook)
+    try:
+        from aya_lib.runbook import engine
+
+        engine.Kernel.ahead = ahead
+        yield
+    finally:
+        ahead.drop()
 
 
 def _locked(

@@ -16,6 +16,7 @@ from aya_lib.vectors.truth import Recall
 SCHEMA = 1
 LATER = "Measure again when the table has doubled: other lists, and perhaps another family, are best then."
 NOISE = "measured once, and on a machine with other work to do 10 % is noise"
+SLACK = 0.1  # of noise, above which n clients cannot have more than n times what one has
 
 
 @dataclass(frozen=True)
@@ -207,10 +208,14 @@ class Comparison(Shown):
         spent = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.seconds.items() if seconds >= 0.5)
         best = self.recommendation
         many = best.many if best else None
+        one = best.point.qps if best else math.inf
+        noise = NOISE
+        if many and many.qps > many.clients * one * (1 + SLACK):
+            noise = f"more than {many.clients} times the {one:,.0f} of one: something else ran, run it again"
         return (
             f"Corpus: {self.corpus}; queries: {self.asked}. One client; in brackets: 95 % confidence interval, on queries that"
             " chose nothing.",
-            *([f"At {many.clients} clients {many.index}: {many.qps:,.0f} searches/s, {NOISE}."] if many else []),
+            *([f"At {many.clients} clients {many.index}: {many.qps:,.0f} searches/s, {noise}."] if many else []),
             f"Took {sum(self.seconds.values()):.0f} s ({spent}).",
             *self.notes,
             LATER,

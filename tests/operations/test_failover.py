@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,15 +15,15 @@ from writers import clients
 
 from aya_lib.cluster import overview, server, state, wal
 from aya_lib.cluster.server import Cluster, Files
+from aya_lib.cluster.standby import look_sizes
 from aya_lib.errors import ChangeFailed, UsageError
 from aya_lib.lab.faults import inject
-from aya_lib.node import wait
-from aya_lib.node.node import open_nodes
+from aya_lib.node import sql, wait
+from aya_lib.node.node import Node, open_nodes
 from aya_lib.operations import failover
 from aya_lib.operations.failover import judge as checks
-from aya_lib.operations.failover.actions import Promote
 from aya_lib.operations.failover.look import Behind, Found, Request
-from aya_lib.plan.actions import Kill, Service, Setting
+from aya_lib.plan.actions import Kill, Service, Setting, Sql, drop_slot
 from aya_lib.plan.change import Change, apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -78,6 +80,71 @@ def test_a_standby_of_another_system_diverged_or_left_behind_is_refused(pair: Si
     assert failed(with_beta(replace(beta.cluster, system_identifier="1"))) == ["ALPHA and BETA are one system"]
     assert failed(with_beta(replace(beta.cluster, timeline=9))) == ["BETA has not diverged"]
     assert failed(replace(found.overview, state=state.State(fenced={"BETA": left}))) == ["BETA can be promoted"]
+
+
+@contextmanager
+def setting(node: Node, name: str, value: str) -> Iterator[None]:
+    Setting(name, value).run(node)
+    try:
+        yield
+    finally:
+        Setting(name, None).run(node)
+
+
+@contextmanager
+def locked_out(node: Node) -> Iterator[None]:
+    """The application's role has no line in pg_hba.conf."""
+    path = node.data_directory / "pg_hba.conf"
+    before = path.read_text()
+    for text in (f"host all aya_user 127.0.0.1/32 reject\n{before}", before):
+        path.write_text(text)
+        Sql("SELECT pg_reload_conf()").run(node)
+        if text != before:
+            yield
+
+
+@contextmanager
+def replay_blocked(alpha: Node, beta: Node) -> Iterator[None]:
+    """A session on BETA holds a lock that the replay waits for."""
+    with beta.session() as reader, reader.transaction():
+        reader.execute("SELECT FROM documents")
+        with alpha.session(write=True) as writer, writer.transaction():
+            writer.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
+        waiting = "SELECT wait_event_type FROM pg_stat_activity WHERE backend_type = 'startup'"
+        wait.until(lambda: sql.value(reader, waiting), lambda it: it == "Lock", node="BETA", what="it waits", deadline_s=30)
+        yield
+
+
+@contextmanager
+def left_slot(alpha: Node) -> Iterator[None]:
+    Sql("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')").run(alpha)
+    yield
+    drop_slot("debezium").run(alpha)
+
+
+def test_what_would_delay_or_be_missed_is_asked_before_anything_is_stopped(pair: Site) -> None:
+    nodes = open_nodes(pair)
+    alpha, beta = nodes["ALPHA"], nodes["BETA"]
+    planned, lost = failover.request(pair), failover.request(pair, emergency=True)
+    for fault, name, words, stops_lost in (
+        (nullcontext(), "", "", False),
+        (setting(beta, "restore_command", "exit 127"), "BETA's restore_command answers", "status 127", False),
+        (setting(beta, "recovery_min_apply_delay", "1h"), "nothing holds BETA's replay up", "3600 s", False),
+        (setting(beta, "default_transaction_read_only", "on"), "BETA's default_transaction_read_only", "on", False),
+        (locked_out(beta), "the application logs in on BETA", "rejects connection", False),
+        (replay_blocked(alpha, beta), "nothing holds BETA's replay up", "of role postgres (aya pair-failover)", True),
+        (left_slot(alpha), "who else reads WAL from ALPHA", "debezium (logical slot)", False),
+    ):
+        with fault:
+            found = looked(pair, planned)
+        bad = {one.name: one for one in failover.preconditions(found) if one.status != "passed"}
+        assert sorted(bad) == ([name] if name else []), bad
+        assert all(words in one.observed and one.hint for one in bad.values()), bad
+        gate = failover.preconditions(replace(found, request=lost))
+        stopping = [one.name for one in gate if one.status in ("failed", "unknown") and one.required]
+        assert stopping == ["planned or emergency", *([name] if stops_lost else [])]
+    assert found.ready is not None
+    assert found.ready.needs == look_sizes(beta)  # the running primary's are those that the standby has replayed
 
 
 def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
@@ -280,12 +347,33 @@ def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
 
 
-def test_a_promotion_that_a_slow_restore_command_holds_up_is_waited_for(pair: Site) -> None:
+@pytest.mark.parametrize("emergency", [False, True])
+def test_from_the_call_of_pg_promote_on_nothing_is_undone(pair: Site, emergency: bool) -> None:
+    """A restore_command that does not end holds the promotion up; undone, the fence would let ALPHA be a second primary."""
     nodes = open_nodes(pair)
-    Setting("restore_command", "sleep 1; false").run(nodes["BETA"])
-    inject(pair, "alpha-down")
-    Promote(30).run(nodes["BETA"])
-    assert role(pair, "BETA") == "primary"
+    goes_on = pair.root / "goes on"
+    goes_on.unlink(missing_ok=True)
+    Setting("restore_command", f"while [ ! -e '{goes_on}' ]; do sleep 0.1; done; false").run(nodes["BETA"])
+    if emergency:
+        inject(pair, "alpha-down")
+    request = failover.request(pair, emergency=emergency)
+    found = looked(pair, request)
+    try:
+        with pytest.raises(
+            ChangeFailed, match=r"cannot be taken back.* its restore_command runs.* What was done before it stays"
+        ) as failed:
+            apply(failover.plan(found, deadline_s=0.3), nodes, lambda *_: None)
+        assert "Run failover again" in failed.value.hint
+        assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "standby")
+        assert state.read(pair).fenced["ALPHA"].way == "stopped"
+        refused = fail_over(pair, take_back=True)
+        assert "pg_promote was called" in refused.check("the failover can be taken back")["observed"]
+        assert "without take_back" in str(refused.error)
+    finally:
+        goes_on.touch()
+    again = passed(fail_over(pair, emergency=emergency))
+    assert "Start PostgreSQL" not in again.done
+    assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
 
 
 def test_settings_that_would_hold_up_a_promotion_are_taken_back(pair: Site) -> None:

@@ -451,6 +451,35 @@ def test_what_may_be_lost_is_said_before(found: Found, status: str, words: str) 
 
 
 @pytest.mark.parametrize(
+    ("names", "synchronous"),
+    [
+        ('FIRST 1 ("beta")', True),
+        ("beta", True),
+        ("BETA , barman", False),  # a bare list is FIRST 1: without BETA the other one is asked
+        ("2 (beta, barman)", True),
+        ("ANY 2 (a, beta)", True),
+        ("any 1 (beta, a)", False),
+        ("FIRST 2 (beta, a, b)", False),
+        ("ANY 2 (beta, Beta)", True),  # one name given twice is one receiver
+        ("FIRST 2 (a, A, beta)", True),
+        ("*", False),
+        ("ANY 2 (beta, *)", False),
+        ("barman", False),
+        ('FIRST 1 ("be""ta")', False),
+        ("FIRST 1 (beta", None),
+        ("", False),
+    ],
+)
+def test_nothing_is_lost_only_if_every_commit_waited_for_this_standby(names: str, synchronous: bool | None) -> None:
+    assert fencing.promise("ALPHA says", names, "on", "beta", ()).synchronous is synchronous
+    assert fencing.promise("ALPHA says", names, "local", "beta", ()).synchronous is False
+    assert not fencing.promise("ALPHA says", names, "on", "beta", ["app: synchronous_commit=no"]).synchronous
+    assert fencing.promise("ALPHA says", names, "on", "beta", (), alike=2).synchronous is False
+    loss = failover.loss(facts(EMERGENCY, AWAY, promise=fencing.promise("ALPHA says", names, "on", "beta", ())))
+    assert loss.observed.startswith("no acknowledged write") is bool(synchronous)
+
+
+@pytest.mark.parametrize(
     ("asked", "node", "promise", "confirmed_by", "held", "status"),
     [
         ("auto", ALPHA, ASYNCHRONOUS, "", "stopped", "passed"),

@@ -20,6 +20,7 @@ from aya_lib import settings
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node import wait
 from aya_lib.runbook import runs
+from aya_lib.runbook.kernel import Ahead
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.run import _Stop, run
 from aya_lib.site import Site
@@ -119,6 +120,21 @@ def test_a_signal_interrupts_the_kernel_and_keeps_what_there_is(tmp_path: Path, 
     assert states <= {"completed", "failed", "not run", "interrupted"}
     with site_lock("lab", "the lock is free again"):
         pass
+
+
+def test_a_kernel_that_was_begun_ahead_and_died_is_begun_anew(books: Path, tmp_path: Path) -> None:
+    from aya_lib.runbook import engine
+
+    engine.Kernel.ahead = Ahead(books / "silent.ipynb")
+    engine.Kernel.ahead.process.kill()
+    engine.Kernel.ahead.process.wait()
+    assert engine.execute(books / "silent.ipynb", tmp_path / "silent.ipynb", {}).kind == "ran"
+
+
+def test_a_kernel_that_nobody_started_ends_with_its_runner(books: Path) -> None:
+    ahead = Ahead(books / "silent.ipynb")
+    ahead.drop()
+    assert ahead.process.returncode == 0
 
 
 def test_the_time_limit_does_not_overrule_a_signal_that_came_first() -> None:

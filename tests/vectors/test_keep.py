@@ -249,3 +249,15 @@ def test_without_a_recommendation_todays_index_is_compared(before: dict[str, Any
     assert difference(before | {"recommendation": None}, before).headline.startswith("Today: 1.00 times")
     nothing = document(without())
     assert difference(nothing, nothing).headline == "Nothing to compare: neither a recommendation nor today's index is in both"
+
+
+def test_more_searches_than_two_clients_can_have_are_said_to_be_disturbed() -> None:
+    """Two clients on two cores had three times what one had: something else ran while the one was measured."""
+    fine = comparison()
+    best = fine.recommendation
+    assert best
+    assert best.many
+    assert "10 % is noise" in str(fine.table().notes)
+    odd = replace(best, many=replace(best.many, qps=3 * best.point.qps))
+    (said,) = [note for note in comparison(recommendation=odd).table().notes if "At 2 clients" in note]
+    assert "more than 2 times the 3,541 of one: something else ran, run it again" in said

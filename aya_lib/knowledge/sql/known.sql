@@ -1,5 +1,5 @@
--- Documents that came from the given files, or from anywhere below the given folders.
-SELECT id, source_uri AS uri, content_hash AS hash, category
+-- Documents that came from somewhere; what could not be read of them is said again whenever they are passed.
+SELECT id, source_uri AS uri, content_hash AS hash, category, metadata ->> 'title' AS title,
+       coalesce(metadata -> 'lost', '[]') AS lost
   FROM documents
- WHERE source_uri = ANY (%(uris)s)
-    OR EXISTS (SELECT FROM unnest(%(folders)s::text[]) AS folder WHERE starts_with(source_uri, folder))
+ WHERE source_uri IS NOT NULL

@@ -1,4 +1,4 @@
 UPDATE documents
    SET content = %(content)s, metadata = %(metadata)s, category = coalesce(%(category)s, category), source = %(source)s,
-       content_hash = %(hash)s, updated_at = now()
+       source_uri = %(uri)s, content_hash = %(hash)s, updated_at = now()
  WHERE id = %(id)s

@@ -10,9 +10,11 @@ from typing import Any
 from aya_lib.cluster import state
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.server import Files, look_files
-from aya_lib.errors import ChangeFailed
+from aya_lib.cluster.standby import Recovery, look_recovery
+from aya_lib.errors import AyaError, ChangeFailed, DeadlinePassed, NoWayBack, SqlFailed
 from aya_lib.node import wait
 from aya_lib.node.node import Node
+from aya_lib.node.sql import value
 
 POLL_S = 0.02
 TABLE = "CREATE TABLE IF NOT EXISTS aya_failovers (began text PRIMARY KEY, entry jsonb NOT NULL)"
@@ -21,27 +23,60 @@ INSERT = "INSERT INTO aya_failovers (began, entry) VALUES (%s, %s) ON CONFLICT (
 
 @dataclass(frozen=True)
 class Promote:
-    """pg_promote without its own waiting, which says no where it is only slow: what counts is what the node is, until the
-    deadline."""
+    """pg_promote without its own waiting, which says no where it is only slow: what counts is what the node is.
+
+    It cannot be taken back: that it is called is written down before, and whatever fails afterwards is :class:`NoWayBack`, which
+    leaves the old primary fenced. ``deadline_s``: how long it may take without replaying anything more.
+    """
 
     deadline_s: float
 
     def command(self, node: Node) -> str:
-        return f"SELECT pg_promote(false), then wait until it accepts writes, at most {self.deadline_s:g} s"
+        return f"SELECT pg_promote(false), then wait until it accepts writes, at most {self.deadline_s:g} s without progress"
 
     def run(self, node: Node) -> None:
-        with node.session(database="postgres", write=True, deadline_s=self.deadline_s + 5) as connection:
-            recovering = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-            if recovering and recovering[0]:
+        called = accepted = False
+        again = f"Run failover again: it looks and waits on. What never ends, a restart of {node.name}'s PostgreSQL ends"
+        try:
+            with node.session(database="postgres", write=True) as connection:
+                if not value(connection, "SELECT pg_is_in_recovery()"):
+                    return
+                called = _written_down(node)
                 connection.execute("SELECT pg_promote(false)")
-            wait.until(
-                lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone(),
-                lambda row: row is not None and row[0] is False,
-                node=node.name,
-                what="it accepts writes",
-                deadline_s=self.deadline_s,
-                poll_s=POLL_S,
-            )
+                accepted = True
+            self._wait(node)
+        except AyaError as error:
+            if not called or (isinstance(error, SqlFailed) and not accepted):
+                raise  # not asked, or refused: it stays a standby
+            raise NoWayBack(f"pg_promote was called and cannot be taken back. {error.message}", hint=again) from None
+
+    def _wait(self, node: Node) -> None:
+        replayed = ""
+        while True:
+            try:
+                with node.session(database="postgres", deadline_s=self.deadline_s + node.site.deadlines.statement_s) as session:
+                    wait.until(
+                        lambda: value(session, "SELECT pg_is_in_recovery()"),
+                        lambda recovers: recovers is False,
+                        node=node.name,
+                        what="it accepts writes",
+                        deadline_s=self.deadline_s,
+                        poll_s=POLL_S,
+                    )
+                return
+            except DeadlinePassed:
+                now = look_recovery(node)
+                if not isinstance(now, Recovery) or now.replayed_lsn == replayed:
+                    raise ChangeFailed(f"It takes longer than {self.deadline_s:g} s: {now}") from None
+                replayed = now.replayed_lsn
+
+
+def _written_down(node: Node) -> bool:
+    """From here on the failover under way cannot be taken back; whoever runs next reads so."""
+    began = state.read(node.site).under_way
+    if began:
+        state.change(node.site, under_way={**began, "promoting": state.stamp()})
+    return True
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from aya_lib.check import Check
 from aya_lib.cluster.overview import NodeSeen
+from aya_lib.cluster.replication import commits_wait, every_commit_waits_for
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.state import MARK
 from aya_lib.node.node import Node
@@ -42,13 +44,17 @@ METHODS: dict[Method, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Promise:
-    """Whether a commit waited for the standby. None: nobody can say. ``how`` it is known."""
+    """Whether every commit waited for the standby that is to be promoted. None: nobody can say. ``how`` it is known.
+    ``partly``: some waited, or for somebody else."""
 
     synchronous: bool | None
     how: str
+    partly: bool = False
 
     @property
     def word(self) -> str:
+        if self.partly:
+            return "synchronous, but not for every commit and this standby"
         return {True: "synchronous", False: "asynchronous", None: "not known"}[self.synchronous]
 
 
@@ -67,6 +73,28 @@ class Fencing(Shown):
         )
         tone: Tone = "failed" if self.held is None else "warning" if self.held == "none" else "passed"
         return Table(f"How {self.old} is fenced", ("", "method", "how", "what it guarantees"), rows, (self.why,), tone)
+
+
+def promise(who_says: str, names: str, commit: str, standby: str, exempt: Sequence[str], alike: int = 1) -> Promise:
+    """By synchronous_standby_names and synchronous_commit, for the receiver called ``standby``. ``alike``: how many receivers are
+    called so, any of which would do. ``exempt``: see :func:`unless_exempt`."""
+    how = f"{who_says} synchronous_standby_names = '{names}', synchronous_commit = {commit}"
+    if not commits_wait(names, commit):
+        return Promise(False, how)
+    waits = every_commit_waits_for(names, standby) if standby else None
+    if alike > 1:
+        return Promise(False, f"{how}: {alike} receivers are called {standby}, and either will do", partly=True)
+    if not waits:
+        why = "so not every commit waits for it" if waits is False else "and whether commits wait for it cannot be told"
+        return Promise(waits, f"{how}; the standby is called {standby or '?'}, {why}", partly=True)
+    return unless_exempt(True, how, exempt)
+
+
+def unless_exempt(synchronous: bool, how: str, exempt: Sequence[str]) -> Promise:
+    """No promise for every commit where a role or database has one of its own (``exempt``) that waits for nobody."""
+    if synchronous and exempt:
+        return Promise(False, f"{how}, but not by {'; '.join(exempt)}", partly=True)
+    return Promise(synchronous, how)
 
 
 def condition(node: NodeSeen) -> Condition:

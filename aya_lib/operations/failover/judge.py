@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import replication, server
+from aya_lib.cluster.judge import replication, server, standby
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Files
+from aya_lib.node.unseen import Missing
 from aya_lib.operations.failover import fencing
 from aya_lib.operations.failover.fencing import condition
-from aya_lib.operations.failover.look import Behind, Found, Request
+from aya_lib.operations.failover.leaving import Archiver, Leaving, Reader
+from aya_lib.operations.failover.look import After, Behind, Found, Request
 from aya_lib.site import Site
+
+ASKED_S = 35.0  # a receiver that says nothing by itself is asked after half of wal_sender_timeout, whose default is 60 s
+HANGS_S = 15.0  # one segment copied; a command that runs longer holds an orderly stop up
+GO_ON = "Run failover again with the same parameters, without take_back"
 
 
 def preconditions(found: Found) -> list[Check]:
@@ -23,14 +30,29 @@ def preconditions(found: Found) -> list[Check]:
         return [can_be_taken_back(found)]
     if new.writable:
         return [promotable(found), no_other_primary(found)]
+    if found.promoting:
+        return [promotable(found), fencing.holds(found.fencing)]
+    facts = found.ready
+    able = [] if facts is None else standby.urgent(facts) if found.request.emergency else standby.ready(facts)
     return [
         promotable(found),
         kind(found),
         server.same_system(old, new) if condition(old) != "unreachable" else _unseen_system(old, new),
         *([server.not_diverged(new, old)] if isinstance(old.cluster, Cluster) else []),
         near_enough(found),
+        *able,
+        *_leaves(found),
         fencing.holds(found.fencing),
     ]
+
+
+def _leaves(found: Found) -> list[Check]:
+    """Who is left behind; and, where the old primary is to stop in an orderly way, whether it can."""
+    if found.leaving is None:
+        return []
+    old, new, limits = found.old.name, found.new.name, found.site.replication
+    stop = stops(found.leaving, old, new, limits.silent_after_s, limits.promotable_below_bytes)
+    return [*(stop if found.old.writable else []), left_behind(old, new, found.leaving)]
 
 
 def promotable(found: Found) -> Check:
@@ -51,11 +73,21 @@ def promotable(found: Found) -> Check:
 
 
 def can_be_taken_back(found: Found) -> Check:
-    """A failover is under way, and the node that it was to promote is known to be a standby still."""
+    """A failover is under way, and the node that it was to promote is known to be a standby still, which nobody told to become
+    the primary: one that was told becomes it, however long that takes."""
     request, new = found.request, found.new
     name, expected = "the failover can be taken back", f"one is under way, and {new.name} is a standby still"
     if (found.began.get("old"), found.began.get("new")) != (request.old, request.new):
         return Check(name, "failed", expected, "no such failover is under way", "Leave take_back out")
+    if found.promoting:
+        observed, hint = (
+            f"pg_promote was called on {new.name} {found.promoting}",
+            f"{GO_ON}: it waits until {new.name} is the primary",
+        )
+        return Check(name, "failed", expected, observed, hint)
+    if condition(found.old) == "starting":
+        observed, hint = str(found.old.cluster), f"Wait until {request.old} has stopped or started, then run this again"
+        return Check(name, "failed", expected, observed, hint)
     hint = f"{new.name} was promoted: finish the failover (run it again without take_back), then rejoin and switchback"
     return evaluate(name, expected, new.cluster, lambda c: passed_if(c.in_recovery, f"{new.name} is a {c.role}", hint), hint=hint)
 
@@ -97,6 +129,47 @@ def near_enough(found: Found) -> Check:
     return evaluate(name, expected, found.behind, of, hint=f"Bring {new} back first: what it lacks is not known")
 
 
+def left_behind(old: str, new: str, found: Leaving | Missing) -> Check:
+    """Slots and receivers of others that only the old primary has: named, for nobody else will."""
+
+    def of(it: Leaving) -> Judged:
+        left = ", ".join(f"{one.name} ({one.kind})" for one in it.others if one.name not in it.goes_on and not one.passing)
+        hint = (
+            f"They stop with {old}: point them to {new} afterwards, each with a slot made there. A logical slot goes along when "
+            f"it is made with failover = true and {new} has sync_replication_slots = on"
+        )
+        return Judged("warning" if left else "passed", left or "nobody", hint)
+
+    return optional([evaluate(f"who else reads WAL from {old}", f"nobody, or {new} has their slots too", found, of)])[0]
+
+
+def stops(found: Leaving | Missing, old: str, new: str, silent_s: float, limit: int) -> list[Check]:
+    """An orderly stop waits for every receiver that is connected to confirm the last of the WAL, and for the archiver."""
+
+    def receivers(it: Leaving) -> Judged:
+        if not any(one.pid and one.name in it.ours for one in it.readers):
+            return passed_if(
+                False, f"{new} receives nothing", f"Run restore: without a stream {new} gets none of the last writes"
+            )
+        waited_for = [(one, silent_s if one.name in it.ours else max(silent_s, ASKED_S)) for one in it.readers if not one.passing]
+        slow = [one for one, allowed in waited_for if one.pid and _slow(one, allowed, limit)]
+        ends = "; ".join(f"SELECT pg_terminate_backend({one.pid})" for one in slow)
+        return passed_if(not slow, "; ".join(map(str, slow)) or "all confirm", f"Let it catch up, or end it: on {old}: {ends}")
+
+    def archiver(it: Leaving) -> Judged:
+        has = it.archiver or Archiver(0, 0.0, False)
+        hint = f"Mend {old}'s archive_command; its log and pg_stat_archiver say more"
+        if has.segments and has.running and has.oldest_s > HANGS_S:
+            return Judged("failed", f"{has}, and an archive_command has not ended", hint)
+        return Judged("warning" if has.segments and has.oldest_s > silent_s else "passed", str(has), hint)
+
+    expected = f"{new} among them, no word older than {silent_s:g} s, no more than {limit:,} bytes to confirm"
+    return [
+        evaluate(f"{old}'s receivers let it stop", expected, found, receivers),
+        evaluate(f"{old}'s archiver lets it stop", "no archive_command that hangs", found, archiver),
+    ]
+
+
 def loss(found: Found) -> Check:
     """The bound of what is lost, said before it happens. (Zero: handed over after an orderly stop, or synchronous.)"""
     name, expected, request = "what may be lost", "nothing, or a stated bound", found.request
@@ -114,6 +187,7 @@ def loss(found: Found) -> Check:
         if behind.bytes == 0 and behind.source == "files":
             return Judged("passed", "nothing: its WAL files end where the standby's do")
         bound = f"at most {behind}" if behind.bytes is not None else str(behind)
+        bound += f". {found.promise.how}" if found.promise.partly else ""
         return Judged("warning", bound, "Rejoin saves what the old primary wrote and this node never received")
 
     return evaluate(name, expected, found.behind, of)
@@ -126,7 +200,7 @@ def serves(request: Request) -> Callable[[Site, Overview], list[Check]]:
 
 
 def promoted(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[Check]:
-    """The new primary accepts writes on a timeline of its own, nobody else does, and its services are there."""
+    """The new primary accepts writes on a timeline of its own, nobody else does, and the slot for the old one is there."""
     alone = server.one_primary([old, new])
     away = alone.status == "unknown" and bool(seen.fenced(old.name))
     return [
@@ -134,8 +208,19 @@ def promoted(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[C
         later(new),
         *(optional([alone]) if away else [alone]),
         slot(site, new),
-        *glance.embedding(new),
     ]
+
+
+def served(site: Site, after: After) -> list[Check]:
+    """What clients need beside the database: the application's login, and the embedding service, which loads its model first."""
+    primary, _ = after.overview.pair(site)
+    return [*optional([standby.logs_in(primary.name, after.login)]), *glance.embedding(primary)]
+
+
+def remains(after: After) -> list[Check]:
+    """The same once it was waited for: what is still not there is named, and takes nothing from the database's failover."""
+    checks, there = served(after.site, after), after.primary.writable
+    return [replace(one, status="warning") if there and one.status in ("failed", "unknown") else one for one in checks]
 
 
 def taken_back(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[Check]:
@@ -192,3 +277,7 @@ def _handing_over(found: Found) -> bool:
 def _unseen_system(old: NodeSeen, new: NodeSeen) -> Check:
     name, expected = f"{old.name} and {new.name} are one system", "the same system identifier"
     return Check(name, "warning", expected, f"{old.name} cannot be reached", "Believed because it followed", required=False)
+
+
+def _slow(one: Reader, silent_s: float, limit: int) -> bool:
+    return (one.behind or 0) > limit or (one.reply_age_s is not None and one.reply_age_s > silent_s)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from aya_lib.cluster import overview, wal
+from aya_lib.cluster import overview, standby, wal
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
-from aya_lib.cluster.replication import Sender, commits_wait
+from aya_lib.cluster.replication import Sender, exempt
 from aya_lib.cluster.server import Cluster, Files, look_control
+from aya_lib.cluster.standby import Login, Ready
 from aya_lib.cluster.state import State
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
-from aya_lib.operations.failover import fencing
+from aya_lib.operations.failover import fencing, leaving
 from aya_lib.operations.failover.fencing import Asked, Fencing, Promise
+from aya_lib.operations.failover.leaving import Leaving
 from aya_lib.show import Shown, Table
 from aya_lib.site import Site
 
@@ -44,7 +46,8 @@ class Request:
 @dataclass(frozen=True)
 class Promotable:
     """A standby before its promotion. ``told_lsn``: the primary's position as its walreceiver last heard it, ``told_age_s``
-    seconds ago; both None once the walreceiver has ended."""
+    seconds ago; both None once the walreceiver has ended. ``listens_as``: the application_name of its walreceiver. ``exempt``:
+    see :func:`aya_lib.cluster.replication.exempt`."""
 
     received_lsn: str
     last_commit_at: datetime | None
@@ -54,6 +57,8 @@ class Promotable:
     summarizes: bool
     synchronous_names: str
     has_slot: bool
+    listens_as: str = ""
+    exempt: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,15 @@ class Stakes(Shown):
 
 @dataclass(frozen=True, repr=False)
 class Found(SiteSeen):
-    """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more)."""
+    """All that a failover looks at before it acts. ``promotable`` None: ``new`` is no standby (any more); ``ready`` and
+    ``leaving`` None: it is past, or being taken back, and they do not matter any more."""
 
     request: Request
     promotable: Promotable | Missing | None
     behind: Behind | Missing
     promise: Promise
+    ready: Ready | None = None
+    leaving: Leaving | Missing | None = None
 
     @property
     def old(self) -> NodeSeen:
@@ -126,6 +134,12 @@ class Found(SiteSeen):
         return self.overview.state.under_way or {}
 
     @property
+    def promoting(self) -> str:
+        """Since when ``new`` is being promoted, by an earlier run that did not see the end of it; empty when it is not."""
+        mine = (self.began.get("old"), self.began.get("new")) == (self.request.old, self.request.new)
+        return str(self.began.get("promoting", "")) if mine else ""
+
+    @property
     def stakes(self) -> Stakes:
         return Stakes(self.behind, self.promise)
 
@@ -133,6 +147,13 @@ class Found(SiteSeen):
     def fencing(self) -> Fencing:
         """What keeps the old primary from acknowledging writes."""
         return fencing.choose(self.request.fence, self.old, self.promise, self.request.confirmed_by)
+
+
+@dataclass(frozen=True, repr=False)
+class After(SiteSeen):
+    """The site once somebody is the primary, and what clients find there."""
+
+    login: Login | Missing
 
 
 def request(
@@ -163,8 +184,20 @@ def look(nodes: Nodes, request: Request) -> Found:
     site_seen = overview.look(nodes)
     promotable = look_promotable(nodes[request.new])
     behind = look_behind(nodes[request.old], site_seen, promotable)
-    promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state)
-    return Found(nodes, site_seen, request, promotable, behind, promise)
+    promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state, promotable)
+    found = Found(nodes, site_seen, request, promotable, behind, promise)
+    if not isinstance(promotable, Promotable) or request.take_back or found.promoting:
+        return found
+    ready = standby.look(nodes, found.old, found.new)
+    old, new, reached = nodes[request.old], nodes[request.new], fencing.reached(found.old)
+    left = leaving.look(old, new, serves=found.old.writable, reached=reached, called=promotable.listens_as)
+    return replace(found, ready=ready, leaving=left)
+
+
+def look_after(nodes: Nodes) -> After:
+    """The whole site, and the application's login on the node that is the primary now."""
+    seen_now = overview.look(nodes)
+    return After(nodes, seen_now, standby.look_login(nodes[seen_now.pair(nodes.site)[0].name]))
 
 
 def look_promotable(node: Node) -> Promotable | Missing | None:
@@ -173,7 +206,7 @@ def look_promotable(node: Node) -> Promotable | Missing | None:
     def ask() -> Promotable | None:
         with node.session() as connection:
             standby = rows(connection, __package__, "promotable", Promotable, slot=node.site.replication.slot)
-            return standby[0] if standby else None
+            return replace(standby[0], exempt=exempt(connection)) if standby else None
 
     return seen(node.name, "SQL on the standby", ask)
 
@@ -199,30 +232,32 @@ def look_behind(old: Node, site_seen: Overview, standby: Promotable | Missing | 
     return Behind("nothing", None, None, None, standby.last_commit_at)
 
 
-def look_promise(old: Node, node: NodeSeen, known: State) -> Promise:
-    """Was replication synchronous? The old primary's server says, else its files, else what was last applied and verified."""
+def look_promise(old: Node, node: NodeSeen, known: State, standby: Promotable | Missing | None) -> Promise:
+    """Did every commit wait for this standby? The old primary's server says, else its files and what was last applied and
+    verified; and the standby's own catalog says which roles and databases never wait."""
+    called, never = (standby.listens_as, standby.exempt) if isinstance(standby, Promotable) else ("", ())
+    verified = f"{known.mode} since {known.mode_since}, as last applied and verified"
     if isinstance(node.sender, Sender) and node.sender.settings:
-        return _promise(f"{old.name} says", node.sender.settings.names, node.sender.settings.commit)
+        it, streams = node.sender.settings, node.sender.streams
+        alike = sum(stream.application_name.lower() == called.lower() for stream in streams)
+        return fencing.promise(f"{old.name} says", it.names, it.commit, called, never, alike)
     if fencing.reached(node) and isinstance(node.files, Files):
-        by_files = seen(old.name, "postgres -C synchronous_standby_names", lambda: _promised_by_files(old))
-        if isinstance(by_files, Promise):
-            return by_files
+        by_files = seen(old.name, "postgres -C synchronous_standby_names", lambda: _settings_by_files(old))
+        if not isinstance(by_files, Missing):
+            found = fencing.promise(f"{old.name}'s files say", *by_files, called, never)
+            unproven = f"{found.how}; whether its server had read them, no runbook has verified"
+            return Promise(None, unproven) if found.synchronous and known.mode != "synchronous" else found
     if known.mode is None:
         return Promise(None, "no runbook has ever applied a mode here, and the old primary cannot be asked")
-    return Promise(known.mode == "synchronous", f"{known.mode} since {known.mode_since}, as last applied and verified")
+    return fencing.unless_exempt(known.mode == "synchronous", verified, never)
 
 
-def _promised_by_files(node: Node) -> Promise:
+def _settings_by_files(node: Node) -> tuple[str, str]:
     names, commit = (
         node.postgresql("postgres", "-D", str(node.data_directory), "-C", name).checked().stdout.strip()
         for name in ("synchronous_standby_names", "synchronous_commit")
     )
-    return _promise(f"{node.name}'s files say", names, commit)
-
-
-def _promise(who_says: str, names: str, commit: str) -> Promise:
-    settings = f"synchronous_standby_names = '{names}', synchronous_commit = {commit}"
-    return Promise(commits_wait(names, commit), f"{who_says} {settings}")
+    return names, commit
 
 
 def _by_files(node: Node, timeline: int, standby: Promotable) -> Behind:

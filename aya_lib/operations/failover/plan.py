@@ -13,6 +13,7 @@ from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Embedding
+from aya_lib.cluster.standby import Answer
 from aya_lib.cluster.state import Fence
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
@@ -31,6 +32,8 @@ def plan(found: Found, deadline_s: float = 30) -> Plan:
         return take_back(found)
     if found.new.writable:
         return finish(found)
+    if found.promoting:
+        return wait_on(found, deadline_s)
     return give_up(found, deadline_s) if found.request.emergency else hand_over(found, deadline_s)
 
 
@@ -60,6 +63,13 @@ def give_up(found: Found, deadline_s: float) -> Plan:
         *_settle(found),
     )
     return Plan(f"Give up {old.name}, make {new.name} the primary", steps)
+
+
+def wait_on(found: Found, deadline_s: float) -> Plan:
+    """The promotion was begun and its end was not seen: the fence is kept, and it is waited for."""
+    new = found.nodes[found.request.new]
+    promote = change(new, f"Promote {new.name}", Promote(deadline_s), interrupts=True, destroys=found.request.emergency)
+    return Plan(f"Wait until {new.name} is the primary", (*_fence(found), promote, *_settle(found)), unwind=False)
 
 
 def finish(found: Found) -> Plan:
@@ -115,7 +125,7 @@ def close(found: Found, after: Overview, record: Mapping[str, Any]) -> Plan:
         where = {"timeline": server.timeline, "lsn": server.lsn, "left": left}
     reason = str(record.get("parameters", {}).get("reason", ""))
     entry = Close({**began, "reason": reason, **where, "steps": durations(record)})
-    return Plan(title, (change(new, "Write the failover log", entry),), unwind=False)
+    return Plan(title, (change(new, "Write the failover log", entry, vital=False),), unwind=False)
 
 
 def durations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -201,9 +211,11 @@ def _unhinder(found: Found) -> Iterator[Change]:
     if standby.summarizes:
         title = "Turn the WAL summarizer off: it can hold up a promotion"
         yield change(new, title, Setting("summarize_wal", "off"), undo=Setting("summarize_wal", "on"))
-    if asks(old, standby.restore_command):
+    answer = found.ready.answer if found.ready else None
+    hangs = isinstance(answer, Answer) and answer.word != "quick"
+    if asks(old, standby.restore_command) or (hangs and standby.restore_command):
         undo = Setting("restore_command", standby.restore_command)
-        title = f"Take back restore_command, which asks {old.name}"
+        title = f"Take back restore_command, which {'does not answer' if hangs else f'asks {old.name}'}"
         yield change(new, title, Setting("restore_command", ""), undo=undo)
 
 
@@ -264,17 +276,18 @@ def _mark(found: Found) -> Fence:
 
 
 def _settle(found: Found) -> Iterator[Change]:
-    """What follows the promotion: the summarizer as it was, who is the primary, clients, and the embedding service."""
+    """What follows the promotion: the summarizer as it was, who is the primary, clients, and the embedding service. Whatever of
+    it fails, the new primary is there: it is named, and the next run does it."""
     new, standby, service = found.nodes[found.request.new], found.promotable, found.new.embedding
     turned_off = found.request.emergency and isinstance(standby, Promotable) and standby.summarizes
     if found.began.get("summarizes") or turned_off:
-        yield change(new, "Turn the WAL summarizer on again", Setting("summarize_wal", "on"))
+        yield change(new, "Turn the WAL summarizer on again", Setting("summarize_wal", "on"), vital=False)
     if found.overview.state.primary != _agreed(new):
-        changes = {"primary": _agreed(new), **_degraded(found)}
-        yield change(new, f"Remember that {new.name} is the primary", SetState(changes))
-    yield change(new, "Point clients that know one host to the new primary", service_file.Write(new.name))
+        agreed = SetState({"primary": _agreed(new), **_degraded(found)})
+        yield change(new, f"Remember that {new.name} is the primary", agreed, vital=False)
+    yield change(new, "Point clients that know one host to the new primary", service_file.Write(new.name), vital=False)
     if isinstance(service, Embedding) and isinstance(service.process, ServiceState) and service.process.status != "running":
-        yield change(new, "Start the embedding service", Service("start", "embedding"))
+        yield change(new, "Start the embedding service", Service("start", "embedding"), vital=False)
 
 
 def _agreed(new: Node) -> str | None:
@@ -284,7 +297,8 @@ def _agreed(new: Node) -> str | None:
 
 def _degraded(found: Found) -> dict[str, str]:
     """Until the old node returns, nothing waits for a standby: that is a degraded promise, and is written down."""
-    if not (found.promise.synchronous or found.began.get("synchronous")):
+    agreed = found.overview.state.mode == "synchronous"
+    if not (agreed or found.promise.synchronous or found.began.get("synchronous")):
         return {}
     since = state.stamp(found.overview.at)
     return {"mode": "degraded", "mode_since": since, "mode_by": f"{state.BY_FAILOVER}, {found.request.by}"}

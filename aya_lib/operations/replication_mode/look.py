@@ -11,7 +11,7 @@ from typing import Literal
 
 from aya_lib.cluster import archive, overview
 from aya_lib.cluster.overview import Overview
-from aya_lib.cluster.replication import Sender, Stream
+from aya_lib.cluster.replication import Sender, Stream, exempt
 from aya_lib.cluster.state import Mode
 from aya_lib.errors import MissingProgram
 from aya_lib.node.node import Node, Nodes
@@ -150,8 +150,8 @@ def look_server(node: Node) -> Server | Missing:
     def ask() -> Server:
         with node.session(database="postgres") as connection:
             settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
-            server = rows(connection, __package__, "mode", Server)[0]
-        return replace(server, settings={setting.name: setting for setting in settings})
+            server, never = rows(connection, __package__, "mode", Server)[0], exempt(connection)
+        return replace(server, settings={setting.name: setting for setting in settings}, exempt=never)
 
     return seen(node.name, "SQL on the server's settings", ask)
 

@@ -52,7 +52,7 @@ def shut(checks: Iterable[Check]) -> bool:
 
 
 def patience(found: Found, deadline_s: float) -> float:
-    """How long to wait for the end (seconds): what the gate keeps shut, or a log gives a cause for, does not come back by waiting."""
+    """How long to wait for the end (seconds): what the gate keeps shut, or a log has a cause for, waiting does not mend."""
     known = any(server.cause(found.site, node) for node in (found.primary, found.standby))
     return min(deadline_s, SHORT_S) if known or any(map(shut, gate(found).values())) else deadline_s
 

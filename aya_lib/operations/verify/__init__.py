@@ -3,7 +3,9 @@
 from aya_lib.cluster.application import look as application
 from aya_lib.cluster.canary import leftover, refused_write, visibility
 from aya_lib.cluster.contents import look as contents
+from aya_lib.cluster.judge.standby import ready
 from aya_lib.cluster.overview import look_site as look
+from aya_lib.cluster.standby import look as look_ready
 from aya_lib.operations.verify.judge import equal, gone, refused, roles, streaming, visible, works
 from aya_lib.operations.verify.plots import plot
 
@@ -14,7 +16,9 @@ __all__ = [
     "gone",
     "leftover",
     "look",
+    "look_ready",
     "plot",
+    "ready",
     "refused",
     "refused_write",
     "roles",

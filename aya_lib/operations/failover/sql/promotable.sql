@@ -6,6 +6,8 @@ SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS re
        current_setting('restore_command') AS restore_command,
        current_setting('summarize_wal') = 'on' AS summarizes,
        current_setting('synchronous_standby_names') AS synchronous_names,
+       coalesce(substring(current_setting('primary_conninfo') FROM 'application_name\s*=\s*''?([^'' &]+)'),
+                nullif(current_setting('cluster_name'), ''), 'walreceiver') AS listens_as,
        EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %(slot)s) AS has_slot
   FROM (SELECT pg_is_in_recovery()) AS one
   LEFT JOIN pg_stat_wal_receiver w ON true

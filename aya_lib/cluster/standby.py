@@ -1,0 +1,157 @@
+"""What a standby would bring along, and what could keep it, were it the primary in a moment: facts, judged in
+:mod:`aya_lib.cluster.judge.standby`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aya_lib.cluster import machine, wal
+from aya_lib.cluster.overview import NodeSeen
+from aya_lib.cluster.server import SIZES, Cluster, look_control
+from aya_lib.errors import DeadlinePassed, Unreachable
+from aya_lib.node.node import Node, Nodes
+from aya_lib.node.sql import NotAccepting, NotListening, rows
+from aya_lib.node.unseen import Down, Missing, seen
+
+ANSWER_S = 5.0  # a restore_command is called several times in a promotion; one that works gives its no in milliseconds
+DOING = {
+    "RestoreCommand": "its restore_command runs and has not ended",
+    "RecoveryEndCommand": "its recovery_end_command runs and has not ended",
+    "RecoveryPause": "its replay is paused",
+    "RecoveryApplyDelay": "it waits for recovery_min_apply_delay",
+}
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A server's recovery. ``backlog_bytes``: received and not replayed, None where nothing was received. ``waits_for``: the
+    wait event of its startup process; ``held_by``: the session that keeps it waiting. ``targets``: settings at which it would
+    stop before the end of the WAL. ``read_only``: its configuration makes every transaction so, also when it is a primary.
+    ``sizes``: see :data:`SIZES`."""
+
+    node: str
+    recovering: bool
+    replayed_lsn: str = "0/0"
+    backlog_bytes: int | None = 0
+    pause: str = "not paused"
+    waits_for: str = ""
+    held_by: str = ""
+    delay_s: float = 0.0
+    restore_command: str = ""
+    end_command: str = ""
+    targets: Sequence[str] = ()
+    read_only: bool = False
+    sizes: Mapping[str, int] | None = None
+
+    def __str__(self) -> str:
+        doing = f"held up by {self.held_by}" if self.held_by else DOING.get(self.waits_for, "it replays")
+        return f"{self.node} has replayed up to {self.replayed_lsn}: {doing}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a restore_command gave when it was asked for a file that a promotion asks for: *quick* (also a no), *slow* (no answer
+    within :data:`ANSWER_S`), or *broken*: a status that ends the recovery. (PostgreSQL: RestoreArchivedFile.)"""
+
+    word: Literal["quick", "slow", "broken"]
+    said: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """A session of the application's role. ``refused``: why the server took none."""
+
+    node: str
+    role: str
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A standby beside its primary. ``leader``: the primary's own side of it; ``needs``: what its WAL asks for, see
+    :data:`SIZES`; ``answer``: None where there is no restore_command; ``free``: bytes on the disk of each folder; ``logins``:
+    on the standby and, when it takes sessions, the primary."""
+
+    standby: str
+    primary: str
+    recovery: Recovery | Missing
+    leader: Recovery | Missing
+    needs: Mapping[str, int] | Missing
+    answer: Answer | Missing | None
+    free: Mapping[str, int | Missing]
+    logins: Mapping[str, Login | Missing]
+
+
+def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
+    """Everything about a standby that would be missed only once it is the primary."""
+    node, serves = nodes[standby.name], primary.writable
+    recovery = look_recovery(node)
+    leader = look_recovery(nodes[primary.name]) if serves else Down(primary.name, "it takes no sessions")
+    # Without the primary the standby's own control file says it: what it has replayed asked for as much.
+    needs = leader.sizes if isinstance(leader, Recovery) and leader.sizes else look_sizes(node)
+    command = recovery.restore_command if isinstance(recovery, Recovery) and recovery.recovering else ""
+    timeline = standby.cluster.timeline if isinstance(standby.cluster, Cluster) else 1
+    answer = look_answer(node, command, timeline) if command else None
+    free = {str(folder): machine.free_bytes(node, folder) for folder in (node.data_directory, wal.folder(node))}
+    asked = [node, *([nodes[primary.name]] if serves else [])]
+    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, {one.name: look_login(one) for one in asked})
+
+
+def look_recovery(node: Node) -> Recovery | Missing:
+    def ask() -> Recovery:
+        with node.session(database="postgres") as connection:
+            return rows(connection, __package__, "recovery", Recovery, node=node.name, sizes=list(SIZES))[0]
+
+    return seen(node.name, "its recovery", ask)
+
+
+def look_sizes(node: Node) -> Mapping[str, int] | Missing:
+    """What the WAL of a node asks of whoever replays it, server running or not."""
+
+    def ask() -> Mapping[str, int]:
+        control = look_control(node)
+        return {name: int(control[line]) for name, line in SIZES.items()}
+
+    return seen(node.name, "pg_controldata", ask)
+
+
+def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
+    """Ask a restore_command for the next timeline's history, as a promotion does, into a folder that is removed again."""
+    wanted = f"{timeline + 1:08X}.history"
+    replaced = {"%p": '"$0/file"', "%f": wanted, "%r": "0" * 24}
+    for mark, text in replaced.items():
+        command = command.replace(mark, text)
+    script = f"cd {shlex.quote(str(node.data_directory))} && {command.replace('%%', '%')}"
+    outer = 'd=$(mktemp -d) && sh -c "$1" "$d"; s=$?; rm -rf "$d"; exit $s'
+
+    def ask() -> Answer:
+        try:
+            output = node.shell.run(["sh", "-c", outer, "sh", script], account=node.account, timeout_s=ANSWER_S)
+        except DeadlinePassed:
+            return Answer("slow", f"no answer within {ANSWER_S:g} s")
+        words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
+        return Answer("broken" if output.status > 125 else "quick", words)
+
+    return seen(node.name, "its restore_command", ask)
+
+
+def look_login(node: Node) -> Login | Missing:
+    """Log in as the application does, from this machine, with the password that is known here."""
+    role = node.site.database.application_role
+
+    def ask() -> Login:
+        try:
+            with node.session(role=role) as connection:
+                connection.execute("SELECT")
+                return Login(node.name, role)
+        except (NotListening, NotAccepting, DeadlinePassed):
+            raise
+        except Unreachable as error:
+            if "FATAL:" not in error.reason:
+                raise
+            return Login(node.name, role, error.reason.rsplit("FATAL:", 1)[-1].strip())
+
+    return seen(node.name, f"a session of {role}", ask)
