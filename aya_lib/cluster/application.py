@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from aya_lib.cluster.canary import writing
 from aya_lib.cluster.overview import Overview, SiteSeen
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
+from aya_lib.node.deadline import cancelled_after
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, password, rows, statement, value
 from aya_lib.node.unseen import Missing, Otherwise, seen
@@ -147,14 +148,7 @@ def _write(connection: Connection, limit_s: float, hung: threading.Event) -> Non
         connection.execute("INSERT INTO public.documents (id, content) VALUES (%s, 'aya canary')", (own,))
         connection.execute("INSERT INTO public.chunks (document_id, chunk_text) SELECT %s, '' WHERE false", (own,))
 
-    def give_up() -> None:
-        hung.set()
-        connection.cancel_safe(timeout=limit_s)
-
-    timer = threading.Timer(limit_s, give_up)
-    timer.start()
-    try:
+    with cancelled_after(connection, limit_s) as late:
         connection.execute(COMMIT)
-    finally:
-        timer.cancel()
-        timer.join()
+    if late.is_set():
+        hung.set()

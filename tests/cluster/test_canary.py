@@ -17,7 +17,8 @@ from aya_lib.cluster.judge import application as judge
 from aya_lib.lab import access
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.node.unseen import Down, Planned
+from aya_lib.node.sql import NotListening
+from aya_lib.node.unseen import Down, Planned, Unseen, seen
 from aya_lib.site import Site
 
 
@@ -100,6 +101,13 @@ def test_a_write_on_the_standby_is_refused_as_read_only_and_on_the_primary_it_is
     assert accepted.sqlstate is None
 
 
+def test_what_could_not_be_asked_is_said_of_the_node_that_did_not_answer() -> None:
+    def ask() -> None:
+        raise NotListening("ALPHA", "SQL", "connection refused")
+
+    assert seen("BETA", "marked rows from ALPHA", ask) == Down("ALPHA", "connection refused")
+
+
 def test_what_would_be_written_is_said_beforehand() -> None:
     assert canary.writes(canary.visibility).startswith("marked rows")
     assert canary.writes(canary.leftover) == ""
@@ -119,6 +127,8 @@ BROKEN = [
     (f"ALTER DATABASE aya_rag SET {READ_ONLY}", "ALTER DATABASE aya_rag RESET ALL", "write", "ALTER DATABASE", "RESET"),
     (f"ALTER SYSTEM SET {READ_ONLY}", "ALTER SYSTEM RESET ALL", "write", "ALTER SYSTEM", "ALTER SYSTEM RESET"),
     ("ALTER SYSTEM SET synchronous_standby_names = ghost", "ALTER SYSTEM RESET ALL", "write", "= 'ghost'", "replication_mode"),
+    ("ALTER TABLE chunks ENABLE ROW LEVEL SECURITY", "ALTER TABLE chunks DISABLE ROW LEVEL SECURITY",
+     "write search", "no policy lets it see a row", "CREATE POLICY"),
     ("DROP INDEX idx_chunks_embedding", INDEX, "index", "there is none", "aya vectors rebuild"),
     ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_chunks_embedding'::regclass",
      "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'idx_chunks_embedding'::regclass",
@@ -174,11 +184,21 @@ def test_a_state_in_which_nobody_can_work_fails_and_is_named(
     assert works(nodes) == {}
 
 
-@pytest.mark.parametrize("line", ["host all postgres 127.0.0.1/32 scram-sha-256\n"])
-def test_a_line_that_pg_hba_lacks_is_named(nodes: Nodes, line: str) -> None:
+def test_marked_rows_whose_commit_hangs_are_given_up_named_and_gone(nodes: Nodes) -> None:
+    owner(nodes, "ALTER SYSTEM SET synchronous_standby_names = ghost")
+    try:
+        found = canary.visibility(nodes, "ALPHA", "BETA", 20)
+        assert isinstance(found, Unseen)
+        assert (found.node, "= 'ghost'" in found.reason) == ("ALPHA", True)
+        assert left(nodes) == ()
+    finally:
+        owner(nodes, "ALTER SYSTEM RESET ALL")
+
+
+def test_a_line_that_pg_hba_lacks_is_named(nodes: Nodes) -> None:
     file = nodes["ALPHA"].data_directory / "pg_hba.conf"
     before = file.read_text()
-    file.write_text(line)
+    file.write_text("host all postgres 127.0.0.1/32 scram-sha-256\n")
     try:
         owner(nodes, "SELECT 1")
         assert "pg_hba.conf" in works(nodes)["write"].hint

@@ -37,7 +37,7 @@ def _written(site: Site, seen: Application) -> Judged:
 def _tried(site: Site, seen: Application, attempt: Attempt, good: str) -> Judged:
     """An obstacle in the catalogs goes before what the server said, which may be in any language."""
     searched = attempt is seen.read
-    named = [one for one in seen.obstacles if not searched or (attempt.refused and not one.only_writes)]
+    named = [one for one in seen.obstacles if not (searched and one.only_writes)]
     if named:
         told = f"{seen.role}: {'; '.join(one.reason for one in named)}"
         return Judged("failed", told, f"As the owner on {seen.node}: {'; '.join(dict.fromkeys(one.remedy for one in named))}")

@@ -96,6 +96,9 @@ def mode(site: Site, seen: Overview) -> Check:
         if now == "synchronous" and not any(stream.synchronous for stream in sender.streams):
             waiting = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
             hint = "Run restore; if commits must go on without the standby: aya run replication_mode -p mode=degraded"
+            if sender.streams:
+                names = sender.settings.names
+                hint = f"Commits wait for '{names}', which no standby here is: aya run replication_mode -p mode={asked}"
             return Judged("failed", waiting, hint)
         if known.mode == "degraded" and now == "asynchronous":
             since = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"

@@ -53,6 +53,11 @@ SELECT 'it may not use schema public', format('GRANT USAGE ON SCHEMA public TO %
 UNION ALL
 SELECT format('it lacks %%s on %%s', rights, relname), format('GRANT %%s ON %%I TO %%I', rights, relname, rolname), 'SELECT' <> ALL (string_to_array(rights, ', ')) FROM lacking, r
 UNION ALL
+SELECT format('row-level security is on for %%s, and no policy lets it see a row', c.relname), format('CREATE POLICY ... ON %%I TO %%I', c.relname, r.rolname), false
+  FROM r, tables t JOIN pg_class c USING (oid)
+ WHERE c.relrowsecurity AND NOT r.rolbypassrls AND NOT pg_has_role(r.oid, c.relowner, 'USAGE')
+   AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND (0 = ANY (polroles) OR r.oid = ANY (polroles)))
+UNION ALL
 SELECT format('it lacks USAGE on sequence %%s', relname), format('GRANT USAGE ON SEQUENCE %%I TO %%I', relname, rolname), true FROM sequences, r
 UNION ALL
 SELECT format('default_transaction_read_only is on (%%s)', who),
