@@ -212,7 +212,11 @@ def test_advice_names_the_runbook_that_mends_it_and_no_node_is_called_down_that_
 def test_a_server_that_answers_with_a_refusal_is_not_taken_for_another_program(said: str, hint: str) -> None:
     seen = replace(ALPHA, cluster=Unseen("ALPHA", "SQL", said))
     assert hint in cluster.server_hint(seen)
-    assert "PID 99" in cluster.server_hint(replace(seen, listener=Listener(1, 99, "nc")))
+    held = replace(seen, listener=Listener(1, 99, "nc"))
+    assert "PID 99" in cluster.server_hint(held)
+    assert "PID 99" in cluster.server_hint(replace(held, process=STOPPED))
+    assert cluster.one_primary([replace(held, process=STOPPED), BETA]).status == "passed"
+    assert cluster.one_primary([seen, BETA]).status == "unknown"
 
 
 def test_disks_clocks_and_processes_are_judged() -> None:

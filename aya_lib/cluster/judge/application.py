@@ -29,8 +29,8 @@ def checks(site: Site, found: Application | Missing) -> list[Check]:
 def _written(site: Site, seen: Application) -> Judged:
     if seen.hung and not seen.write.refused:
         told = f"the commit does not return: it waits for a standby (synchronous_standby_names = '{seen.waits_for}')"
-        way = "Bring that standby back, or run replication_mode: aya run replication_mode -p mode=degraded"
-        return Judged("failed", told, f"{way}; it also sets the name of the site's own standby")
+        mode = "asynchronous" if site.replication.mode == "asynchronous" else "degraded"
+        return Judged("failed", told, f"Bring that standby back, or: aya run replication_mode -p mode={mode}")
     return _tried(site, seen, seen.write, "accepted and committed")
 
 

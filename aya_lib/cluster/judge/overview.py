@@ -145,7 +145,9 @@ def _other(node: NodeSeen) -> list[Check]:
     """A laptop. Its services are there once air_setup has run; one that is stopped is nobody's worry here."""
     service = node.embedding
     stopped = service is not None and isinstance(service.process, ServiceState) and service.process.status == "stopped"
-    return [server.answers(node), *([] if stopped else embedding(node))]
+    checks = [server.answers(node), *([] if stopped else embedding(node))]
+    hint = f"restore leaves {node.name} alone: start it there, or run air_setup"
+    return [replace(check, hint=hint) if check.hint == "Run restore" else check for check in checks]
 
 
 def daemon(node: NodeSeen) -> list[Check]:

@@ -83,10 +83,15 @@ def one_primary(nodes: Sequence[NodeSeen]) -> Check:
     if len(writable) > 1:
         hint = SPLIT
         return Check(name, "failed", expected, f"{' and '.join(writable)} accept writes", hint)
-    hidden = next((node.cluster for node in nodes if isinstance(node.cluster, Unseen)), None)
+    hidden = next((node.cluster for node in nodes if isinstance(node.cluster, Unseen) and not _stopped(node)), None)
     if hidden is not None:
         return absent(name, expected, hidden, "Look at that node by hand")
     return Check(name, "passed", expected, f"{writable[0]} does" if writable else "none does")
+
+
+def _stopped(node: NodeSeen) -> bool:
+    """Known not to run, whoever it is that listens on its port."""
+    return isinstance(node.process, ServiceState) and node.process.status == "stopped"
 
 
 def same_system(a: NodeSeen, b: NodeSeen) -> Check:
@@ -174,23 +179,16 @@ def position(node: NodeSeen) -> tuple[int, str] | None:
 
 
 def server_hint(node: NodeSeen) -> str:
-    """What to do about a server that does not answer, or not as it should."""
-    if isinstance(node.process, ServiceState):
-        return _running_hint(node, node.process) if node.process.status == "running" else _process_hint(node.process)
-    return f"Get a shell on {node.name} and look at its PostgreSQL log"
-
-
-def _process_hint(state: ServiceState) -> str:
+    """What to do about a server that does not answer, or not as it should. What it said goes before any guess."""
+    state, port = node.process, node.listener
+    if not isinstance(state, ServiceState):
+        return f"Get a shell on {node.name} and look at its PostgreSQL log"
     if state.status == "frozen":
         return f"The process is stopped by a signal: let it go on with kill -CONT {state.pid} (and its children), or restart it"
-    return "Run restore"
-
-
-def _running_hint(node: NodeSeen, state: ServiceState) -> str:
-    """The process is there: what it said when it was asked goes before any guess."""
-    port = node.listener
-    if isinstance(port, Listener) and port.pid not in (None, state.pid):
-        return f"Its port {port.port} is held by another program, PID {port.pid} ({port.command}): stop that one"
+    if isinstance(port, Listener) and (port.pid != state.pid if port.pid else state.status != "running"):
+        return f"Its port {port.port} is held by another program, PID {port.pid or 'not visible'} ({port.command}): stop that one"
+    if state.status != "running":
+        return "Run restore"
     said = str(node.cluster)
     hint = next((hint for words, hint in SAID.items() if re.search(words, said)), "The process is there: read {node}'s log")
     return hint.format(node=node.name)
