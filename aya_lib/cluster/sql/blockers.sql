@@ -10,7 +10,8 @@ SELECT c.relname AS table,
   FROM pg_locks l
   JOIN pg_class c ON c.oid = l.relation AND c.relname IN ('documents', 'chunks') AND c.relnamespace = 'public'::regnamespace
   LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-  LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND split_part(l.virtualtransaction, '/', 2) = p.transaction::text
+  LEFT JOIN pg_locks x ON l.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
+  LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
  WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
  ORDER BY a.xact_start NULLS FIRST, l.pid, c.relname
