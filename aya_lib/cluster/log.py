@@ -23,8 +23,8 @@ from aya_lib.node.unseen import Missing, seen
 
 LINES = 300  # of the log's end: a walreceiver that tries again every five seconds writes some twenty of them a minute
 # The file that was written last: that of the logging collector, or where the server's stderr goes; else the journal.
-TAIL = """cd "$1" || exit 1
-own=$(sed 's/^[a-z]* //' current_logfiles 2>/dev/null | head -1)
+TAIL = """cd "$1" 2>/dev/null
+own=$(sort current_logfiles 2>/dev/null | sed 's/^[a-z]* //' | head -1)
 file=$(ls -td -- ${own:+"$own"} ${2:+"$2"} 2>/dev/null | head -1)
 if [ -n "$file" ]; then echo "$file"; tail -n "$4" -- "$file"
 elif [ -n "$3" ] && command -v journalctl >/dev/null; then echo "journalctl -u $3"; journalctl -u "$3" -n "$4" -o cat --no-pager
@@ -44,9 +44,8 @@ STATES = re.compile(r"\b00000\b|^[0-9A-Z]{5} \w+:  ")  # the log carries SQLSTAT
 SHORT = 20  # characters by which a message is found again behind its prefix
 MORE = re.compile("DETAIL|HINT|TIPP|HINWEIS")
 QUOTED = re.compile("STATEMENT|ANWEISUNG|CONTEXT|KONTEXT")
-SHOWN = 300  # characters of a line
-
-
+SHOWN = 300  # characters of a line that are shown
+KEPT = 60  # lines that go into a run's record
 PEER = r"(?:primary server|walreceiver|WAL stream|08006).*"  # a receiver that quotes what the other server said
 
 
@@ -102,11 +101,11 @@ def parse(text: str) -> tuple[str, ...]:
     for line in _lines(text):
         found = SEVERITY.search(line)
         if found and MORE.match(found[0]) and lines:
-            lines[-1] += f" {line[found.start() :]}"
+            lines[-1] += f" {secrets.mask(line[found.start() :])}"
         elif found and not QUOTED.match(found[0]):
-            lines.append(line)
+            lines.append(secrets.mask(line))
     begins = [number for number, line in enumerate(lines) if BEGINS.search(line)]
-    return tuple(lines[begins[-1] + 1 if begins else 0 :])
+    return tuple(lines[begins[-1] + 1 if begins else 0 :][-KEPT:])
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -160,4 +159,4 @@ def cause(log: Log, *, peer: str, data: object, port: int) -> Cause | None:
 def _short(line: str) -> str:
     """From its severity on: what stands before is a time and a PID."""
     found = SEVERITY.search(line)
-    return secrets.mask(line[found.start() :] if found else line)[:SHOWN]
+    return (line[found.start() :] if found else line)[:SHOWN]
