@@ -20,6 +20,7 @@ from aya_lib.node.sql import Connection, password, rows, statement, value
 from aya_lib.node.unseen import Missing, Otherwise, seen
 
 LOCK_MS = 1000  # an application whose writes wait longer than this for a table is at a standstill
+INSERT = "INSERT INTO public.documents (id, content) OVERRIDING SYSTEM VALUE VALUES (%s, 'aya canary')"
 COMMIT = "SELECT pg_logical_emit_message(true, 'aya canary', '')"
 # Whether there is anything to search, by the size of its file: every other way waits for a lock on the table.
 ROWS = "SELECT (pg_stat_file(pg_relation_filepath(to_regclass('public.chunks')), true)).size > 0"
@@ -145,7 +146,7 @@ def _try(node: Node, work: Callable[[Connection], object]) -> Attempt:
 def _write(connection: Connection, limit_s: float, hung: threading.Event) -> None:
     with connection.transaction(force_rollback=True):
         own = -(time.time_ns() % 2**30) - 1  # not two at once, and below every key that the sequence gives
-        connection.execute("INSERT INTO public.documents (id, content) VALUES (%s, 'aya canary')", (own,))
+        connection.execute(INSERT, (own,))
         connection.execute("INSERT INTO public.chunks (document_id, chunk_text) SELECT %s, '' WHERE false", (own,))
 
     with cancelled_after(connection, limit_s) as late:

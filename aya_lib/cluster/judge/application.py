@@ -46,7 +46,7 @@ def _tried(site: Site, seen: Application, attempt: Attempt, good: str) -> Judged
     if attempt.sqlstate in (LOCKED, CANCELLED):
         return _waited(seen, attempt)
     if attempt.login and not attempt.known:
-        hint = f"Put {seen.role}'s password into ~/.pgpass here: without it nobody can tell whether the application works"
+        hint = f"Put {seen.role}'s password where the owner's is (~/.pgpass): without it nobody can tell whether it works"
         return Judged("unknown", f"could not be tried: {attempt.refused}", hint)
     return Judged("failed", attempt.refused, _hint(site, seen, attempt))
 

@@ -75,7 +75,7 @@ def known(node: NodeSeen) -> Check:
     if not isinstance(node.process, ServiceState):
         return absent(name, expected, node.process)
     if node.process.status in ("running", "frozen") or isinstance(node.cluster, Cluster):
-        later = "Let it finish (its log tells how far it is), then run restore again"
+        later = "Let it finish: its log tells how far it is, and aya status when it is there"
         hint = later if isinstance(node.cluster, Starting) else server.server_hint(node)
         return evaluate(name, expected, node.cluster, lambda cluster: Judged("passed", f"running, {cluster.role}"), hint=hint)
     state = f"{node.process.status} ({node.process.detail})" if node.process.detail else node.process.status
