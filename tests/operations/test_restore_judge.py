@@ -184,6 +184,8 @@ def test_the_cause_that_the_log_gives_comes_first_and_what_follows_points_to_it(
     assert bad[0].name == "BETA's log"
     assert "replication password" in bad[0].observed
     assert {check.hint for check in bad[1:]} == {"See BETA's log"}
+    found = Found(open_nodes(lab_site), overview(ALONE, replace(BETA_DOWN, log=LOG)))
+    assert any("password file" in check.hint and "Then run restore" in check.hint for check in restored(lab_site, found))
 
 
 def test_advice_names_the_runbook_that_mends_it_and_no_node_is_called_down_that_is_not(lab_site: Site) -> None:

@@ -146,7 +146,7 @@ def restored(site: Site, found: Found) -> list[Check]:
 
 
 def _beyond(found: Found, check: Check) -> Check:
-    if "run restore" not in check.hint.lower():
+    if "run restore" not in check.hint.lower() or "Then run restore" in check.hint:  # which follows on what a person mends first
         return check
     standby = found.standby
     node = standby if standby.name in check.name or "standby" in check.name or not standby.follows else found.primary
