@@ -17,6 +17,7 @@
      +-- RequirementFailed         exit 1  the gate before a change did not open
      +-- ChangeFailed              exit 1  a change broke off; what was undone is said
      |    +-- NoWayBack                    it was begun and cannot be taken back: nothing is undone
+     +-- Interrupted               exit 130 somebody stopped it (a key, a signal); what was undone is said
      +-- VerdictFailed             exit 1  the runbook ended and not everything holds
 
 An error reads as one line: what was wrong and where, then what to do.
@@ -119,11 +120,16 @@ class NoWayBack(ChangeFailed):
     pass
 
 
+class Interrupted(AyaError):
+    exit_code = 130
+
+
 class VerdictFailed(AyaError):
     pass
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
     """``; did you mean '...'?`` for a word that is nearly one of those allowed, and else nothing."""
-    near = difflib.get_close_matches(word, allowed, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    folded = {name.lower(): name for name in allowed}
+    near = difflib.get_close_matches(word.lower(), folded, n=1)
+    return f"; did you mean '{folded[near[0]]}'?" if near else ""

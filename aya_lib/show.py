@@ -7,6 +7,8 @@ inline styles only, takes the theme's own colours for text, and stays readable w
 from __future__ import annotations
 
 import html
+import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ FILL: dict[Tone, str] = {
     "plain": "#5f6b7a",
     "quiet": "#5f6b7a",
 }
+WIDTH = 118
 LINE = "1px solid rgba(128,128,128,.35)"
 
 
@@ -137,8 +140,9 @@ def _e(text: str) -> str:
     return html.escape(text, quote=False).replace("\n", "<br>")
 
 
-def as_text(table: Table, width: int = 118) -> str:
-    """The table in plain text, columns as wide as their content, the widest ones wrapped to fit ``width``."""
+def as_text(table: Table, width: int | None = None) -> str:
+    """The table in plain text, columns as wide as their content, the widest ones wrapped to fit ``width`` (the terminal's)."""
+    width = width or _terminal()
     mark = "" if table.tone in ("plain", "quiet") else f"{SYMBOL[table.tone]} "
     lines = [mark + table.title]
     rows = [tuple(str(cell) for cell in row) for row in table.rows]
@@ -154,6 +158,12 @@ def as_text(table: Table, width: int = 118) -> str:
         line for note in table.notes for line in textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="  ")
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _terminal() -> int:
+    """Columns of the terminal, or as COLUMNS says; a file or a pipe gets :data:`WIDTH`."""
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return max(40, shutil.get_terminal_size((WIDTH, 24)).columns - 1) if asked else WIDTH
 
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -245,8 +245,8 @@ def compared(nodes: Nodes) -> dict[str, Any]:
         seconds.append(round(time.monotonic() - started, 2))
     assert isinstance(found, sync_check.Comparison), found
     assert found.differences == ()
-    rows = sum(there for there, _ in found.counts.values())
-    return {"rows": rows, "ranges": found.ranges, "seconds": sorted(seconds)}
+    rows = sum(there for there, _ in found.compared.counts.values())
+    return {"rows": rows, "ranges": found.compared.ranges, "seconds": sorted(seconds)}
 
 
 def kills(nodes: Nodes, count: int) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from typing import Any
 
 import psutil
 
-from aya_lib.air import differ
-from aya_lib.air.link import SCHEMA_VERSION, Side, open_ends, schema_version
+from aya_lib.air import differ, fit
+from aya_lib.air.fit import Columns
+from aya_lib.air.link import SCHEMA_VERSION, open_ends, schema_version
 from aya_lib.air.setup.actions import Prepare
 from aya_lib.air.sync_round import Round, run_round
+from aya_lib.air.triggers import Side
 from aya_lib.errors import AyaError, SqlFailed
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, column
@@ -149,9 +151,11 @@ def rewriting(nodes: Nodes, name: str, number: int, content: str) -> None:
 def same(nodes: Nodes, primary: str = "ALPHA") -> list[tuple[tuple[str, int], str | None, str | None]]:
     """Rows that differ between the primary and AIR: (relation, id), there, here. Empty: equal, and nothing local is left."""
     sides = []
+    with nodes[primary].session() as there, nodes["AIR"].session() as here:
+        query = differ.hashed(Columns(fit.look(primary, "AIR", there, here)))
     for name in (primary, "AIR"):
         with nodes[name].session(deadline_s=60) as connection:
-            rows = connection.execute(differ.hashed(connection)).fetchall()
+            rows = connection.execute(query).fetchall()
             sides.append({(str(relation), int(str(number))): str(hashed) for relation, number, hashed in rows})
     theirs, ours = sides
     with nodes["AIR"].session() as here:

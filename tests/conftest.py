@@ -94,6 +94,7 @@ def place(room: range) -> Iterator[Path]:
     # A job in the background of a shell ignores SIGINT, and so would every process that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {name: str(folder / where) for name, where in places.items()} | {"NO_COLOR": "1"}
+    os.environ.pop("COLUMNS", None)
     os.environ["AYA_LAB_PORTS"] = f"{room[0]}-{room[-1]}"
     yield folder
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or [])]

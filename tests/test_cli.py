@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from unittest.mock import patch
 import pytest
 from tests_support import make
 
+from aya_lib import settings
+from aya_lib.cli import printable
 from aya_lib.cli.main import main
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
 from aya_lib.node.node import open_nodes
 from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.record import Record, heading
 from aya_lib.site import LAB_MARKER, Site
 
 
@@ -53,6 +57,9 @@ def process(code: list[str], *words: str) -> subprocess.CompletedProcess[str]:
         (["status", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
         (["run", "restore", "--site", "model"], 1, "the lab model is not there. Make it: aya lab up --site model"),
         (["lab", "new", "lab"], 2, "there is a site lab already"),
+        (["runs", "--site", "nope"], 2, "unknown site 'nope'. Known sites: "),
+        (["runs", "--runbook", "restor"], 2, "unknown runbook 'restor'; did you mean 'restore'?"),
+        (["runs", "--site", "model"], 1, "no run on model is kept in "),
         (["runs", "--prune", "soon"], 2, "--prune soon: allowed is a number and d, h or m"),
         (["serve", "embedding", "--node", "GAMMA"], 2, "asks for no embedding service on 'GAMMA'"),
         (["frobnicate"], 2, "No such command 'frobnicate'"),
@@ -75,6 +82,42 @@ def test_with_json_an_error_is_a_document_too(lab_site: Site) -> None:
     assert said["error"]["type"] == "UsageError"
 
 
+def test_a_runs_folder_that_cannot_be_written_is_one_line_or_document(lab_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AYA_RUNS", "/proc/nowhere")
+    for words in (["run", "restore", "--json"], ["run", "start_here", "--json"], ["runs", "--json"]):
+        done = aya(*words)
+        assert done.returncode == json.loads(done.stdout)["exit_code"] == 1
+        assert "/proc/nowhere" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_the_terminal_cannot_write_is_written_plainly_and_a_closed_pipe_is_no_error() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shell = f"{sys.executable} -m aya_lib params; {sys.executable} -m aya_lib params | head -n 1; echo ${{PIPESTATUS[@]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environment)
+    assert "restore" in done.stdout
+    assert done.stdout.splitlines()[-1] in ("0 0", "141 0")
+    assert done.stderr == ""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with patch.object(sys, "stdout", out):
+        printable.install()
+        print("✓ passed · 名", flush=True)
+        assert printable.only_ascii()
+    assert out.buffer.getvalue() == b"+ passed . ?\n"
+
+
+def test_tables_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, aya("params", "restore").stdout.splitlines())) <= 60
+
+
+def test_a_shell_completes_the_names_of_runbooks_and_sites(lab_site: Site) -> None:
+    for words, found in (("aya run fail", "failover"), ("aya status --site mode", "model")):
+        asked = {"_AYA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        program = [str(Path(sys.executable).with_name("aya"))]
+        assert subprocess.run(program, capture_output=True, text=True, env={**os.environ, **asked}).stdout.split() == [found]
+
+
 def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> None:
     done = aya("status", "--json")
     said = json.loads(done.stdout)
@@ -83,13 +126,18 @@ def test_status_as_json_is_one_document_and_the_exit_code_tells(lab: Site) -> No
     assert set(said["nodes"]) == {"ALPHA", "BETA", "AIR"}
 
 
-def test_status_of_a_site_that_is_down_fails(place: Path) -> None:
+def test_status_of_a_site_that_is_down_fails_and_says_first_what_is_half_done(place: Path) -> None:
     site = make(place, "cold")
     site.root.mkdir()
     (site.root / LAB_MARKER).touch()
+    record = Record.begin(settings.runs() / "cold" / "failover" / "r.json", **heading("failover", "cold", {"site": "cold"}))
+    record.add("change", node="ALPHA", title="Stop PostgreSQL", state="started")
+    record.end("interrupted")
     done = aya("status", "--site", "cold")
     assert done.returncode == 1
     assert "✗ failed" in done.stdout
+    assert done.stdout.startswith("✗ Not finished\n")
+    assert "Go on: aya run failover --site cold" in done.stdout[: done.stdout.index("The site as seen")]
 
 
 def test_a_run_prints_a_line_per_check_and_the_notebook_last(lab: Site) -> None:
@@ -112,7 +160,14 @@ def test_a_run_as_json_is_its_record_and_progress_goes_to_stderr(lab: Site) -> N
 def test_psql_and_env_reach_the_nodes(lab: Site) -> None:
     done = process(["-m", "aya_lib"], "lab", "psql", "beta", "-Atc", "SELECT pg_is_in_recovery()")  # psql takes its place
     assert done.stdout == "t\n"
-    assert aya("lab", "env").stdout.count("export PG") == 2
+    words = ["alpha", "-d", "postgres", "--site=lab", "-Atc", "SELECT current_database()"]
+    assert process(["-m", "aya_lib"], "lab", "psql", *words).stdout == "postgres\n"
+    assert "psql is the PostgreSQL" in process(["-m", "aya_lib"], "lab", "psql", "alpha", "--help").stdout
+    assert "aya lab psql [OPTIONS] {node}" in aya("lab", "psql", "-h").stdout
+    lines = aya("lab", "env").stdout
+    shell = f'{lines}psql service=alpha postgres -Atc "SELECT 1" && pg_dump --version'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert done.stdout.startswith("1\npg_dump (PostgreSQL) 18"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,13 @@ from aya_lib.lab.new import new
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.run import RunResult
 from aya_lib.site import Site, load_site, read_yaml
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a file system."""
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
 
 
 def record_cell(status: str) -> str:

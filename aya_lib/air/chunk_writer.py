@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
-from aya_lib.embedding.client import encoder
+from aya_lib.embedding.client import Client, encoder
 from aya_lib.embedding.files import open_files
 from aya_lib.embedding.model import Tokenizer
+from aya_lib.errors import AyaError, Unreachable
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.reading import Page, Reading
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+BUDGET_S = 5.0  # then others are pushed and pulled, and the writer goes on where it was
+AT_ONCE = 64  # chunks embedded between two looks at the clock
+
+
 @dataclass(frozen=True)
 class Lacking:
     """A document whose text was written without chunks."""
@@ -31,26 +38,63 @@ class Lacking:
 
 
 @dataclass
+class Begun:
+    """A document whose chunks are being embedded."""
+
+    document: Lacking
+    chunks: list[Chunk]
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+@dataclass
 class ChunkWriter:
     """Makes chunks on the laptop. ``nodes``: where an encoder may be, the laptop's own before others."""
 
     nodes: Nodes
     laptop: str
+    begun: Begun | None = None
 
-    def write(self, here: Connection) -> int:
-        """Chunks for every document that lacks them; how many documents. :class:`AyaError` when no encoder is healthy: the
-        documents then wait, and others are pushed."""
-        lacking = rows(here, __package__, "lacking_chunks", Lacking)
-        if not lacking:
-            return 0
-        client, served = encoder(self.nodes, near=self.laptop, patience_s=0)
-        recorded = provenance.read(here)
-        if recorded:
-            provenance.refuse(recorded, served)
-        for document in lacking:
-            chunks = self.chunker.chunks(Reading("", "text", (Page(None, document.content),)))
-            put(here, document, chunks, client.vectors([chunk.text for chunk in chunks]))
-        return len(lacking)
+    def write(self, here: Connection) -> bool:
+        """Chunks for documents that lack them, the smallest first, for :data:`BUDGET_S`; whether some lack them still.
+        :class:`AyaError` when no encoder is healthy, or one document's text is refused: it then waits, and others are pushed.
+        """
+        until = time.monotonic() + BUDGET_S
+        client: Client | None = None
+        refused: dict[int, AyaError] = {}
+        largest = int(self.nodes[self.laptop].site.knowledge.max_file_mb * 1e6)
+        while lacking := rows(here, __package__, "lacking_chunks", Lacking, largest=largest, but=list(refused)):
+            if client is None:
+                client, served = encoder(self.nodes, near=self.laptop, patience_s=0)
+                if recorded := provenance.read(here):
+                    provenance.refuse(recorded, served)
+            for document in lacking:
+                try:
+                    if not self._make(here, document, client, until):
+                        return True
+                except Unreachable:
+                    raise
+                except AyaError as error:
+                    refused[document.id] = error
+        if refused:
+            raise AyaError("; ".join(f"document {number}: {reason}" for number, reason in refused.items()))
+        return False
+
+    def _make(self, here: Connection, document: Lacking, client: Client, until: float) -> bool:
+        """False when time is over: the vectors made so far are kept for the next call."""
+        begun = self._begin(document)
+        while (done := sum(map(len, begun.vectors))) < len(begun.chunks):
+            if time.monotonic() > until:
+                return False
+            begun.vectors.append(client.vectors([chunk.text for chunk in begun.chunks[done : done + AT_ONCE]]))
+        put(here, begun.document, begun.chunks, [vector for some in begun.vectors for vector in some])
+        self.begun = None
+        return True
+
+    def _begin(self, document: Lacking) -> Begun:
+        """Cut it, unless that was done."""
+        if self.begun is None or self.begun.document != document:
+            self.begun = Begun(document, self.chunker.chunks(Reading("", "text", (Page(None, document.content),))))
+        return self.begun
 
     @cached_property
     def chunker(self) -> Chunker:
@@ -58,7 +102,7 @@ class ChunkWriter:
         return Chunker(Tokenizer(open_files(site.embedding)), site.knowledge.chunk_tokens)
 
 
-def put(here: Connection, document: Lacking, chunks: list[Chunk], vectors: NDArray[np.float32]) -> bool:
+def put(here: Connection, document: Lacking, chunks: list[Chunk], vectors: Sequence[NDArray[np.float32]]) -> bool:
     """Write the chunks of a document in place of those it has; False when it was changed meanwhile and has to be cut anew."""
     with here.transaction():
         here.execute("SET LOCAL aya.applying = 'on'")

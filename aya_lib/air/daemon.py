@@ -21,20 +21,23 @@ from psycopg import sql
 
 from aya_lib.air import status
 from aya_lib.air.chunk_writer import ChunkWriter
-from aya_lib.air.link import DAY_S, STEP_S, laptop, open_ends, within
+from aya_lib.air.link import DAY_S, STEP_S, Ends, laptop, open_ends, within
+from aya_lib.air.patrol import Patrol
 from aya_lib.air.sync_round import Round, run_round
 from aya_lib.cluster import roles
 from aya_lib.errors import AyaError, Locked
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.node.process import daemon_file
-from aya_lib.node.sql import Connection
+from aya_lib.node.sql import Connection, value
 from aya_lib.site import Site
 
 POLL_S = 60.0
+ASKED = "asked"  # said on the laptop's channel: a person wants a round
 WAITING_S = 5.0  # until an encoder is asked again for chunks that are lacking
 PAUSE_S = (1.0, 60.0)  # while offline: the first and the longest pause, doubling, each times 0.5 to 1 at random
 TIDY_S = 3600.0
 KEEP = "90 days"  # of the log for a laptop that is away; later it compares everything
+BEAT_S = 1.0  # between two signs of life in one round
 LOG_BYTES, LOGS = 1_000_000, 5
 
 log = logging.getLogger("aya.sync")
@@ -58,9 +61,11 @@ def alone(site: Site) -> Iterator[None]:
 
 @dataclass
 class Ears:
-    """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes."""
+    """Sessions that hear what either side says. A broken one is closed, and opened anew when its turn comes. ``asked``: a person
+    wants a round."""
 
     open: dict[str, tuple[ExitStack, Connection, Node]] = field(default_factory=dict)
+    asked: bool = False
 
     def listen(self, key: str, node: Node, channel: str) -> None:
         if key in self.open:
@@ -90,8 +95,8 @@ class Ears:
                 os.read(wake, 100)
                 continue
             try:
-                for _ in self.open[files[file]][1].notifies(timeout=0):
-                    pass
+                for said in self.open[files[file]][1].notifies(timeout=0):
+                    self.asked |= said.payload == ASKED
             except psycopg.Error:
                 self.close(files[file])
 
@@ -108,6 +113,8 @@ class Daemon:
     stopping: bool = False
     pause_s: float = PAUSE_S[0]
     tidied: float = 0.0
+    patrol: Patrol = field(default_factory=Patrol)
+    steps: int = 0
 
     @property
     def site(self) -> Site:
@@ -121,9 +128,9 @@ class Daemon:
         """One round; how long to wait for the next when nobody speaks."""
         try:
             self.ears.listen("here", self.nodes[self.name], "aya_queue")
-            waiting = self._chunks()
+            rest = self._chunks()
             if pause := self._paused():
-                return min(WAITING_S if waiting else POLL_S, pause)
+                return min(rest, pause)
             node = self.ears.node("there") or roles.primary(self.nodes)
             self.ears.listen("there", node, "aya_changes")
             done = self._round(node)
@@ -131,18 +138,25 @@ class Daemon:
             return self._offline(error)
         self.pause_s = PAUSE_S[0]
         self._report(node, done)
-        return WAITING_S if waiting else POLL_S
+        return rest
 
-    def _chunks(self) -> bool:
-        """Chunks for what was written here, offline too: it is found by a search here at once."""
+    def at(self, step: str) -> None:
+        """A sign of life: what a long round is at."""
+        self.steps += 1
+        self.state.doing = f"{step}, step {self.steps} of this round"
+        if time.monotonic() - self.state.beat > BEAT_S:
+            self.state.write(daemon_file(self.site))
+
+    def _chunks(self) -> float:
+        """Chunks for what was written here, offline too: it is found by a search here at once. How long until more are made."""
+        self.at("chunks")
+        self.state.waiting = ""
         with self.nodes[self.name].session(write=True, deadline_s=600) as here:
             try:
-                self.writer.write(here)
+                return 0.0 if self.writer.write(here) else POLL_S
             except AyaError as error:
                 self.state.waiting = str(error)
-                return True
-        self.state.waiting = ""
-        return False
+                return WAITING_S
 
     def _paused(self) -> float:
         """Seconds for which the primary is to be left alone; 0: it is not."""
@@ -154,19 +168,31 @@ class Daemon:
         if seconds:
             self.ears.close("there")
             self.state.online = False
-            self.state.write(daemon_file(self.site))
+            self._at_rest()
         return seconds
 
     def _round(self, node: Node) -> Round:
         with open_ends(self.nodes, self.name, node) as ends:
-            done = run_round(ends)
+            done = run_round(ends, at=self.at)
+            if (self.ears.asked or self.patrol.due(ends)) and (mended := self.patrol.go(ends, self.at)):
+                log.warning("fetched, for no trigger noted it: %s", mended)
+                self.state.mended = f"{status.now()}: {mended}"
             if time.monotonic() - self.tidied > TIDY_S or not self.tidied:
-                with within(ends.there, STEP_S):
-                    ends.there.execute("SELECT aya_sync.prune(%s::interval)", (KEEP,))
+                while self._prune(ends):
+                    self.at("prune")
                 query = "DELETE FROM write_queue WHERE synced AND created_at < now() - %s::interval"
                 ends.here.execute(query, (KEEP,))
                 self.tidied = time.monotonic()
         return done
+
+    def _prune(self, ends: Ends) -> int:
+        """A part of what every laptop has; how many rows, 0 in the end."""
+        with within(ends.there, STEP_S):
+            return int(value(ends.there, "SELECT aya_sync.prune(%s::interval)", (KEEP,)))
+
+    def _at_rest(self) -> None:
+        self.state.doing, self.steps = "", 0
+        self.state.write(daemon_file(self.site))
 
     def _offline(self, error: Exception) -> float:
         self.ears.close("there")
@@ -174,7 +200,7 @@ class Daemon:
         if self.state.online or reason != self.state.last_error:
             log.warning("not synchronised: %s", reason)
         self.state.failed(reason)
-        self.state.write(daemon_file(self.site))
+        self._at_rest()
         pause, self.pause_s = self.pause_s, min(PAUSE_S[1], self.pause_s * 2)
         return pause * (0.5 + random.random() / 2)
 
@@ -186,8 +212,12 @@ class Daemon:
         moved = (done.pushed.applied, done.pushed.conflicts, done.pulled.rows)
         if any(moved) or not self.state.online:
             log.info("%s: pushed %d, conflicts %d, pulled %d rows", node.name, *moved)
+        for notice in {*done.notices, *self.patrol.notices} - {*self.state.notices}:
+            log.warning("%s", notice)
+        self.ears.asked = False
+        self.state.notices = [*done.notices, *self.patrol.notices]
         self.state.succeeded(node.name)
-        self.state.write(daemon_file(self.site))
+        self._at_rest()
 
 
 def serve(site: Site) -> None:
@@ -221,6 +251,7 @@ def _log(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.raiseExceptions = False  # a full disk ends no round
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -44,7 +44,7 @@ def copy(ends: Ends, at: At = lambda step: None) -> None:
     if ends.state().phase == "new":
         _begin(ends)
         at("copy: begun")
-    for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
+    for table, columns in (("documents", ends.fit.documents), ("chunks", ends.fit.chunks)):
         while _range(ends, table, columns):
             at(f"copy: {table}")
     _build_indexes(ends)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import psycopg
 from psycopg import sql
 
-from aya_lib.air import tables
+from aya_lib.air import fit, triggers
+from aya_lib.air.fit import Apart, Columns, Fit
 from aya_lib.air.position import Position, Snapshot, survives
+from aya_lib.air.triggers import Side
 from aya_lib.cluster import roles, server
 from aya_lib.cluster.server import Cluster
-from aya_lib.errors import AyaError, DeadlinePassed, Locked, Unreachable, UsageError
+from aya_lib.errors import DeadlinePassed, Locked, Unreachable, UsageError
 from aya_lib.node.deadline import Watch
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.site import Site
 
-Side = Literal["primary", "laptop"]
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ITSELF = {"primary": "state", "laptop": "laptop"}  # the table in which a side's schema says what it is
 DAY_S = 86400
 LOCK = 0x617961_73796E  # advisory lock of a round on the laptop: "aya" "syn"
@@ -36,18 +36,21 @@ DURABLE = "SELECT set_config('synchronous_commit', 'local', false) WHERE current
 # A session of a laptop that is gone keeps its locks on the primary, by default for two hours.
 GONE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000"
 IDLE_S = 30  # inside a transaction there, where nothing is waited for but what the laptop reads of itself
+# A server that is told otherwise follows no references between the tables, either.
+ROLE = "session_replication_role"
+FIRING = f"SELECT set_config('{ROLE}', 'origin', false) WHERE current_setting('{ROLE}') <> 'origin'"
 # Both sides write a value as the same text, whatever their configurations say.
-ALIKE = "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1"
-
-
-class Apart(AyaError):
-    """The two databases do not fit together; nothing is transferred until they do."""
+ALIKE = (
+    "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 1;"
+    " SET bytea_output = 'hex'"
+)
 
 
 @dataclass(frozen=True)
 class Laptop:
     """What the laptop's database says of itself. ``snapshot``: everything that it shows of the primary is here; ``round``: the
-    number of its last write on the primary whose commit it knows; 0: none."""
+    number of its last write on the primary whose commit it knows; 0: none. ``columns``: those in which both sides were equal
+    after the last comparison; None: it was made by a version that had all or nothing."""
 
     client: str
     phase: str
@@ -59,6 +62,7 @@ class Laptop:
     lsn: str | None
     copied_documents: int
     copied_chunks: int
+    columns: list[str] | None
 
     @property
     def position(self) -> Position | None:
@@ -90,7 +94,8 @@ class Log:
 
 @dataclass(frozen=True)
 class Ends:
-    """Both sessions. ``here`` commits as it goes (autocommit), ``there`` too. ``cluster``: of the primary, when it was opened."""
+    """Both sessions. ``here`` commits as it goes (autocommit), ``there`` too. ``cluster``: of the primary, when it was opened;
+    ``silent``: triggers, on either side, that do not note what is written."""
 
     site: Site
     laptop: str
@@ -98,11 +103,22 @@ class Ends:
     here: Connection
     there: Connection
     cluster: Cluster
-    documents: tuple[str, ...]
-    chunks: tuple[str, ...]
+    fit: Fit
+    silent: tuple[str, ...]
 
     def state(self) -> Laptop:
         return state(self.here)
+
+    @property
+    def noted(self) -> bool:
+        """Whether the laptop's triggers fire in every session."""
+        return not any(line.startswith(f"{self.laptop}:") for line in self.silent)
+
+    @property
+    def columns(self) -> Columns:
+        """What is compared, and what of it for the first time."""
+        known = self.state().columns
+        return Columns(self.fit, tuple(name for name in self.fit.names if known is not None and name not in known))
 
     @property
     def moved(self) -> bool:
@@ -112,9 +128,9 @@ class Ends:
         number of the laptop's last write tells. When the laptop never knew of that commit, the number that it knew then does.
         """
         known = self.state()
-        if known.position is not None and not survives(known.position, self.cluster):
-            return True
         with within(self.there, STEP_S):
+            if known.position is not None and not survives(known.position, server.read(self.primary, self.there)):
+                return True
             query = "SELECT round, known FROM aya_sync.clients WHERE client = %s"
             row = self.there.execute(query, (known.client,)).fetchone()
         return known.round != 0 and known.round not in (row or ())
@@ -188,15 +204,19 @@ def open_ends(nodes: Nodes, name: str, primary: Node | None = None) -> Iterator[
                 if primary_now.in_recovery:
                     raise Unreachable(chosen.name, "synchronise", "it is a standby now")
                 _require_newest(nodes, known, primary_now)
-                columns = _fitting(name, chosen.name, here, there)
+                require_schema(there, "primary", chosen.name)
+                fitting = fit.look(chosen.name, name, there, here)
                 there.execute(DURABLE)
                 there.execute(GONE)
                 there.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (f"{IDLE_S}s",))
+                silent = (*triggers.silent(there, "primary", chosen.name), *triggers.silent(here, "laptop", name))
+                silent += triggers.unpassable(here, name, chosen.site.database.owner)
             for connection in (here, there):
                 connection.execute(ALIKE)
+                connection.execute(FIRING)
             # Whoever waits for us should not: of two that wait for each other, this session is the one that gives up.
             here.execute("SET deadlock_timeout = '100ms'; SET lock_timeout = '2s'")
-            yield Ends(chosen.site, name, chosen.name, here, there, primary_now, *columns)
+            yield Ends(chosen.site, name, chosen.name, here, there, primary_now, fitting, silent)
 
 
 def lock(name: str, here: Connection) -> None:
@@ -234,17 +254,3 @@ def _require_newest(nodes: Nodes, known: Laptop, primary: Cluster) -> None:
             f"{primary.node} is on timeline {primary.timeline}, and {position.timeline} was seen: it may be an old primary",
             hint="Nothing is exchanged until the other node of the pair can be seen too. Run verify_replication",
         )
-
-
-def _fitting(name: str, primary: str, here: Connection, there: Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns of documents and chunks that travel; :class:`Apart` when version, columns or types differ."""
-    require_schema(there, "primary", primary)
-    for table in tables.TABLES.values():
-        ours, theirs = (tables.columns(connection, table) for connection in (here, there))
-        for column in sorted(ours.keys() | theirs.keys()):
-            if ours.get(column) != theirs.get(column):
-                there_is, here_is = (kinds.get(column, "missing") for kinds in (theirs, ours))
-                difference = f"{table}.{column} is {there_is} on {primary}, {here_is} on {name}"
-                raise Apart(difference, hint="Make the laptop's table like the primary's")
-    documents, chunks = (tables.travelling(tables.columns(there, table)) for table in tables.TABLES.values())
-    return documents, chunks

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
-from aya_lib.air import tables
+from aya_lib.air import tables, triggers
+from aya_lib.air.fit import MEND, TABLES, Apart
 from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, Log, within
 from aya_lib.air.position import Position, Snapshot, advanced
 from aya_lib.node.deadline import Watch
@@ -91,7 +93,7 @@ def look(ends: Ends, known: Laptop, watch: Watch) -> Batch:
     taken, left = _prefix([xid for xid, _, _ in changes])
     again = stream(ends.here, statement(__package__, "refetch_ready"), most=AT_ONCE)
     rows = {(relation, number) for xid, relation, number in changes if xid in taken} | {*again}
-    documents, chunks = (tuple(sorted(number for kind, number in rows if kind == relation)) for relation in tables.TABLES)
+    documents, chunks = (tuple(sorted(number for kind, number in rows if kind == relation)) for relation in TABLES)
     new = advanced(old, Snapshot.parse(log.snapshot), sorted(taken), sorted(left))
     return Batch(new, log, bool(left) or len(again) == AT_ONCE, documents, chunks)
 
@@ -123,7 +125,7 @@ def _stage(ends: Ends, batch: Batch, watch: Watch, at: At) -> None:
         "chunks": sql.Literal(list(batch.chunks)),
         "whole": sql.Literal([number for number in again if number in set(batch.documents)]),
     }
-    for table, columns in (("documents", ends.documents), ("chunks", ends.chunks)):
+    for table, columns in (("documents", ends.fit.documents), ("chunks", ends.fit.chunks)):
         which = statement(__package__, f"fetch_{table}{'_partly' if batch.more and table == 'documents' else ''}")
         query = sql.SQL(which).format(columns=tables.listed(columns), **values)
         transfer(ends, query, f"incoming_{table}", columns, watch)
@@ -158,14 +160,24 @@ def durable(ends: Ends, applied: str) -> Mark:
 def _apply(ends: Ends, batch: Batch) -> int:
     """Put the staged rows in place, but for documents that wait to be pushed or are just being written; how many those are."""
     parts = {
-        "documents": tables.listed(ends.documents),
-        "chunks": tables.listed(ends.chunks),
-        "set_documents": tables.assigned(ends.documents, "excluded", "id"),
-        "set_chunks": tables.assigned(ends.chunks, "excluded", "id"),
-        "set_rest": tables.assigned(ends.chunks, "i", "id", "chunk_text", "embedding"),
+        "documents": tables.listed(ends.fit.documents),
+        "chunks": tables.listed(ends.fit.chunks),
+        "set_documents": tables.assigned(ends.fit.documents, "excluded", "id"),
+        "set_chunks": tables.assigned(ends.fit.chunks, "excluded", "id"),
+        "d_documents": tables.listed(ends.fit.documents, "d"),
+        "i_documents": tables.listed(ends.fit.documents, "i"),
+        "c_rest": tables.listed([name for name in ends.fit.chunks if name != "embedding"], "c"),
+        "i_rest": tables.listed([name for name in ends.fit.chunks if name != "embedding"], "i"),
+        "set_rest": tables.assigned(ends.fit.chunks, "i", "id", "chunk_text", "embedding"),
     }
-    for text in statement(__package__, "apply").split("-- next"):
-        ends.here.execute(sql.SQL(text).format(**parts))
+    others = triggers.foreign(ends.here)
+    for name in ["apply", *(["as_they_came"] if others.names and others.passable else [])]:
+        for text in statement(__package__, name).split("-- next"):
+            try:
+                ends.here.execute(sql.SQL(text).format(**parts))
+            except psycopg.IntegrityError as error:
+                message = f"{ends.laptop} refuses a row of {ends.primary}: {error.diag.message_primary}"
+                raise Apart(message, hint=MEND) from None
     return int(value(ends.here, "SELECT count(*) FROM skipped"))
 
 

@@ -11,6 +11,7 @@ from aya_lib.air.position import Position
 from aya_lib.air.pull import Incomplete
 from aya_lib.node.sql import rows, statement, value
 
+LOOKED = 1000  # mutations of which is known that they are next,
 AT_ONCE = 20  # mutations in one transaction of the primary,
 AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
 
@@ -45,7 +46,8 @@ class Taken:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the primary made of it: applied, conflict, gone, or refused with its reason."""
+    """What the primary made of it: applied, conflict, gone, taken (another has a unique value of it), or refused; with the
+    reason."""
 
     outcome: str
     document_id: int | None = None
@@ -67,12 +69,14 @@ class Payload:
 
 @dataclass
 class Pushed:
-    """Counts of one push; ``dead``: (queue id, reason) of those refused, ``failed``: of those that are tried again."""
+    """Counts of one push; ``dead``: (queue id, reason) of those refused, ``failed``: of those that are tried again;
+    ``later``: those whose unique value another document has, which may yet free it."""
 
     applied: int = 0
     conflicts: int = 0
     dead: list[tuple[int, str]] = field(default_factory=list)
     failed: list[tuple[int, str]] = field(default_factory=list)
+    later: dict[int, tuple[Mutation, Outcome]] = field(default_factory=dict)
 
 
 def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
@@ -80,26 +84,38 @@ def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
 
     :class:`Incomplete` when the primary gave a document an id that another has here: it is not the one that was known.
     """
-    done.failed = []
+    done.failed, done.later = [], {}
+    largest = int(ends.site.knowledge.max_file_mb * 1e6)
+    applied = -1
     while True:
-        tried = [number for number, _ in done.failed]
-        waiting = rows(ends.here, __package__, "push_next", Mutation, most=AT_ONCE, but=tried)
-        if not waiting:
-            return
+        tried = [*(number for number, _ in done.failed), *done.later]
+        waiting = rows(ends.here, __package__, "push_next", Mutation, most=LOOKED, but=tried, largest=largest)
+        if not waiting and (not done.later or applied == done.applied):
+            break
+        if not waiting:  # what stood in the way may have gone meanwhile
+            done.later, applied = {}, done.applied
         at("push: looked")
-        fit = []
-        for mutation in waiting:
-            if why := unfit(ends, mutation):
-                _bury(ends, mutation, why, done)
-            else:
-                fit.append(mutation)
-        try:
-            _exchange(ends, fit, done, at)
-        except psycopg.Error as error:
-            if not _of_one(ends, error):
-                raise
-            for mutation in fit:
-                _alone(ends, mutation, done, at)
+        for first in range(0, len(waiting), AT_ONCE):
+            _some(ends, waiting[first : first + AT_ONCE], done, at)
+    for mutation, outcome in done.later.values():
+        _refuse(ends, mutation, outcome, done)
+
+
+def _some(ends: Ends, waiting: list[Mutation], done: Pushed, at: At) -> None:
+    """So many as go in one transaction of the primary; when one of them fails, each alone."""
+    fit = []
+    for mutation in waiting:
+        if why := unfit(ends, mutation):
+            _bury(ends, mutation, why, done)
+        else:
+            fit.append(mutation)
+    try:
+        _exchange(ends, fit, done, at)
+    except psycopg.Error as error:
+        if not _of_one(ends, error):
+            raise
+        for mutation in fit:
+            _alone(ends, mutation, done, at)
 
 
 def _alone(ends: Ends, mutation: Mutation, done: Pushed, at: At) -> None:
@@ -153,7 +169,8 @@ def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> No
         with ends.there.transaction():
             sent = 0
             for mutation in mutations:
-                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id)[0]
+                travelling = {"documents": list(ends.fit.documents), "chunks": list(ends.fit.chunks)}
+                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id, **travelling)[0]
                 sent += payload.size
                 watch.renew(more_s=payload.size / SLOWEST)
                 values = {**vars(mutation), **vars(payload), "client": client}
@@ -180,11 +197,23 @@ def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> No
 
 def _settle(ends: Ends, mutation: Mutation, outcome: Outcome, position: Position, done: Pushed) -> None:
     """Write the primary's answer down, in one transaction with what follows from it."""
-    if outcome.outcome == "refused":
-        _bury(ends, mutation, outcome.reason or "refused", done)
-    elif outcome.outcome == "applied":
+    if outcome.outcome == "applied":
         _acknowledge(ends, mutation, outcome, position)
         done.applied += 1
+    elif outcome.outcome == "taken" or (mutation.operation == "INSERT" and _waits(ends, outcome.document_id)):
+        done.later[mutation.id] = mutation, outcome
+    else:
+        _refuse(ends, mutation, outcome, done)
+
+
+def _waits(ends: Ends, number: int | None) -> bool:
+    query = "SELECT EXISTS (SELECT FROM write_queue WHERE document_id = %s AND NOT synced AND state = 'queued')"
+    return bool(value(ends.here, query, (number,)))
+
+
+def _refuse(ends: Ends, mutation: Mutation, outcome: Outcome, done: Pushed) -> None:
+    if outcome.outcome in ("refused", "taken"):
+        _bury(ends, mutation, outcome.reason or "refused", done)
     else:
         _yield(ends, mutation, outcome)
         done.conflicts += 1

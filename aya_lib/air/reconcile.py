@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 from aya_lib.air import differ, pull
 from aya_lib.air.differ import RANGE, Hashes, Range, Sums, made
+from aya_lib.air.fit import Columns
 from aya_lib.air.link import FETCH_S, At, Ends, Log, within
-from aya_lib.air.position import Position, survives
+from aya_lib.air.position import Position, Snapshot, survives
 from aya_lib.node.deadline import Watch
 from aya_lib.node.sql import Connection, column, rows, statement, stream, value
 
 ONLY_HERE = "only here: the primary does not know it"
+COMPARED = "UPDATE aya_sync.laptop SET columns = %s"
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Primary:
 
     ``moved``: it may lack what the laptop knows. ``ranges``: those whose sums differ, and those of every document that waits or
     may be lost; ``rows``: what is in them. Outside of them both sides were equal, and what was written here since goes its way.
-    ``deleted``: documents that its log names; one of these that is not there was deleted. ``unknown``: mutations that it had
-    acknowledged and does not know. ``others``: documents that somebody else may have changed since it was put back.
+    ``deleted``: documents that its log names; one of these that is not there was deleted. ``truncated``: a table was emptied,
+    and so went every document that is not there. ``unknown``: mutations that it had acknowledged and does not know. ``others``:
+    documents that somebody else may have changed since it was put back.
     """
 
     log: Log
@@ -66,6 +69,7 @@ class Primary:
     ranges: set[Range]
     rows: Hashes
     deleted: set[int]
+    truncated: bool
     unknown: list[Acknowledged]
     others: set[int]
 
@@ -75,7 +79,11 @@ class Primary:
 
 def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
     """Compare, and write down in one transaction what is to be done; the push and the pull do it."""
-    waiting, ours = _waiting(ends.here), differ.sums(ends.here)  # in this order: what is queued after it differs, or is new
+    waiting, ours = (
+        _waiting(ends.here),
+        differ.sums(ends.here, ends.columns),
+    )  # in this order: what is queued after it differs, or is new
+    columns = ends.columns
     with within(ends.there, FETCH_S) as watch:
         primary = _read(ends, ours, waiting, watch)
         # The write after this one hides that the primary was put back: killed then, the next round must compare as well.
@@ -85,13 +93,14 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
     at("compare: read there")
     with ends.applying() as here:
         here.execute("LOCK TABLE documents, chunks IN SHARE ROW EXCLUSIVE MODE")
-        again = _send_again(here, primary)
+        again = _send_again(here, columns, primary)
         kept = _keep_estranged(here, primary) if primary.moved else []
-        differing, only_here = _differing(here, primary, kept)
+        differing, only_here = _differing(here, columns, primary, kept, noted=ends.noted and not primary.moved)
         for number in only_here:
             _lose(here, primary, number, ONLY_HERE)
         here.cursor().executemany(statement(__package__, "refetch"), sorted(differing))
         pull.remember(here, primary.log.snapshot, primary.log, mark)
+        here.execute(COMPARED, (ends.fit.names,))
         at("compare: written here")
     at("compare: committed here")
     return Compared(len(differing), len(again), len(only_here) + len(kept))
@@ -99,28 +108,33 @@ def reconcile(ends: Ends, at: At = lambda step: None) -> Compared:
 
 def _read(ends: Ends, ours: Sums, waiting: Iterable[Waiting], watch: Watch) -> Primary:
     """Everything that is to be known of the primary, in one snapshot; sums first, rows only where they differ."""
-    known, there = ends.state(), ends.there
+    known, there, columns = ends.state(), ends.there, ends.columns
     there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         log = Log.read(there)
         moved = ends.moved or known.snapshot is None or known.log != log.oid
         deleted = "SELECT DISTINCT row_id FROM aya_sync.changes WHERE relation = 'd'"
         unknown = _unknown(ends, known.client)
-        ranges = differ.differing(ours, differ.sums(there, watch=watch))
+        ranges = differ.differing(ours, differ.sums(there, columns, watch=watch))
         ranges |= {("d", number // RANGE) for number in [*(w.id for w in waiting), *(lost.document_id for lost in unknown)]}
         others = stream(there, statement(__package__, "changed_by_others"), watch, client=known.client) if moved else []
         return Primary(
             log,
             moved,
             ranges,
-            differ.hashes(there, ranges, watch=watch),
+            differ.hashes(there, columns, ranges, watch=watch),
             {number for (number,) in stream(there, deleted, watch)},
+            not moved and _truncated(there, known.cursor, watch),
             unknown,
             {number for (number,) in others},
         )
     finally:
         if not there.closed:
             there.execute("ROLLBACK")
+
+
+def _truncated(there: Connection, since: Snapshot | None, watch: Watch) -> bool:
+    return since is not None and any(relation == "*" for _, relation, _ in pull.new_in_log(there, since, watch))
 
 
 def _unknown(ends: Ends, client: str) -> list[Acknowledged]:
@@ -140,9 +154,10 @@ def _waiting(here: Connection) -> list[Waiting]:
     return rows(here, __package__, "waiting", Waiting)
 
 
-def _send_again(here: Connection, primary: Primary) -> list[Acknowledged]:
+def _send_again(here: Connection, columns: Columns, primary: Primary) -> list[Acknowledged]:
     """Queue what the primary lost once more; which mutations."""
-    ours = differ.hashes(here, {("d", lost.document_id // RANGE) for lost in primary.unknown}) if primary.unknown else {}
+    ranges = {("d", lost.document_id // RANGE) for lost in primary.unknown}
+    ours = differ.hashes(here, columns, ranges) if ranges else {}
     lost = [m for m in primary.unknown if not _done(m, ours.get(("d", m.document_id)), primary.document(m.document_id))]
     for mutation in lost:
         _queue_again(here, mutation)
@@ -194,10 +209,12 @@ def _estranged(change: Waiting, theirs: str | None, others: set[int]) -> str:
     return "changed on both sides" if change.id in others and theirs.split(" ")[0] == str(change.base) else ""
 
 
-def _differing(here: Connection, primary: Primary, kept: Iterable[int]) -> tuple[set[differ.Row], list[int]]:
+def _differing(
+    here: Connection, columns: Columns, primary: Primary, kept: Iterable[int], *, noted: bool
+) -> tuple[set[differ.Row], list[int]]:
     """Rows to be fetched, and of these the documents that only the laptop has or has in a version that is not of the primary's
     past."""
-    ours = differ.hashes(here, primary.ranges)
+    ours = differ.hashes(here, columns, primary.ranges)
     differing = differ.differing(ours, primary.rows)
     # A push whose echo was not pulled yet: its chunks are still the local ones, and give way to the primary's together.
     echoes = column(here, "SELECT DISTINCT document_id FROM chunks WHERE id < 0 AND document_id > 0")
@@ -206,22 +223,25 @@ def _differing(here: Connection, primary: Primary, kept: Iterable[int]) -> tuple
     only_here = [
         number
         for relation, number in differing
-        if relation == "d" and number not in settled and not_of_the_past(ours.get((relation, number)), primary.document(number))
-        if (relation, number) in primary.rows or number not in primary.deleted
+        if relation == "d" and number not in settled
+        if not_of_the_past(ours.get((relation, number)), primary.document(number), noted=noted)
+        if (relation, number) in primary.rows or not (primary.truncated or number in primary.deleted)
     ]
     return differing, only_here
 
 
-def not_of_the_past(ours: str | None, theirs: str | None) -> bool:
+def not_of_the_past(ours: str | None, theirs: str | None, *, noted: bool = False) -> bool:
     """Whether a document's text here is not of the primary's past: it is not there, or there is another text under its id that
-    did not come after it. Hashes are those of :data:`aya_lib.air.differ.Hashes`."""
+    did not come after it. ``noted``: nothing was written here without a trigger's noting it, so that a row of the same text was
+    rewritten on the primary, as by ALTER TABLE. Hashes are those of :data:`aya_lib.air.differ.Hashes`."""
     if ours is None or theirs is None:
         return ours is not None
-    version, our_made, text, rest = ours.split(" ")
-    their_version, their_made, their_text, their_rest = theirs.split(" ")
+    version, our_made, text, rest, _ = ours.split(" ")
+    their_version, their_made, their_text, their_rest, _ = theirs.split(" ")
     if our_made != their_made:
         return text != their_text
-    return (text, rest) != (their_text, their_rest) and int(version) >= int(their_version)
+    same = text == their_text and (noted or rest == their_rest)
+    return not same and int(version) >= int(their_version)
 
 
 def _lose(here: Connection, primary: Primary, number: int, why: str) -> None:

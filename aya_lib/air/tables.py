@@ -1,4 +1,4 @@
-"""The two tables that travel, their columns, and the lists of columns that go into statements."""
+"""Lists of columns that go into statements."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from aya_lib.node.sql import Connection, statement, stream
 
-TABLES = {"d": "documents", "c": "chunks"}  # by the letter that the log of changes has for them
-GENERATED = " generated"  # at the end of a column's type
-
-
-def columns(connection: Connection, table: str) -> dict[str, str]:
-    """Name and type of every column, in the table's order."""
-    return dict(stream(connection, statement(__package__, "columns"), table=f"public.{table}"))
-
-
-def travelling(kinds: dict[str, str]) -> tuple[str, ...]:
-    """The columns that are carried; the others are generated, on each side by itself."""
-    return tuple(name for name, kind in kinds.items() if name != "chunk_terms" and GENERATED not in kind)
-
-
-def listed(names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def listed(names: Iterable[str], *of: str) -> sql.Composed:
+    """``a, b``; or ``x.a, x.b`` of one table."""
+    return sql.SQL(", ").join(sql.Identifier(*of, name) for name in names)
 
 
 def assigned(names: Sequence[str], source: str, *but: str) -> sql.Composed:

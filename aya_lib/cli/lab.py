@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from aya_lib import settings
 from aya_lib.cli.options import Json, SiteName, answer, group, load
 
 app = group("Three real PostgreSQL clusters and an embedding service on this machine.")
@@ -22,6 +23,7 @@ def up(site: SiteName = "lab") -> None:
     """Start the lab, making first what is not there. Harmless when it runs."""
     from aya_lib import lab as labs
 
+    settings.own_parameters()
     described = load(site)
     labs.up(described, _say)
     print(f"The lab {described.name} is up in {described.root}. Next: aya status --site {site}")
@@ -70,13 +72,25 @@ def break_(fault: Annotated[str | None, typer.Argument(help="Default: list the f
 
 @app.command(
     epilog="Example: aya lab psql beta -c 'SELECT pg_is_in_recovery()'",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings={"allow_extra_args": True, "allow_interspersed_args": False, "ignore_unknown_options": True},
 )
-def psql(context: typer.Context, node: Annotated[str, typer.Argument(help="alpha, beta or air")], site: SiteName = "lab") -> None:
-    """psql on a node, as the owner; further words are psql's."""
+def psql(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(help="alpha, beta or air", autocompletion=lambda: ["alpha", "beta", "air"])],
+    site: SiteName = "lab",
+) -> None:
+    """psql on a node, as the owner. Every word after the node is psql's, but --site."""
     from aya_lib import lab as labs
 
-    labs.psql(load(site), node, context.args)
+    words = list(context.args)
+    for place, word in enumerate(words):
+        if word == "--site" and words[place + 1 :]:
+            site, words[place : place + 2] = words[place + 1], []
+            break
+        if word.startswith("--site="):
+            site = words.pop(place).partition("=")[2]
+            break
+    labs.psql(load(site), node, words)
 
 
 @app.command(epilog='Example: eval "$(aya lab env)" && psql service=aya_rag')

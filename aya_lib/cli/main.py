@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from aya_lib import __version__, settings
-from aya_lib.cli import air, knowledge, lab, runbooks, site, vectors
+from aya_lib.cli import air, knowledge, lab, printable, runbooks, site, vectors
 from aya_lib.errors import AyaError
 
 app = typer.Typer(
     help="Run, verify and operate an AYA site. Start with: aya lab up, then aya status.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,23 +36,43 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The console script: every error is one line on stderr and an exit code, or one JSON document with --json."""
+    printable.install()
+    code = 0
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = _run()
+        sys.stdout.flush()
+    except OSError:  # nobody reads any more (| head, a closed terminal): as quiet as other programs are
+        printable.discard()
+        code = code or 141
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, OSError):  # click's own answer to a pipe that was closed
+            raise ended.__context__ from None
+        return int(ended.code or 0)
     except AyaError as error:
-        _fail(str(error), type(error).__name__, error.hint, error.exit_code)
+        return _fail(str(error), type(error).__name__, error.hint, error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted", "Interrupted", "", 130)
-    except BrokenPipeError:
-        os._exit(1)
+        return _fail("interrupted", "Interrupted", "", 130)
+    except OSError as error:
+        if error.filename is None:
+            raise  # our own output
+        return _fail(
+            f"{error.filename}: {error.strerror}", type(error).__name__, "See who may write there, and how full it is", 1
+        )
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own: a wrong option or word
-            _fail(error.format_message(), "UsageError", "See aya --help", 2)
-        _fail(f"unexpected {type(error).__name__}: {error}", type(error).__name__, f"The traceback is in {_keep(error)}", 1)
+            return _fail(error.format_message(), "UsageError", "See aya --help", 2)
+        return _fail(f"unexpected {type(error).__name__}: {error}", type(error).__name__, _keep(error), 1)
 
 
-def _fail(message: str, kind: str, hint: str, exit_code: int) -> NoReturn:
+def _fail(message: str, kind: str, hint: str, exit_code: int) -> int:
     line = " ".join(message.split())
     if "--json" in sys.argv:
         from aya_lib.cli.options import print_json
@@ -61,16 +80,22 @@ def _fail(message: str, kind: str, hint: str, exit_code: int) -> NoReturn:
         print_json({"error": {"type": kind, "message": line, "hint": hint}, "exit_code": exit_code})
     suffix = f". {hint}" if hint and hint not in line else ""
     print(f"aya: {line.rstrip('.') if suffix else line}{suffix}", file=sys.stderr)
-    sys.exit(exit_code)
+    return exit_code
 
 
 def _keep(error: BaseException) -> str:
-    """Write the traceback into a file, without secrets; its path."""
+    """Write the traceback into a file, without secrets; where it is."""
+    import tempfile
     import traceback
 
     from aya_lib.secrets import mask
 
-    path = settings.runs() / "last-traceback.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(mask("".join(traceback.format_exception(error))))
-    return str(path)
+    for folder in (settings.runs(), Path(tempfile.gettempdir())):
+        path = folder / "last-traceback.txt"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(mask("".join(traceback.format_exception(error))), encoding="utf-8")
+        except OSError:
+            continue
+        return f"The traceback is in {path}"
+    return "There is no place to keep the traceback in"

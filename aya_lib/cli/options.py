@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from aya_lib.show import Shown
     from aya_lib.site import Site
 
-SiteName = Annotated[str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.")]
+
+def sites() -> list[str]:
+    """Names of sites, for a shell that completes words."""
+    from aya_lib.site import known_sites
+
+    return known_sites()
+
+
+SiteName = Annotated[
+    str, typer.Option("--site", metavar="NAME", help="A folder below parameters/, or a site.yaml.", autocompletion=sites)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
 
 
@@ -41,7 +51,9 @@ def print_json(document: Any) -> None:
 
     from pydantic_core import to_jsonable_python
 
-    print(json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=False))
+    from aya_lib.cli.printable import only_ascii
+
+    print(json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=only_ascii()))
 
 
 def answer(shown: Shown | str, document: Any, as_json: bool) -> None:

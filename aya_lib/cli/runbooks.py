@@ -1,7 +1,9 @@
-"""``aya run``, ``aya params`` and ``aya runs``."""
+"""``aya run``, ``aya init``, ``aya params`` and ``aya runs``."""
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +11,25 @@ from typing import Annotated
 import typer
 
 from aya_lib import settings
-from aya_lib.cli.options import Json, answer, group, print_json
+from aya_lib.cli.options import Json, answer, group, print_json, sites
+from aya_lib.errors import AyaError
 
 app = group()
 
 
+def books() -> list[str]:
+    """Names of runbooks, for a shell that completes words."""
+    from aya_lib.runbook import parameters
+
+    return parameters.runbooks(settings.notebooks())
+
+
 @app.command(epilog="Example: aya run restore --site production --approved-by NAME")
 def run(
-    runbook: Annotated[str, typer.Argument(help="Its name, or the path of a notebook. See: aya params")],
-    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Default: the notebook's own, lab.")] = None,
+    runbook: Annotated[str, typer.Argument(help="Its name, or a notebook's path. See: aya params", autocompletion=books)],
+    site: Annotated[
+        str | None, typer.Option("--site", metavar="NAME", help="Default: the notebook's own, lab.", autocompletion=sites)
+    ] = None,
     p: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A parameter; repeatable.")] = None,
     f: Annotated[Path | None, typer.Option("-f", metavar="FILE", help="Parameters from a flat YAML file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, change nothing.")] = False,
@@ -42,18 +54,34 @@ def run(
     if as_json:
         print_json(result.record)
     else:
-        progress.ending(result, out)
+        with contextlib.suppress(OSError):  # nobody reads any more: how the run ended is the exit code all the same
+            progress.ending(result, out)
     raise typer.Exit(result.exit_code)
 
 
+@app.command(epilog="Example: aya init aya && cd aya && aya lab up")
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one to complete.")]) -> None:
+    """Lay out a folder to work in: notebooks, parameters, a place for runs. What is there already stays as it is."""
+    from aya_lib.runbook.layout import lay_out
+
+    done = lay_out(directory)
+    print(f"{done.folder}: {len(done.made)} files written. aya finds them from there: cd {shlex.quote(str(done.folder))}")
+    if done.kept:
+        print(f"Kept, though this version ships others: {', '.join(str(path.relative_to(done.folder)) for path in done.kept)}")
+
+
 @app.command(epilog="Example: aya params restore")
-def params(runbook: Annotated[str | None, typer.Argument(help="Default: list the runbooks.")] = None) -> None:
+def params(
+    runbook: Annotated[str | None, typer.Argument(help="Default: list the runbooks.", autocompletion=books)] = None,
+) -> None:
     """The runbooks, or the parameters of one with their defaults and meaning."""
     from aya_lib.runbook import parameters
     from aya_lib.show import Table, as_text
 
     if runbook is None:
         declared = [parameters.declared(path) for path in sorted(settings.notebooks().glob("*.ipynb"))]
+        if not declared:
+            raise AyaError(f"no runbooks in {settings.notebooks()}", hint="Lay out a folder to work in: aya init DIR")
         print(as_text(Table("Runbooks", ("name", "what it does"), tuple((each.name, each.title) for each in declared))))
         return
     asked = parameters.declared(parameters.find(runbook, settings.notebooks()))
@@ -63,8 +91,10 @@ def params(runbook: Annotated[str | None, typer.Argument(help="Default: list the
 
 @app.command(epilog="Example: aya runs --runbook restore --prune 30d")
 def runs(
-    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Only of this site.")] = None,
-    runbook: Annotated[str | None, typer.Option("--runbook", metavar="NAME", help="Only of this runbook.")] = None,
+    site: Annotated[str | None, typer.Option("--site", metavar="NAME", help="Only of this site.", autocompletion=sites)] = None,
+    runbook: Annotated[
+        str | None, typer.Option("--runbook", metavar="NAME", help="Only of this runbook.", autocompletion=books)
+    ] = None,
     prune: Annotated[str | None, typer.Option("--prune", metavar="AGE", help="Delete older ones: 30d, 12h, 90m.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +102,11 @@ def runs(
     from aya_lib.runbook import runs as history
 
     kept = history.kept(site, runbook)
+    if not kept.runs:
+        history.require_known(site, runbook)
     if prune:
         kept = history.prune(kept, prune)
+    elif not kept.runs:
+        of = f"{f' of {runbook}' if runbook else ''}{f' on {site}' if site else ''}"
+        raise AyaError(f"no run{of} is kept in {settings.runs()}", hint=f"aya run {runbook or 'start_here'} makes one")
     answer(kept, {"schema": 1, "runs": [{**vars(run), "notebook": run.notebook} for run in kept.runs]}, as_json)

@@ -14,17 +14,20 @@ serve = group("Run a service in the foreground.")
 
 @app.command(epilog="Example: aya status --site production --json")
 def status(site: SiteName = "lab", as_json: Json = False) -> None:
-    """The state of a site at a glance. Exit 1 when a check failed or is unknown."""
+    """The state of a site at a glance, what is half done first. Exit 1 when a check failed or is unknown."""
     from aya_lib.check import Checks, worst
     from aya_lib.operations.status import checks as judge
     from aya_lib.operations.status import look
+    from aya_lib.runbook import unfinished
     from aya_lib.show import as_text
 
     there = nodes(site)
     found = look(there)
-    seen, checks = found.overview, judge(found)
+    half = unfinished.checks(there.site.name)
+    seen, checks = found.overview, [*half, *judge(found)]
     at_a_glance = {"schema": 1, "application": found.application, "site": there.site.name, "at": seen.at, "status": worst(checks)}
-    tables = (seen.table(), Checks(f"Site {there.site.name}", tuple(checks)).table())
+    first = [Checks("Not finished", tuple(half)).table()] if half else []
+    tables = (*first, seen.table(), Checks(f"Site {there.site.name}", tuple(checks)).table())
     answer("\n\n".join(map(as_text, tables)), {**at_a_glance, "checks": checks, "nodes": seen.nodes}, as_json)
     raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from aya_lib.cluster import machine, wal
@@ -16,7 +18,7 @@ from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import NotAccepting, NotListening, rows
 from aya_lib.node.unseen import Down, Missing, seen
 
-ANSWER_S = 5.0  # a restore_command is called several times in a promotion; one that works gives its no in milliseconds
+ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
 DOING = {
     "RestoreCommand": "its restore_command runs and has not ended",
     "RecoveryEndCommand": "its recovery_end_command runs and has not ended",
@@ -53,10 +55,11 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a restore_command gave when it was asked for a file that a promotion asks for: *quick* (also a no), *slow* (no answer
-    within :data:`ANSWER_S`), or *broken*: a status that ends the recovery. (PostgreSQL: RestoreArchivedFile.)"""
+    """What a restore_command gave when it was asked for a file that a promotion asks for: *quick* (also a no), *late* (after
+    :data:`LATE_S`), *slow* (no answer within :data:`ANSWER_S`), or *broken*: a status that ends the recovery. (PostgreSQL:
+    RestoreArchivedFile.)"""
 
-    word: Literal["quick", "slow", "broken"]
+    word: Literal["quick", "late", "slow", "broken"]
     said: str
 
 
@@ -87,17 +90,22 @@ class Ready:
 
 def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
     """Everything about a standby that would be missed only once it is the primary."""
-    node, serves = nodes[standby.name], primary.writable
-    recovery = look_recovery(node)
-    leader = look_recovery(nodes[primary.name]) if serves else Down(primary.name, "it takes no sessions")
+    node, leads = nodes[standby.name], nodes[primary.name] if primary.writable else None
+    folders, asked = (node.data_directory, wal.folder(node)), [node, *([leads] if leads else [])]
+    with ThreadPoolExecutor(4) as pool:
+        side = pool.submit(look_recovery, leads) if leads else None
+        rooms = pool.map(partial(machine.free_bytes, node), folders)
+        logins = pool.map(look_login, asked)
+        recovery = look_recovery(node)
+        command = recovery.restore_command if isinstance(recovery, Recovery) and recovery.recovering else ""
+        timeline = standby.cluster.timeline if isinstance(standby.cluster, Cluster) else 1
+        answer = look_answer(node, command, timeline) if command else None
+        leader = side.result() if side else Down(primary.name, "it takes no sessions")
+        free = dict(zip(map(str, folders), rooms, strict=True))
+        known = dict(zip((one.name for one in asked), logins, strict=True))
     # Without the primary the standby's own control file says it: what it has replayed asked for as much.
     needs = leader.sizes if isinstance(leader, Recovery) and leader.sizes else look_sizes(node)
-    command = recovery.restore_command if isinstance(recovery, Recovery) and recovery.recovering else ""
-    timeline = standby.cluster.timeline if isinstance(standby.cluster, Cluster) else 1
-    answer = look_answer(node, command, timeline) if command else None
-    free = {str(folder): machine.free_bytes(node, folder) for folder in (node.data_directory, wal.folder(node))}
-    asked = [node, *([nodes[primary.name]] if serves else [])]
-    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, {one.name: look_login(one) for one in asked})
+    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, known)
 
 
 def look_recovery(node: Node) -> Recovery | Missing:
@@ -133,6 +141,8 @@ def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
         except DeadlinePassed:
             return Answer("slow", f"no answer within {ANSWER_S:g} s")
         words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
+        if output.status <= 125 and output.seconds > LATE_S:
+            return Answer("late", f"only after {output.seconds:.1f} s: {words}")
         return Answer("broken" if output.status > 125 else "quick", words)
 
     return seen(node.name, "its restore_command", ask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
 import signal
 import socket
@@ -16,8 +18,9 @@ import psutil
 from aya_lib.cluster import roles, server, services, state
 from aya_lib.cluster.server import Cluster
 from aya_lib.cluster.services import Health
-from aya_lib.errors import AyaError, UsageError
+from aya_lib.errors import AyaError, DeadlinePassed, UsageError
 from aya_lib.lab import access, binaries, clusters, documents
+from aya_lib.lab.new import outgoing
 from aya_lib.node import wait
 from aya_lib.node.listeners import local_listener
 from aya_lib.node.node import Node, open_nodes
@@ -27,6 +30,7 @@ from aya_lib.site import LAB_MARKER, Site
 
 Progress = Callable[[str], None]
 CHECKPOINT_S = 60.0
+PORT_S = 5.0
 
 
 def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = True) -> None:
@@ -37,6 +41,7 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
     nodes = open_nodes(_lab(site))
     prefix = binaries.prefix()
     for node in nodes.values():
+        _made_for(node)
         _ports_are_ours(node, embedding)
     _folder(site, prefix)
     known = state.read(site)
@@ -60,21 +65,22 @@ def up(site: Site, progress: Progress = lambda line: None, *, embedding: bool = 
 
 
 def down(site: Site) -> None:
-    """Stop everything of the lab, frozen processes too; raises when a process is left."""
+    """Stop everything of the lab, frozen processes too. One that does not stop in order is ended, and holds up no other; raises
+    with those that are left."""
     nodes = open_nodes(_lab(site))
     for process in _processes(site):
         thaw(process.pid)
     for name in reversed(list(nodes)):
         keeps = nodes[name].supervisor
-        for service in [service for service in keeps.units if service != "postgresql"]:
-            keeps.stop(service)
-        if nodes[name].data_directory.exists():
-            keeps.stop("postgresql")
+        for service in sorted(keeps.units, key=lambda service: service == "postgresql"):  # what uses it first
+            if service != "postgresql" or nodes[name].data_directory.exists():
+                with suppress(Exception):  # whatever the reason is: below it is ended by its PID
+                    keeps.stop(service)
     for process in _processes(site):
         end(process.pid, site.deadlines.command_s)
-    left = _processes(site)
-    if left:
-        raise AyaError(f"processes of the lab {site.name} are left: {', '.join(str(p.pid) for p in left)}")
+    if left := _processes(site):
+        named = "; ".join(f"PID {process.pid}: {' '.join(process.info['cmdline'])[:100]}" for process in left)
+        raise AyaError(f"processes of the lab {site.name} are left: {named}", hint="End them, or see why they cannot be ended")
 
 
 def reset(site: Site, progress: Progress = lambda line: None, *, embedding: bool = True) -> None:
@@ -127,6 +133,7 @@ def _ports_are_ours(node: Node, embedding: bool) -> None:
     for service, port in ports.items():
         with socket.socket() as probe:  # fast for the usual case: nobody is there
             if probe.connect_ex((config.host, port)) != 0:
+                _until_free(node, service, port)
                 continue
         holder = local_listener(node.shell, port)
         made = node.data_directory.exists() or service == "embedding"
@@ -135,6 +142,34 @@ def _ports_are_ours(node: Node, embedding: bool) -> None:
                 f"port {port}, meant for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
                 hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
             )
+
+
+def _until_free(node: Node, service: str, port: int) -> None:
+    """An outgoing connection of any program may have the port for a while: wait until it can be listened on."""
+
+    def free() -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((node.config.host, port))
+            except OSError as error:
+                return error.errno != errno.EADDRINUSE
+            return True
+
+    try:
+        wait.until(free, bool, node=node.name, what=f"port {port} is free", deadline_s=PORT_S)
+    except DeadlinePassed:
+        line = f"port {port}, meant for {node.name}'s {service}, is that of somebody's outgoing connection"
+        raise AyaError(line, hint=f"Try again, or take ports outside {outgoing()}: aya lab new NAME --port PORT") from None
+
+
+def _made_for(node: Node) -> None:
+    """:class:`UsageError` when the cluster was made for another port than the site says now."""
+    settings = node.data_directory / "lab.conf"
+    found = re.search(r"^port = '(\d+)'", settings.read_text(), re.MULTILINE) if settings.exists() else None
+    if found and int(found[1]) != node.config.postgresql.port:
+        line = f"{node.name} was made for port {found[1]}, and site.yaml says {node.config.postgresql.port} now"
+        raise UsageError(line, hint=f"Make the lab anew, aya lab reset --site {node.site.name}, or put the port back")
 
 
 def _start_alone(node: Node, progress: Progress) -> None:

@@ -18,7 +18,7 @@ def new(name: str, directory: Path | None = None, port: int | None = None, *, li
 
     ``port``: the first of the consecutive ports to take; default: a run that is free and that no other site names.
     """
-    target = settings.parameters() / name / "site.yaml"
+    target = settings.own_parameters() / name / "site.yaml"
     if target.exists():
         raise UsageError(f"there is a site {name} already: {target}", hint="Choose another name")
     content = read_yaml(settings.parameters() / like / "site.yaml")
@@ -48,13 +48,24 @@ def _places(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _free_run(count: int) -> int:
-    """The first of ``count`` consecutive ports that are free, and that no site names which happens to be down."""
+    """The first of ``count`` consecutive ports that are free, and that no site names which happens to be down; where possible
+    none that the system itself gives to an outgoing connection."""
     named = {place["port"] for site in known_sites() for place in _places(_described(site)) if "port" in place}
     lowest, highest = settings.lab_ports()
-    for first in range(lowest, highest - count + 2, count):
-        if all(port not in named and _free(port) for port in range(first, first + count)):
-            return first
+    for avoided in (outgoing(), range(0)):
+        for first in range(lowest, highest - count + 2, count):
+            if all(port not in named and port not in avoided and _free(port) for port in range(first, first + count)):
+                return first
     raise UsageError(f"no run of free ports between {lowest} and {highest}", hint="Name the first one with --port")
+
+
+def outgoing() -> range:
+    """The ports that the system gives to outgoing connections, as Linux says; elsewhere IANA's."""
+    try:
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except OSError:
+        return range(49152, 65536)
+    return range(int(first), int(last) + 1)
 
 
 def _described(site: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.shell import WRITE
 from aya_lib.node.supervisor import ServiceAction, ServiceState
+from aya_lib.plan.started import until_it_answers
 
 CHECKPOINT_S = 600.0  # a checkpoint writes out what is dirty of shared_buffers
 SLACK_S = 2.0  # a start time is computed from the machine's uptime: two looks at one process differ by up to a second
@@ -39,7 +40,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Service:
-    """Start, stop, restart, enable or disable a service through the node's supervisor."""
+    """Start, stop, restart, enable or disable a service through the node's supervisor. One that was started answers, then."""
 
     action: ServiceAction
     service: str
@@ -49,6 +50,8 @@ class Service:
 
     def run(self, node: Node) -> None:
         getattr(node.supervisor, self.action)(self.service)
+        if self.action in ("start", "restart"):
+            until_it_answers(node, self.service)
 
 
 @dataclass(frozen=True)

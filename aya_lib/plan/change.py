@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from aya_lib.errors import AyaError, ChangeFailed, NoWayBack
+from aya_lib.errors import AyaError, ChangeFailed, Interrupted, NoWayBack
 from aya_lib.node.node import Node, Nodes
 from aya_lib.show import Badge, Code, Shown, Table
 
@@ -96,42 +96,54 @@ Report = Callable[[Change, str, str], None]
 def apply(plan: Plan, nodes: Nodes, report: Report) -> list[tuple[Change, AyaError]]:
     """Walk the plan. At the first failure undo what was done, in reverse order, if the plan says so.
 
-    ``report(change, state, detail)`` hears *started*, *done*, *failed*, *undone*, *undo failed*. Raises
+    ``report(change, state, detail)`` hears *started*, *done*, *failed*, *interrupted*, *undone*, *undo failed*. Raises
     :class:`ChangeFailed`, whose message is the first error; a failing undo is added to it and hides nothing. Nothing is undone
-    after :class:`NoWayBack`, and by an interruption (Ctrl-C): the next run looks again and plans what is left. Returned are
-    the changes that failed without ending the walk.
+    after :class:`NoWayBack`. An interruption is handled alike, and the step that it broke off is undone too, for nobody knows
+    how far it had come: :class:`Interrupted`. Returned are the changes that failed without ending the walk.
     """
-    done: list[Change] = []
+    begun: list[Change] = []
     remain: list[tuple[Change, AyaError]] = []
-    for step in plan.changes:
-        report(step, "started", "")
-        error = _tried(step.action, nodes[step.node])
-        if error is None:
-            report(step, "done", "")
-            done.append(step)
-            continue
-        report(step, "failed", str(error))
-        if step.vital:
-            back = plan.unwind and not isinstance(error, NoWayBack)
-            undone = "; ".join(unwind(done, nodes, report)) if back else "What was done before it stays"
-            raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
-        remain.append((step, error))
+    try:
+        for step in plan.changes:
+            begun.append(step)
+            report(step, "started", "")
+            error = _tried(step.action, nodes[step.node])
+            report(step, "failed" if error else "done", str(error or ""))
+            if error is None:
+                continue
+            begun.pop()
+            if step.vital:
+                undone = _undone(plan, begun, nodes, report, back=not isinstance(error, NoWayBack))
+                raise ChangeFailed(f"'{step.title}' failed: {error.message}. {undone}", hint=error.hint) from None
+            remain.append((step, error))
+    except KeyboardInterrupt as stop:
+        step = (begun or list(plan.changes))[-1]
+        report(step, "interrupted", "")
+        undone = _undone(plan, begun, nodes, report)
+        line = f"interrupted{f' by {stop}' if str(stop) else ''} in '{step.title}' on {step.node}"
+        raise Interrupted(f"{line}. {undone}") from None
     return remain
 
 
 def _tried(action: Action, node: Node) -> AyaError | None:
-    """Do it; the error, when it failed."""
+    """Do it; the error, whatever it is, when it failed: a plan is never left half done without a word."""
     try:
         action.run(node)
     except AyaError as error:
         return error
     except OSError as error:  # a file on this machine: no room, or not ours to write
         return AyaError(f"a file on this machine: {error}")
+    except Exception as error:
+        return AyaError(f"unexpected {type(error).__name__}: {error}")
     return None
 
 
+def _undone(plan: Plan, done: list[Change], nodes: Nodes, report: Report, *, back: bool = True) -> str:
+    return "; ".join(unwind(done, nodes, report)) if plan.unwind and back else "What was done before it stays"
+
+
 def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
-    """Undo in reverse order, going on past an undo that fails; yields a sentence for each.
+    """Undo in reverse order, going on past an undo that fails or is interrupted again; yields a sentence for each.
 
     A change without an undo is the line below which there is no way back: nothing above it is undone either. Half of a way
     back is worse than none: it would start an old primary again beside the one that was promoted.
@@ -140,7 +152,10 @@ def unwind(done: list[Change], nodes: Nodes, report: Report) -> Iterator[str]:
         if step.undo is None:
             yield f"'{step.title}' stays done, and what came before it"
             return
-        error = _tried(step.undo, nodes[step.node])
+        try:
+            error = _tried(step.undo, nodes[step.node])
+        except KeyboardInterrupt:
+            error = AyaError("interrupted")
         if error is not None:
             report(step, "undo failed", str(error))
             yield f"undoing '{step.title}' failed: {error.message}"

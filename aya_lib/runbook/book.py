@@ -5,10 +5,11 @@ Each verb shows what it did (in a notebook as HTML, elsewhere as text) and write
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,14 +17,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from aya_lib import settings
 from aya_lib.check import Check, Checks, Status, worst
 from aya_lib.cluster.canary import writes
-from aya_lib.errors import ApprovalMissing, RequirementFailed, VerdictFailed
+from aya_lib.errors import ApprovalMissing, AyaError, Interrupted, Locked, RequirementFailed, VerdictFailed
 from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.unseen import Planned, Unseen
 from aya_lib.plan.approval import require_approval
 from aya_lib.plan.change import Change, Plan
 from aya_lib.plan.change import apply as walk
-from aya_lib.runbook import parameters
+from aya_lib.runbook import interruption, parameters
 from aya_lib.runbook.lock import site_lock
+from aya_lib.runbook.notebook import Notebook
 from aya_lib.runbook.record import Record, heading
 from aya_lib.runbook.screen import Screen
 from aya_lib.show import Note, Shown, Table
@@ -31,6 +33,29 @@ from aya_lib.site import Site, made_site
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _verb(act: Callable[P, T]) -> Callable[P, T]:
+    """A verb does nothing when the notebook says something else by now, and its record tells how it ended, however that is."""
+
+    @functools.wraps(act)
+    def verb(*args: P.args, **kwargs: P.kwargs) -> T:
+        book = args[0]
+        assert isinstance(book, Runbook)
+        book.compare()
+        try:
+            with interruption.handled(interruption.once()):
+                return act(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            error: AyaError = Interrupted(f"{' by '.join(filter(None, ('interrupted', str(stop))))} in '{act.__name__}'")
+        except AyaError as raised:
+            error = raised
+        except Exception as defect:
+            book.broken_off(AyaError(f"unexpected {type(defect).__name__}: {defect}"))
+            raise
+        raise book.broken_off(error) from None
+
+    return verb
 
 
 class Runbook(Shown):
@@ -43,10 +68,9 @@ class Runbook(Shown):
 
     def __init__(self, name: str, namespace: Mapping[str, Any]) -> None:
         declared = parameters.declared(settings.notebooks() / f"{name}.ipynb")
-        injected = parameters.injected(namespace.get("In", ()))
-        names = {parameter.name for parameter in declared.parameters} & set(namespace) | injected
         self.name = name
-        self.parameters = parameters.validate(declared, {key: namespace[key] for key in names})
+        self.notebook = Notebook(declared, namespace)
+        self.parameters = self.notebook.begun
         self.site = made_site(str(self.parameters.get("site", "lab")))
         self.nodes: Nodes = open_nodes(self.site)
         self.dry_run = bool(self.parameters.get("dry_run", False))
@@ -54,8 +78,33 @@ class Runbook(Shown):
         self.changes_site = declared.changes_site
         self.checks: dict[str, Check] = {}
         self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
+        self.again = parameters.command(declared, self.parameters)
         self.record = self._begin()
+        for other in [value for value in namespace.values() if isinstance(value, Runbook)]:
+            if other.record.path != self.record.path and other.record.content["outcome"] == "running":
+                other.record.end("interrupted", error="a new run was begun in its place")
 
+    def compare(self) -> None:
+        """:class:`ParameterError` when the notebook's parameters are not those of this run any more."""
+        self.notebook.unchanged()
+        if "AYA_RECORD" not in os.environ:  # a person in JupyterLab, who may have saved what was not run
+            self.notebook.unread()
+
+    def broken_off(self, error: AyaError) -> AyaError:
+        """The error that ended a verb, with how to go on after an interruption; the record has it."""
+        if isinstance(error, Interrupted):
+            cells = "" if "AYA_RECORD" in os.environ else "Run the cells again from the look on, or: "
+            error = Interrupted(error.message, hint=f"{cells or 'It goes on where it was: '}{self.again}")
+        refused = isinstance(error, ApprovalMissing | Locked)
+        outcome = "interrupted" if isinstance(error, Interrupted) else "refused" if refused else "failed"
+        if self.record.content["outcome"] == "running" or outcome == "interrupted":
+            with suppress(AyaError):  # a full disk: the error itself is what counts
+                code = {"exit_code": error.exit_code} if refused else {}
+                self.record.add("error", message=str(error), error_type=type(error).__name__)
+                self.record.end(outcome, error=str(error), **code)
+        return error
+
+    @_verb
     def look(self, fact: Callable[Concatenate[Nodes, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``fact(nodes, ...)`` sees. In a dry run a probe, which would write, is not tried: it gives ``Planned``."""
         would = writes(fact)
@@ -64,16 +113,19 @@ class Runbook(Shown):
             self._note("look", Note(f"Not done in a dry run: {would}", "planned"), title=would, facts=planned)
             return planned  # type: ignore[return-value]
         started = time.monotonic()
+        self.notebook.looked()
         facts = fact(self.nodes, *args, **kwargs)
         unseen = Note(f"Could not be seen: {facts}", "unknown") if isinstance(facts, Unseen) else None
         shown = facts if isinstance(facts, Shown) else unseen
         self._note("look", shown, title=_title(fact), facts=facts, seconds=_since(started))
         return facts
 
+    @_verb
     def check(self, *checks: Check | Iterable[Check], title: str = "Checks") -> None:
         """Record and show checks. The verdict rests on the last one of each name."""
         self._judge(title, self._as_planned(_flat(checks)))
 
+    @_verb
     def require(self, *checks: Check | Iterable[Check], title: str = "Before anything is changed") -> None:
         """The gate: as :meth:`check`, and :class:`RequirementFailed` unless every required one passed."""
         asked = _flat(checks)
@@ -84,11 +136,16 @@ class Runbook(Shown):
             line = f"Nothing was changed, because {len(stop)} of {len(asked)} requirements do not hold: {names}"
             status: Status = "failed" if any(check.status == "failed" for check in stop) else "unknown"
             self._end(status, line)
+            self.notebook.gate = f"{len(stop)} of {len(asked)} requirements do not hold: {names}"
             raise RequirementFailed(line, hint=next((check.hint for check in stop if check.hint), ""))
+        self.notebook.gate = ""
 
+    @_verb
     def apply(self, plan: Plan, *, show: bool = False) -> None:
         """Walk the plan; a dry run leaves it at the plan. ``show`` it first, where no cell of its own does. Raises
         :class:`ApprovalMissing` and :class:`ChangeFailed`."""
+        if plan:
+            self.notebook.current(plan)
         self.record.add("plan", title=plan.title, changes=[_plain(step) for step in plan.changes])
         if not plan:
             return self._show(Note("Nothing to change: it is as requested already.", "passed"))
@@ -97,18 +154,20 @@ class Runbook(Shown):
         if self.dry_run:
             self.pending = True
             return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
-        self._approve(plan)
+        require_approval(self.site, plan, self.approved_by)
         screen = Screen(plan)
         with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
             remain = walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
         again = f"Everything else is done. Run {self.name} again: it does what is left"
         checks = [Check(step.title, "warning", "done", error.message, f"{error.hint} {again}".strip()) for step, error in remain]
         if checks:
-            self.check(checks, title="What remains")
+            self._judge("What remains", checks)
 
+    @_verb
     def wait(self, look: Callable[[Nodes], T], judge: Callable[[Site, T], list[Check]], deadline_s: float, title: str) -> T:
         """Look until no required check is failed or unknown, at most ``deadline_s``; record the last checks seen."""
         started, screen = time.monotonic(), Screen(None)
+        self.notebook.looked()
         while True:
             facts = look(self.nodes)
             checks = judge(self.site, facts)
@@ -122,6 +181,7 @@ class Runbook(Shown):
         self._judge(title, self._as_planned(checks))
         return facts
 
+    @_verb
     def verdict(self) -> None:
         """The table of everything that did not pass, and the last line. :class:`VerdictFailed` unless all passed."""
         checks = list(self.checks.values())
@@ -175,16 +235,9 @@ class Runbook(Shown):
         later: dict[str, Any] = {"status": "planned", "hint": ""}
         return [Check(**{**vars(c), **later}) if c.status in ("failed", "unknown") else c for c in checks]
 
-    def _approve(self, plan: Plan) -> None:
-        try:
-            require_approval(self.site, plan, self.approved_by)
-        except ApprovalMissing as error:
-            self.record.add("error", message=str(error), error_type=type(error).__name__)
-            self.record.end("refused", error=str(error), exit_code=error.exit_code)
-            raise
-
     def _report(self, screen: Screen, step: Change, state: str, detail: str) -> None:
-        self.record.add("change", **_plain(step), state=state, detail=detail)
+        with suppress(AyaError):  # no room for the record: a change that was begun is brought to its end first
+            self.record.add("change", **_plain(step), state=state, detail=detail)
         screen.step(step, state, detail)
 
     def _note(self, kind: str, shown: Shown | None, **content: Any) -> None:

@@ -72,22 +72,23 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     """Knows its kernel, so that :func:`interrupt` reaches the code that runs, and its context managers clean up."""
 
     current: Client | None = None
-    grace_s = 10.0
+    grace_s = 60.0  # to undo what was begun
 
     def __init__(self, nb_man: Any, **options: Any) -> None:
         # All cells have ended when the kernel is shut down: asking it politely only costs seconds.
         super().__init__(nb_man, kernel_manager_class=Kernel, shutdown_kernel="immediate", **options)
         type(self).current = self
 
-    def interrupt(self) -> None:
-        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``."""
+    def interrupt(self) -> bool:
+        """SIGINT to the kernel; SIGKILL when it is still busy after ``grace_s``. False: there is none yet."""
         pid = self.kernel_pid
         if pid is None:
-            return
+            return False
         _signal(pid, 2)
         timer = threading.Timer(self.grace_s, _signal, (pid, 9))
         timer.daemon = True
         timer.start()
+        return True
 
     @property
     def kernel_pid(self) -> int | None:

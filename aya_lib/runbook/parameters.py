@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import io
 import json
+import shlex
 import tokenize
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -39,13 +40,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock."""
+    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``gated``: it
+    asks for requirements before it applies anything."""
 
     path: Path
     title: str
     parameters: tuple[Parameter, ...]
     changes_site: bool
     limit_s: float
+    gated: bool = False
 
     @property
     def name(self) -> str:
@@ -78,7 +81,9 @@ def declared(notebook: Path) -> Declaration:
     title = next((line.lstrip("# ") for line in headings if line.startswith("# ")), notebook.stem)
     source = "".join(tagged[0]["source"])
     changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
-    return Declaration(notebook, title, _parse(source, notebook), changes, limit)
+    code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    gated = 0 <= code.find("runbook.require(") < code.find("runbook.apply(")
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated)
 
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:
@@ -110,16 +115,17 @@ def require(declaration: Declaration, name: str, option: str) -> None:
         raise ParameterError(f"{declaration.name} takes no {option}: it has no parameter {name}")
 
 
-def injected(inputs: Sequence[str]) -> set[str]:
-    """Names that papermill set in this kernel: assigned in an executed cell that begins with ``# Parameters``."""
-    names: set[str] = set()
-    for source in inputs:
-        if not source.startswith("# Parameters"):
-            continue
-        for node in ast.parse(source).body:
-            if isinstance(node, ast.Assign):
-                names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return names
+def command(declaration: Declaration, values: Mapping[str, Any]) -> str:
+    """The command that runs it with these values: those that are not the default, as a shell takes them."""
+    words = ["aya", "run", declaration.name]
+    for parameter in declaration.parameters:
+        value = values.get(parameter.name, parameter.default)
+        text = value if isinstance(value, str) else json.dumps(value)
+        if parameter.name == "site" and value != "lab":
+            words += ["--site", text]
+        elif value != parameter.default:
+            words += ["-p", f"{parameter.name}={text}"]
+    return shlex.join(words)
 
 
 def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
@@ -141,6 +147,7 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
         written = ast.unparse(node.annotation)
         kind = eval(compile(ast.Expression(node.annotation), str(notebook), "eval"), {"__builtins__": {}}, NAMES)
         parameters.append(Parameter(node.target.id, kind, written, default, comments.get(node.end_lineno or 0, "")))
+        _checked(parameters[-1], default)
     return tuple(parameters)
 
 

@@ -1,9 +1,9 @@
 """The run record: one JSON document a run, rewritten at every step, so that a killed run leaves evidence.
 
 Keys: ``schema`` (1), ``runbook``, ``site``, ``parameters``, ``dry_run``, ``approved_by``, ``versions``, ``pid`` (of the
-kernel), ``started``, ``ended``, ``seconds``, ``steps`` (each with ``at`` and ``kind``: look, check, plan, change, wait,
-measure, error), ``verdict`` (``status`` and ``line``, or null), ``outcome`` (running, passed, failed, unknown, planned,
-interrupted, died, refused), ``error``, ``notebook``.
+kernel), ``process_started``, ``host``, ``started``, ``ended``, ``seconds``, ``steps`` (each with ``at`` and ``kind``: look,
+check, plan, change, wait, measure, error), ``verdict`` (``status`` and ``line``, or null), ``outcome`` (running, passed,
+failed, unknown, planned, interrupted, died, refused), ``error``, ``notebook``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def now() -> str:
 
 def heading(runbook: str, site: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of its run before anything is done, by this process."""
+    import psutil
+
     return {
         "runbook": runbook,
         "site": site,
@@ -40,6 +42,8 @@ def heading(runbook: str, site: str, parameters: Mapping[str, Any]) -> dict[str,
         "approved_by": str(parameters.get("approved_by", "")),
         "versions": {"aya": __version__, "python": platform.python_version()},
         "pid": os.getpid(),
+        "process_started": psutil.Process().create_time(),  # with the PID and the host: which process it is
+        "host": platform.node(),
     }
 
 
@@ -52,15 +56,19 @@ class Record:
 
     @classmethod
     def begin(cls, path: Path, **content: Any) -> Record:
-        """A new record at ``path``; :class:`AyaError` when it cannot be written there."""
+        """A new record at ``path``, or beside it when another run has that name; :class:`AyaError` when it cannot be written."""
         begun: dict[str, Any] = {"started": now(), "ended": None, "steps": [], "verdict": None, "outcome": "running"}
         record = cls(path, {"schema": 1, **content, **begun})
+        claimed: list[Path] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            record.path = _claimed(path)
+            claimed = [record.path, record.reserve]
             record.reserve.write_bytes(b"\0" * RESERVE_BYTES)
-            record.write()
+            record.store()
         except OSError as error:
-            record.reserve.unlink(missing_ok=True)
+            for made in claimed:
+                made.unlink(missing_ok=True)
             raise AyaError(
                 f"no run record can be written to {path.parent}: {error.strerror}",
                 hint="Make room there, or set AYA_RUNS to another folder",
@@ -97,11 +105,43 @@ class Record:
         self.set(outcome=outcome, ended=ended, seconds=round(seconds, 3), **content)
 
     def write(self) -> None:
+        """Write it, with the reserve's room when there is no other; :class:`AyaError` when it cannot be written."""
         try:
-            # Not by json.dumps, which indents in Python: after fifty steps that was half of a run's time.
-            files.write(self.path, to_json(self.content, indent=1, inf_nan_mode="constants").decode(), private=True)
+            self.store()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.reserve.exists():
-                raise
-            self.reserve.unlink(missing_ok=True)
-            self.write()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and self.reserve.exists():
+                self.reserve.unlink(missing_ok=True)
+                return self.write()
+            line = f"the run record {self.path} cannot be written: {error.strerror}"
+            raise AyaError(line, hint="Make room there, and run it again") from None
+
+    def store(self) -> None:
+        # Not by json.dumps, which indents in Python: after fifty steps that was half of a run's time.
+        files.write(self.path, to_json(self.content, indent=1, inf_nan_mode="constants").decode(), private=True)
+
+
+def _claimed(path: Path) -> Path:
+    """The path itself, made empty, or the first one that is free: two runs can begin in the same second."""
+    for number in range(2, 10_000):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            return path
+        except FileExistsError:
+            path = path.with_name(f"{path.stem.partition('-')[0]}-{number}{path.suffix}")
+    raise OSError(errno.EEXIST, "no free name")
+
+
+def alive(content: Mapping[str, Any]) -> bool:
+    """Whether the process of a record runs still: the same PID, begun at the same time. One of another machine may."""
+    import psutil
+
+    if content.get("host", platform.node()) != platform.node():
+        return True
+    try:
+        process = psutil.Process(int(content["pid"]))
+        began = float(content.get("process_started") or process.create_time())
+        return abs(process.create_time() - began) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aya_lib import files, settings
-from aya_lib.runbook import parameters
+from aya_lib.runbook import interruption, parameters
 from aya_lib.runbook.kernel import Ahead
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.parameters import Declaration
@@ -75,14 +75,8 @@ def _locked(
 
 
 def _begin(declaration: Declaration, checked: dict[str, Any], site: str) -> Record:
-    folder = settings.runs() / site / declaration.name
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    taken = next(n for n in range(1, 10_000) if not (folder / f"{_numbered(stamp, n)}.json").exists())
-    return Record.begin(folder / f"{_numbered(stamp, taken)}.json", **heading(declaration.name, site, checked))
-
-
-def _numbered(stamp: str, number: int) -> str:
-    return stamp if number == 1 else f"{stamp}-{number}"
+    path = settings.runs() / site / declaration.name / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    return Record.begin(path, **heading(declaration.name, site, checked))
 
 
 def _execute(source: Path, target: Path, values: dict[str, Any], environment: dict[str, str], stop: _Stop) -> Ending:
@@ -106,7 +100,8 @@ def _finish(record: Record, notebook: Path, ending: Ending, stop: _Stop) -> RunR
     verdict, error = record.content.get("verdict"), ending.error
     outcome, code = record.content["outcome"], int(record.content.get("exit_code", 0))
     if stop.reason and not verdict:
-        outcome, code, error = stop.outcome, stop.exit_code, stop.reason
+        how = str(record.content.get("error") or "").removeprefix("interrupted by SIGINT")  # what the runbook said of it
+        outcome, code, error = stop.outcome, stop.exit_code, f"{stop.reason}{how}"
     elif outcome == "running":
         outcome, code = ("died" if ending.kind == "died" else "failed"), 1
         error = error or "the notebook ended without a verdict"
@@ -139,26 +134,24 @@ def _settle(notebook: Path, line: str) -> None:
 
 
 class _Stop:
-    """SIGINT, SIGTERM and the time limit all do one thing: interrupt the kernel, so that its probes clean up."""
+    """SIGINT, SIGTERM, SIGHUP and the time limit all do one thing: interrupt the kernel, so that its probes clean up."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self.reason, self.outcome, self.exit_code = "", "interrupted", 130
         self._client: Any = None
         self._timer = threading.Timer(limit_s, self._too_long)
-        self._handlers: dict[int, Any] = {}
+        self._handling = contextlib.ExitStack()
 
     def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._handling.enter_context(interruption.handled(self._signal))
         self._timer.daemon = True
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._handling.close()
 
     def arm(self, client: Any) -> None:
         """The engine's client class, whose ``current`` will be the one that runs."""
@@ -166,8 +159,10 @@ class _Stop:
         self._client = client
 
     def _signal(self, number: int, _: object) -> None:
+        if self.reason and number == signal.SIGINT:
+            os._exit(128 + number)  # a person asks twice: at once, the record stays as it is
         if self.reason:
-            os._exit(128 + number)  # asked twice: at once, the record stays as it is
+            return  # a shutdown sends more than one, and what was begun is being undone
         self._interrupt(f"interrupted by {signal.Signals(number).name}", "interrupted", 128 + number)
 
     def _too_long(self) -> None:
@@ -178,9 +173,8 @@ class _Stop:
     def _interrupt(self, reason: str, outcome: str, exit_code: int) -> None:
         self.reason, self.outcome, self.exit_code = reason, outcome, exit_code
         current = self._client.current if self._client else None
-        if current is not None:
-            current.interrupt()
-        else:
+        interrupted = current is not None and current.interrupt()
+        if not interrupted and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aya_lib import settings
-from aya_lib.errors import AyaError, UsageError
-from aya_lib.runbook.record import Record
+from aya_lib.errors import AyaError, UsageError, nearest
+from aya_lib.runbook.parameters import runbooks
+from aya_lib.runbook.record import Record, alive
 from aya_lib.show import Badge, Shown, Table, Tone
+from aya_lib.site import known_sites
 
 TONE: dict[str, Tone] = {"passed": "passed", "planned": "planned", "running": "planned", "unknown": "unknown"}
 
@@ -51,6 +52,16 @@ def kept(site: str | None = None, runbook: str | None = None) -> Runs:
     return Runs(tuple(sorted(runs, key=lambda run: run.started, reverse=True)))
 
 
+def require_known(site: str | None, runbook: str | None) -> None:
+    """:class:`UsageError` for a site or a runbook that is neither there nor among the runs."""
+    folder, books = settings.runs(), runbooks(settings.notebooks())
+    known = sorted({*known_sites(), *(path.name for path in folder.glob("*") if path.is_dir())})
+    if site and site not in known:
+        raise UsageError(f"unknown site '{site}'{nearest(site, known)}", hint=f"Known sites: {', '.join(known) or 'none'}")
+    if runbook and runbook not in books and not any(folder.glob(f"*/{runbook}")):
+        raise UsageError(f"unknown runbook '{runbook}'{nearest(runbook, books)}", hint=f"There are {', '.join(books) or 'none'}")
+
+
 def prune(kept: Runs, age: str) -> Runs:
     """Delete the runs older than ``age`` (``30d``, ``12h``), except the newest of each runbook and running ones; those left."""
     limit = datetime.now(UTC) - _age(age)
@@ -78,22 +89,12 @@ def _read(path: Path) -> Run | None:
     try:
         content = Record.load(path).content
         outcome = content["outcome"]
-        if outcome == "running" and not _alive(int(content["pid"])):
+        if outcome == "running" and not alive(content):
             outcome = "died"
         line = (content.get("verdict") or {}).get("line") or content.get("error") or ""
         return Run(content["site"], content["runbook"], content["started"], outcome, content.get("seconds"), line, path)
     except (AyaError, KeyError, TypeError):
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _seconds(run: Run) -> str:

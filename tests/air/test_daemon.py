@@ -15,6 +15,8 @@ from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib.air import daemon as program
+from aya_lib.air.status import hung
+from aya_lib.air.status import look as look_status
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
@@ -82,6 +84,36 @@ def test_what_was_refused_is_listed_with_its_reason_and_sent_again_on_request(da
     until(lambda: count(nodes, "ALPHA", "rude"), "it is there")
     assert aya(nodes, "air", "conflicts").stdout == "No version lost against the primary's.\n"
     assert json.loads(aya(nodes, "air", "conflicts", "--json").stdout)["conflicts"] == []
+
+
+def test_a_daemon_that_is_stopped_or_silent_is_never_called_well_and_goes_on_afterwards(
+    daemon: tuple[Nodes, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, process = daemon
+    until(lambda: not status(nodes)["hung"] and aya(nodes, "air", "status").returncode == 0, "all is well")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        shown, asked = aya(nodes, "air", "status"), aya(nodes, "air", "sync-now")
+        assert (shown.returncode, asked.returncode) == (1, 1)
+        for said in (shown.stdout, asked.stderr):
+            assert f"the daemon is stopped. Run: kill -CONT {process.pid}" in " ".join(said.split())
+    finally:
+        process.send_signal(signal.SIGCONT)
+    state = look_status(nodes["AIR"].site).daemon
+    assert state
+    assert hung(state) == ""
+    monkeypatch.setattr("aya_lib.air.status.SILENT_S", -1.0)
+    assert "no sign of life from the daemon for" in hung(state)
+
+
+def test_a_large_document_keeps_no_small_one_waiting(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    ask(nodes, "AIR", "INSERT INTO documents (content) SELECT string_agg(md5(g::text), ' ') FROM generate_series(1, 6000) g")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Small, behind the large one.')")
+    until(lambda: count(nodes, "ALPHA", "Small, behind%"), "the small one is there")
+    assert one(nodes, "AIR", "SELECT count(*) FROM write_queue WHERE NOT synced") == 1, "the large one was no hindrance"
+    ask(nodes, "AIR", "DELETE FROM documents WHERE length(content) > 100000")
+    until(lambda: status(nodes)["queued"] == 0 and same(nodes) == [], "both sides are equal")
 
 
 def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_is_back(daemon: tuple[Nodes, Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from air_work import add, ask, count, one_round, rewrite, same, texts
 from tests_support import passed, step
 
-from aya_lib.air.link import Apart
+from aya_lib.air.fit import Apart
 from aya_lib.lab import faults
 from aya_lib.node.node import Nodes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from air_work import as_it_is, ask, count, one, one_round, same, writing
 
-from aya_lib.air.link import Apart
+from aya_lib.air import push
+from aya_lib.air.fit import Apart
 from aya_lib.errors import SqlFailed
 from aya_lib.node.node import Nodes
 
@@ -79,10 +80,9 @@ def test_what_is_no_text_or_no_json_does_not_enter_the_queue(pair: Nodes, data: 
         ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', %s)", data)
 
 
-def test_a_document_that_is_too_large_stays_and_can_be_deleted(pair: Nodes) -> None:
+def test_a_document_that_is_too_large_is_not_even_cut_stays_and_can_be_deleted(pair: Nodes) -> None:
     large = "INSERT INTO documents (content) VALUES (repeat('x', 21000000)) RETURNING id"
     local = one(pair, "AIR", large)
-    as_it_is(pair)
     assert [said for _, said in one_round(pair).pushed.dead] == [
         "the document has 21.0 MB; allowed are 20 MB (knowledge.max_file_mb)"
     ]
@@ -214,3 +214,44 @@ def test_a_row_put_into_the_queue_by_hand_arrives_once(pair: Nodes) -> None:
     one_round(pair)
     one_round(pair)
     assert count(pair, "AIR", "by hand") == 1
+
+
+def test_a_unique_value_goes_from_one_document_to_another_in_whatever_order_they_wait(pair: Nodes) -> None:
+    insert = "INSERT INTO documents (content, source_uri) VALUES (%s, %s) RETURNING id"
+    has, takes = (one(pair, "ALPHA", insert, f"{uri} at first", uri) for uri in ("a", "b"))
+    one_round(pair)
+    ask(pair, "AIR", "UPDATE documents SET category = 'first in the queue' WHERE id = %s", takes)
+    ask(pair, "AIR", "UPDATE documents SET source_uri = 'c' WHERE id = %s", has)
+    ask(pair, "AIR", "UPDATE documents SET source_uri = 'a' WHERE id = %s", takes)
+    ask(pair, "AIR", insert, "takes what was freed", "b")
+    as_it_is(pair)
+    done = one_round(pair)
+    assert (done.pushed.applied, done.pushed.dead, done.pushed.conflicts) == (3, [], 0)
+    uris = "SELECT content, source_uri FROM documents WHERE source_uri IS NOT NULL ORDER BY source_uri"
+    expected = [("b at first", "a"), ("takes what was freed", "b"), ("a at first", "c")]
+    assert [ask(pair, name, uris) for name in ("ALPHA", "AIR")] == [expected, expected]
+
+
+def test_a_value_that_a_waiting_document_has_here_holds_back_the_one_that_comes_and_no_other(pair: Nodes) -> None:
+    insert = "INSERT INTO documents (content, source_uri) VALUES (%s, %s) RETURNING id"
+    waits = one(pair, "ALPHA", insert, "its new text waits for an encoder", "held")
+    one_round(pair)
+    ask(pair, "AIR", "UPDATE documents SET content = 'new text' WHERE id = %s", waits)
+    ask(pair, "ALPHA", "UPDATE documents SET source_uri = 'freed' WHERE id = %s", waits)
+    comes = one(pair, "ALPHA", insert, "has it now", "held")
+    other = writing(pair, "ALPHA", "beside it")
+    one_round(pair)
+    assert ask(pair, "AIR", "SELECT id FROM documents WHERE id = ANY (%s)", [comes, other]) == [(other,)]
+    as_it_is(pair)
+    assert one_round(pair).pushed.conflicts == 1
+    assert one(pair, "AIR", "SELECT source_uri FROM documents WHERE id = %s", comes) == "held"
+
+
+def test_many_queued_writes_are_looked_at_and_sent_in_parts(pair: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "LOOKED", 45)
+    ask(pair, "ALPHA", "INSERT INTO documents (content) SELECT 'one of many ' || n FROM generate_series(1, 60) n")
+    one_round(pair)
+    ask(pair, "AIR", "UPDATE documents SET category = 'many' WHERE content LIKE 'one of many %%'")
+    steps: list[str] = []
+    assert one_round(pair, steps.append).pushed.applied == 60
+    assert (steps.count("push: looked"), steps.count("push: signed")) == (2, 4)

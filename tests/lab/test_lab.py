@@ -18,11 +18,12 @@ from aya_lib import lab as labs
 from aya_lib import settings
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.lab import access
+from aya_lib.lab.new import outgoing
 from aya_lib.lab.status import status
 from aya_lib.node import wait
 from aya_lib.node.node import open_nodes
 from aya_lib.node.sql import value
-from aya_lib.site import LAB_MARKER, Site, load_site
+from aya_lib.site import LAB_MARKER, Site, load_site, read_yaml
 
 
 def pids(site: Site) -> list[int | None]:
@@ -64,6 +65,7 @@ def test_up_and_down_twice_are_harmless_and_down_leaves_no_process(bare: Site) -
     before, said = pids(bare), list[str]()
     labs.up(bare, said.append, embedding=False)
     assert (pids(bare), said) == (before, [])
+    (open_nodes(bare)["BETA"].data_directory / "postmaster.pid").write_text("damaged\n")  # it cannot be stopped in order
     labs.down(bare)
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(bare.root) in " ".join(p.info["cmdline"] or [])]
     labs.down(bare)
@@ -78,6 +80,40 @@ def test_a_port_in_use_is_refused_with_its_holder_and_nothing_is_changed(place: 
     with socket.create_server(("127.0.0.1", port)), pytest.raises(AyaError, match=line):
         labs.up(site, embedding=False)
     assert not site.root.exists()
+
+
+def test_the_ports_of_a_lab_are_none_that_an_outgoing_connection_may_get(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = read_yaml(settings.home() / "parameters" / "lab" / "site.yaml")
+    ports = {int(node[service]["port"]) for node in content["nodes"].values() for service in ("postgresql", "embedding")}
+    assert len(ports) == 6
+    assert not ports & set(outgoing())
+    monkeypatch.setenv("AYA_LAB_PORTS", f"{outgoing()[-1] - 9}-{outgoing()[-1] + 11}")
+    monkeypatch.setenv("AYA_PARAMETERS", str(place / "elsewhere"))
+    shutil.copytree(settings.home() / "parameters" / "lab", place / "elsewhere" / "model")
+    (place / "elsewhere" / "model" / "site.yaml").write_text((place / "parameters" / "model" / "site.yaml").read_text())
+    assert make(place, "beside").nodes["AIR"].postgresql.port > outgoing()[-1]
+
+
+def test_a_port_of_an_outgoing_connection_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make(place, "held")
+    port = site.nodes["ALPHA"].postgresql.port
+    monkeypatch.setattr("aya_lib.lab.lab.PORT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.bind(("127.0.0.1", port))
+        client.connect(server.getsockname())
+        with pytest.raises(
+            AyaError, match=rf"port {port}, meant for ALPHA's postgresql, is that of somebody's outgoing connection"
+        ):
+            labs.up(site, embedding=False)
+
+
+def test_a_lab_that_was_made_for_other_ports_is_not_started_on_them(place: Path) -> None:
+    site = make(place, "moved")
+    settings_file = open_nodes(site)["ALPHA"].data_directory / "lab.conf"
+    settings_file.parent.mkdir(parents=True)
+    settings_file.write_text("port = '1'\n")
+    with pytest.raises(UsageError, match=r"ALPHA was made for port 1, and site.yaml says \d+ now.*aya lab reset --site moved"):
+        labs.up(site, embedding=False)
 
 
 def test_a_folder_that_no_lab_made_is_neither_used_nor_deleted(place: Path) -> None:

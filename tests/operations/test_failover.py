@@ -13,7 +13,7 @@ from pairs import deaf, freeze, streaming
 from tests_support import Stepped, again, passed, step
 from writers import clients
 
-from aya_lib.cluster import overview, server, state, wal
+from aya_lib.cluster import overview, server, service_file, state, wal
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.standby import look_sizes
 from aya_lib.errors import ChangeFailed, UsageError
@@ -145,6 +145,24 @@ def test_what_would_delay_or_be_missed_is_asked_before_anything_is_stopped(pair:
         assert stopping == ["planned or emergency", *([name] if stops_lost else [])]
     assert found.ready is not None
     assert found.ready.needs == look_sizes(beta)  # the running primary's are those that the standby has replayed
+
+
+def test_a_primary_that_was_told_to_stop_and_waits_says_for_whom(pair: Site) -> None:
+    """Fast as it is, a stop waits for receivers that are connected; undone meanwhile, nobody would be there in the end."""
+    quick = pair.deadlines.model_copy(update={"start_s": 1})
+    nodes, request = open_nodes(pair.model_copy(update={"deadlines": quick})), failover.request(pair)
+    planned = failover.plan(failover.look(nodes, request))
+    with deaf(nodes["BETA"]):
+        with nodes["ALPHA"].session(write=True) as connection:
+            connection.execute("INSERT INTO documents (content) VALUES ('not received')")
+        with pytest.raises(ChangeFailed, match=r"waits for .*walsender.*What was done before it stays") as failed:
+            apply(planned, nodes, lambda *_: None)
+        assert "End it on ALPHA" in failed.value.hint
+        refused = fail_over(pair)
+        assert "wait until ALPHA is down" in refused.check("planned or emergency")["hint"]
+        assert fail_over(pair, take_back=True).error is not None
+    wait.until(lambda: role(pair, "ALPHA"), lambda it: it == "down", node="ALPHA", what="it is down", deadline_s=60)
+    passed(fail_over(pair))
 
 
 def test_a_failure_before_the_promotion_brings_everything_back(pair: Site) -> None:
@@ -288,8 +306,13 @@ def test_what_only_the_old_primary_has_is_counted_exactly(pair: Site) -> None:
 
 
 def test_a_frozen_primary_is_killed_and_never_thawed(pair: Site) -> None:
-    family = freeze(open_nodes(pair)["ALPHA"])
+    alpha = open_nodes(pair)["ALPHA"]
+    family = freeze(alpha)
+    alpha.data_directory.chmod(0o500)  # nor does its disk take a mark, which keeps nobody from going on
     done = passed(fail_over(pair, emergency=True))
+    alpha.data_directory.chmod(0o700)
+    assert done.check("Mark ALPHA as fenced")["status"] == "warning"
+    assert state.read(pair).fenced["ALPHA"].way == "stopped"
     assert "Kill PostgreSQL (frozen)" in done.done
     assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
@@ -330,7 +353,13 @@ def test_a_failure_after_the_promotion_does_not_bring_the_old_primary_back(pair:
         apply(replace(planned, changes=(*planned.changes, impossible)), nodes, lambda *_: None)
     assert (role(pair, "ALPHA"), role(pair, "BETA")) == ("down", "primary")
     assert state.read(pair).fenced["ALPHA"].way == "stopped"
-    passed(fail_over(pair))
+    in_the_way = service_file.path(pair)
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    told = passed(fail_over(pair)).check("Point clients that know one host to the new primary")
+    assert (told["status"], "Run failover again" in told["hint"]) == ("warning", True)
+    assert state.read(pair).under_way is None
+    in_the_way.rmdir()
 
 
 def test_a_dead_primary_that_its_supervisor_starts_again_during_the_failover_is_stopped(pair: Site) -> None:

@@ -18,7 +18,7 @@ from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Down, Missing, Starting, Unseen
 from aya_lib.operations import failover
 from aya_lib.operations.failover import fencing
-from aya_lib.operations.failover.actions import CatchUp, Promote
+from aya_lib.operations.failover.actions import CatchUp, Promote, StopOrderly
 from aya_lib.operations.failover.fencing import Promise, condition
 from aya_lib.operations.failover.look import Behind, Found, Promotable, Request
 from aya_lib.operations.failover.plan import asks
@@ -102,7 +102,7 @@ def done(found: Found, step: Change) -> Found:
             assert isinstance(alpha.process, ServiceState)
             assert (action.pid, action.since) == (alpha.process.pid, alpha.process.since)
             return alike(found, ALPHA=replace(alpha, process=STOPPED, cluster=REFUSED, sender=None))
-        case Service("stop", "postgresql"):
+        case Service("stop", "postgresql") | StopOrderly():
             files = replace(FILES, state="shut down") if alpha.writable else alpha.files
             return alike(found, ALPHA=replace(alpha, process=STOPPED, cluster=REFUSED, sender=None, files=files))
         case Service("start", "postgresql"):
@@ -450,33 +450,25 @@ def test_what_may_be_lost_is_said_before(found: Found, status: str, words: str) 
     assert (loss.status, words in loss.observed) == (status, True), loss.observed
 
 
-@pytest.mark.parametrize(
-    ("names", "synchronous"),
-    [
-        ('FIRST 1 ("beta")', True),
-        ("beta", True),
-        ("BETA , barman", False),  # a bare list is FIRST 1: without BETA the other one is asked
-        ("2 (beta, barman)", True),
-        ("ANY 2 (a, beta)", True),
-        ("any 1 (beta, a)", False),
-        ("FIRST 2 (beta, a, b)", False),
-        ("ANY 2 (beta, Beta)", True),  # one name given twice is one receiver
-        ("FIRST 2 (a, A, beta)", True),
-        ("*", False),
-        ("ANY 2 (beta, *)", False),
-        ("barman", False),
-        ('FIRST 1 ("be""ta")', False),
-        ("FIRST 1 (beta", None),
-        ("", False),
-    ],
-)
-def test_nothing_is_lost_only_if_every_commit_waited_for_this_standby(names: str, synchronous: bool | None) -> None:
-    assert fencing.promise("ALPHA says", names, "on", "beta", ()).synchronous is synchronous
-    assert fencing.promise("ALPHA says", names, "local", "beta", ()).synchronous is False
-    assert not fencing.promise("ALPHA says", names, "on", "beta", ["app: synchronous_commit=no"]).synchronous
-    assert fencing.promise("ALPHA says", names, "on", "beta", (), alike=2).synchronous is False
-    loss = failover.loss(facts(EMERGENCY, AWAY, promise=fencing.promise("ALPHA says", names, "on", "beta", ())))
-    assert loss.observed.startswith("no acknowledged write") is bool(synchronous)
+def test_a_promotion_whose_end_was_not_seen_is_waited_for_and_never_taken_back() -> None:
+    state = facts(PLANNED)
+    for step in failover.plan(state).changes:
+        if step.title == "Promote BETA":
+            break
+        state = done(state, step)
+    known = state.overview.state
+    begun = replace(known, under_way={**(known.under_way or {}), "promoting": "then"})
+    state = replace(state, overview=replace(state.overview, state=begun))
+    assert refused(replace(state, request=TAKE_BACK)) == {"the failover can be taken back": "failed"}
+    assert refused(state) == {}
+    on = failover.plan(state)
+    assert not on.unwind
+    assert titles(on.changes)[-4:] == ["BETA: Promote BETA", *SETTLE]
+    assert not any("Start PostgreSQL" in title for title in titles(on.changes))
+    came_back = failover.plan(alike(state, ALPHA=ALPHA))
+    assert "ALPHA: Stop PostgreSQL in an orderly way" in titles(came_back.changes)
+    other_way = replace(state, request=replace(PLANNED, old="BETA", new="ALPHA"))
+    assert not other_way.promoting
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from aya_lib.cluster.state import Fence, State
 from aya_lib.node.node import open_nodes
 from aya_lib.node.unseen import Down, Unseen
 from aya_lib.operations.replication_mode import plan, preconditions, reached, request
-from aya_lib.operations.replication_mode.actions import AwaitSync, Restart
+from aya_lib.operations.replication_mode.actions import AwaitSync
 from aya_lib.operations.replication_mode.judge import names
 from aya_lib.operations.replication_mode.look import Cancelled, Found, Request, Server, Setting, Store
-from aya_lib.plan.actions import Script, SetState, WriteFile
+from aya_lib.plan.actions import Script, Service, SetState, WriteFile
 from aya_lib.plan.actions import Setting as Set
 from aya_lib.plan.change import Change
 from aya_lib.site import Site
@@ -115,7 +115,7 @@ def done(mode: Found, step: Change) -> Found:
         value = (action.value or "").removesuffix("MB")
         changed = {**here.settings, action.name: Setting(action.name, value, own=True)}
         servers[step.node] = replace(here, settings=changed)
-    elif isinstance(action, Restart):
+    elif isinstance(action, Service):
         servers[step.node] = replace(here, settings={**here.settings, "archive_mode": Setting("archive_mode", "on", own=True)})
     elif isinstance(action, AwaitSync):
         assert mode.stream is not None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,26 @@ import papermill
 import psutil
 import pytest
 import yaml
-from tests_support import step
+from tests_support import fill, step
 
 from aya_lib import settings
 from aya_lib.check import Check
-from aya_lib.errors import ApprovalMissing, ChangeFailed, ParameterError, RequirementFailed, VerdictFailed
+from aya_lib.errors import (
+    ApprovalMissing,
+    AyaError,
+    ChangeFailed,
+    Interrupted,
+    ParameterError,
+    RequirementFailed,
+    UsageError,
+    VerdictFailed,
+)
 from aya_lib.lab import access
 from aya_lib.lab.faults import inject
-from aya_lib.node.node import open_nodes
-from aya_lib.plan.actions import Service, Sql
+from aya_lib.node.node import Node, open_nodes
+from aya_lib.plan.actions import Nothing, Service, Sql
 from aya_lib.plan.change import Change, Plan
+from aya_lib.runbook import parameters
 from aya_lib.runbook.book import Runbook
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -53,6 +66,8 @@ def test_the_gate_stops_on_failed_and_on_unknown(lab_site: Site, record: Path, s
     with pytest.raises(RequirementFailed, match=r"Nothing was changed, because 1 of 2.*b: y\. do this"):
         runbook.require(GOOD, Check("b", status, "x", "y", "do this"))
     assert json.loads(record.read_text())["verdict"]["status"] == status
+    with pytest.raises(UsageError, match="nothing was done: 1 of 2 requirements do not hold: b: y"):
+        runbook.apply(Plan("p", (Change("ALPHA", "never", Nothing(), ""),)))
 
 
 def test_the_verdict_rests_on_the_last_check_of_a_name_and_not_on_what_is_optional(lab_site: Site) -> None:
@@ -126,30 +141,14 @@ def test_a_wrong_type_is_refused_by_the_runbook_itself(lab_site: Site, name: str
         Runbook("restore", {name: value})
 
 
-@pytest.mark.parametrize(
-    ("values", "line"),
-    [
-        ({"dry_run": "perhaps"}, "ParameterError: parameter 'dry_run': found 'perhaps' (str), allowed is true or false"),
-        ({"rowz": 3}, "ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?"),
-        ({"site": "nowhere"}, "SiteError: unknown site 'nowhere'"),
-    ],
-)
-def test_plain_papermill_gets_the_same_refusal_in_one_line(
-    tmp_path: Path, lab_site: Site, values: dict[str, Any], line: str
-) -> None:
-    out = tmp_path / "out.ipynb"
-    source = settings.home() / "notebooks" / "verify_replication.ipynb"
+def test_plain_papermill_gets_the_same_refusal_in_one_line(tmp_path: Path, lab_site: Site) -> None:
+    out, source = tmp_path / "out.ipynb", settings.home() / "notebooks" / "verify_replication.ipynb"
     with pytest.raises(papermill.PapermillExecutionError):
-        papermill.execute_notebook(str(source), str(out), values, progress_bar=False)
-    errors = [
-        "".join(output["traceback"])
-        for cell in json.loads(out.read_text())["cells"]
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "error"
-    ]
-    assert len(errors) == 1
-    assert errors[0].startswith(line)
-    assert "\n" not in errors[0]
+        papermill.execute_notebook(str(source), str(out), {"rowz": 3}, progress_bar=False)
+    outputs = [output for cell in json.loads(out.read_text())["cells"] for output in cell.get("outputs", [])]
+    (line,) = ["".join(output["traceback"]) for output in outputs if output["output_type"] == "error"]
+    assert line.startswith("ParameterError: verify_replication has no parameter 'rowz'; did you mean 'rows'?")
+    assert "\n" not in line
 
 
 def test_no_secret_is_in_any_notebook_record_log_or_argument_list(lab: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,3 +164,70 @@ def test_no_secret_is_in_any_notebook_record_log_or_argument_list(lab: Site, mon
         assert not any(secret.encode() in text for secret in secrets), path
     for process in psutil.process_iter(["cmdline"]):
         assert not any(secret in " ".join(process.info["cmdline"] or []) for secret in secrets)
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """Signals to this process in the middle of a change, twice: so a shutdown does it, whose runner passes it on."""
+
+    number: signal.Signals
+
+    def run(self, node: Node) -> None:
+        for number in (self.number, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    def command(self, node: Node) -> str:
+        return f"kill -{self.number}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_every_signal_in_the_middle_of_a_plan_is_undone_and_recorded(bare: Site, record: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    stop = Change("AIR", "stop AIR", Service("stop", "postgresql"), "stop", undo=Service("start", "postgresql"))
+    runbook = book(bare.name, deadline_s=7)
+    with pytest.raises(Interrupted) as raised:
+        runbook.apply(Plan("p", (stop, Change("AIR", "broken off", Signalled(number), "kill", undo=Nothing()))))
+    assert str(raised.value) == (
+        f"interrupted by {number.name} in 'broken off' on AIR. 'broken off' was undone; 'stop AIR' was undone."
+        f" It goes on where it was: aya run restore --site {bare.name} -p deadline_s=7"
+    )
+    assert runbook.nodes["AIR"].supervisor.state("postgresql").status == "running"
+    assert json.loads(record.read_text())["outcome"] == "interrupted"
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupted_look_is_one_line_and_a_run_begun_anew_ends_the_one_before(
+    bare: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AYA_RECORD")
+    values = {
+        parameter.name: parameter.default for parameter in parameters.declared(settings.notebooks() / "restore.ipynb").parameters
+    }
+    names: dict[str, Any] = values | {"site": bare.name}
+    first = names["runbook"] = Runbook("restore", names)
+    with pytest.raises(Interrupted, match=r"interrupted by SIGTERM in 'look'.*aya run restore"):
+        first.look(lambda nodes: os.kill(os.getpid(), signal.SIGTERM))
+    second = names["runbook"] = Runbook("restore", names)
+    third = Runbook("restore", names)
+    outcomes = [json.loads(one.record.path.read_text())["outcome"] for one in (first, second, third)]
+    assert outcomes == ["interrupted", "interrupted", "running"]
+
+
+@dataclass(frozen=True)
+class Fill(Nothing):
+    disk: Path
+
+    def run(self, node: Node) -> None:
+        fill(self.disk)
+
+
+def test_a_plan_is_brought_to_its_end_where_its_record_has_no_room(
+    lab_site: Site, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AYA_RECORD", str(small_disk / "record.json"))
+    runbook = book()
+    changes = [Change("ALPHA", f"fill it, {number}", Fill(small_disk), "x" * 5000) for number in range(3)]  # one has the reserve
+    runbook.apply(Plan("p", tuple(changes)))
+    assert runbook.record.content["steps"][-1]["state"] == "done"
+    with pytest.raises(AyaError, match=r"the run record .* cannot be written: No space left on device"):
+        runbook.check(GOOD)

@@ -92,12 +92,19 @@ def test_a_parameter_file_is_checked_like_the_words(declared: Declaration, tmp_p
         parameters.given(declared, read_yaml(path))
 
 
-def test_what_papermill_injected_is_known_by_its_cell() -> None:
-    assert parameters.injected(["", "rows = 1", "# Parameters\nrows = 3\nother = 4\n"]) == {"rows", "other"}
+def test_the_command_that_runs_it_again_names_what_is_not_the_default(declared: Declaration) -> None:
+    values = parameters.validate(declared, {"site": "production", "rows": 20, "lists": [1, 2], "name": "it's"})
+    assert parameters.command(declared, values) == ("""aya run example --site production -p 'lists=[1, 2]' -p 'name=it'"'"'s'""")
+    words = ["lists=[1, 2]", "name=it's", "site=production"]
+    assert parameters.validate(declared, parameters.parse(declared, words)) == values
 
 
-def test_a_default_that_is_computed_is_refused(tmp_path: Path) -> None:
-    cell = nbformat.v4.new_code_cell("a: int = 1 + 1", metadata={"tags": ["parameters"]})
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [("a: int = 1 + 1", "'a': its default is not a literal"), ('a: bool = "yes"', "'a': found 'yes' .* true or false")],
+)
+def test_a_default_that_is_computed_or_of_another_type_is_refused(tmp_path: Path, source: str, line: str) -> None:
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "b.ipynb")
-    with pytest.raises(UsageError, match="'a': its default is not a literal"):
+    with pytest.raises(UsageError, match=line):
         parameters.declared(tmp_path / "b.ipynb")

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests_support import fill
 
 from aya_lib.errors import AyaError
-from aya_lib.runbook.record import Record
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def fill(disk: Path) -> None:
-    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
+from aya_lib.runbook.record import Record, alive, heading
 
 
 def test_the_end_of_a_record_fits_on_a_full_disk(small_disk: Path) -> None:
@@ -36,7 +17,7 @@ def test_the_end_of_a_record_fits_on_a_full_disk(small_disk: Path) -> None:
     fill(small_disk)
     record.add("check", name="a" * 20_000)
     fill(small_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(AyaError, match=r"run record .* cannot be written: No space left on device\. Make room there"):
         record.add("check", name="b" * 40_000)
     assert json.loads(record.path.read_text())["steps"][0]["kind"] == "check"
 
@@ -61,3 +42,16 @@ def test_what_is_no_record_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(AyaError, match=r"r\.json is not a run record"):
         Record.load(tmp_path / "r.json")
+
+
+def test_two_runs_of_the_same_second_have_a_record_each(tmp_path: Path) -> None:
+    begun = [Record.begin(tmp_path / "20260101T000000Z.json", runbook="x").path.name for _ in range(3)]
+    assert begun == ["20260101T000000Z.json", "20260101T000000Z-2.json", "20260101T000000Z-3.json"]
+
+
+def test_a_run_is_alive_only_as_the_process_that_it_was() -> None:
+    this = heading("x", "lab", {})
+    assert alive(this)
+    assert not alive(this | {"process_started": this["process_started"] - 60})  # the PID went to another one
+    assert not alive(this | {"pid": 2**22 + 1})
+    assert alive(this | {"pid": 2**22 + 1, "host": "another"})  # nothing is known of it here

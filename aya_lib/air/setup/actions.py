@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from psycopg.sql import SQL, Literal
 
 from aya_lib import schema
-from aya_lib.air.link import SCHEMA_VERSION, Side
+from aya_lib.air.link import SCHEMA_VERSION
+from aya_lib.air.triggers import Side
 from aya_lib.errors import SecretMissing
 from aya_lib.node import sql
 from aya_lib.node.node import Node

@@ -66,8 +66,9 @@ def done(site: Site, found: Setup) -> list[Check]:
         rules = f", {server.trusting} rules of pg_hba.conf ask for no password" if server.trusting else ""
         return passed_if(server.local and not server.trusting, f"listens on {server.listens or 'no address'}{rules}")
 
-    def version(known: int | None) -> Judged:
-        return passed_if(known == SCHEMA_VERSION, f"version {known}" if known else "missing", "Run air_setup")
+    def version(side: Server | Primary) -> Judged:
+        observed = "; ".join(side.silent) or (f"version {side.sync}" if side.sync else "missing")
+        return passed_if(side.sync == SCHEMA_VERSION and not side.silent, observed)
 
     def running(process: ServiceState) -> Judged:
         observed = f"{process.status}, PID {process.pid}" if process.pid else process.status
@@ -77,8 +78,8 @@ def done(site: Site, found: Setup) -> list[Check]:
     checks = [
         evaluate(f"{node} local access only", "loopback, with a password", found.server, closed, hint=OPEN),
         evaluate(f"{node} schema", there, found.server, lambda s: passed_if(s.tables, "there" if s.tables else "missing")),
-        evaluate(f"{node} queue and log", wanted, found.server, lambda server: version(server.sync)),
-        evaluate("log of the primary", wanted, found.primary, lambda primary: version(primary.sync)),
+        evaluate(f"{node} queue and log", wanted, found.server, version),
+        evaluate("log of the primary", wanted, found.primary, version),
         evaluate(f"{node} sync daemon", "running", sync if isinstance(sync, Unseen) else sync.process, running),
     ]
     if found.embedding:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from aya_lib.air import ready
+from aya_lib.air import ready, triggers
 from aya_lib.air.link import laptop, schema_version
 from aya_lib.air.ready import Readiness
 from aya_lib.cluster import roles, services
@@ -30,7 +30,8 @@ HOLDS = '[ -e "$1" ] || { echo absent; exit; }; [ -s "$1/PG_VERSION" ] && echo c
 @dataclass(frozen=True)
 class Server:
     """The laptop's PostgreSQL. ``listens``: listen_addresses; ``trusting``: rules of pg_hba.conf that ask for no password.
-    ``tables``: the three of the contract are there; ``sync``: version of the sync schema."""
+    ``tables``: the three of the contract are there; ``sync``: version of the sync schema; ``silent``: its triggers that do not
+    fire."""
 
     version: int
     in_recovery: bool
@@ -40,6 +41,7 @@ class Server:
     has_database: bool
     tables: bool = False
     sync: int | None = None
+    silent: tuple[str, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -48,11 +50,12 @@ class Server:
 
 @dataclass(frozen=True)
 class Primary:
-    """The node that accepts writes: version of its sync schema, bytes of the database."""
+    """The node that accepts writes: version of its sync schema, bytes of the database; ``silent``: triggers that do not fire."""
 
     node: str
     sync: int | None
     bytes: int
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,14 +156,16 @@ def _server(node: Node) -> Server:
         return server
     with node.session() as connection:
         tables = bool(value(connection, sql.statement(__package__, "tables")))
-        return replace(server, tables=tables, sync=schema_version(connection, "laptop") if tables else None)
+        sync = schema_version(connection, "laptop") if tables else None
+        return replace(server, tables=tables, sync=sync, silent=triggers.silent(connection, "laptop", node.name) if sync else ())
 
 
 def _primary(nodes: Nodes) -> Primary:
     node = roles.primary(nodes)
     with node.session() as connection:
         size = int(str(value(connection, "SELECT pg_database_size(current_database())")))
-        return Primary(node.name, schema_version(connection, "primary"), size)
+        sync = schema_version(connection, "primary")
+        return Primary(node.name, sync, size, triggers.silent(connection, "primary", node.name) if sync else ())
 
 
 def _word(fact: object) -> Cell:

@@ -35,10 +35,10 @@ def _steps(found: Setup) -> Iterator[Change]:
         yield change(node, "Restart PostgreSQL", Service("restart", "postgresql"), interrupts=True)
     if server is None or not (server.has_role and server.has_database):
         yield change(node, "Make the application's role and the database", Populate())
-    if isinstance(found.primary, Primary) and found.primary.sync != SCHEMA_VERSION:
+    if isinstance(found.primary, Primary) and (found.primary.sync != SCHEMA_VERSION or found.primary.silent):
         title = "Keep a log of what changes, and take the laptop's writes"
         yield change(found.nodes[found.primary.node], title, Prepare("primary"))
-    if server is None or not server.tables or server.sync != SCHEMA_VERSION:
+    if server is None or not server.tables or server.sync != SCHEMA_VERSION or server.silent:
         yield change(node, "Make the tables, the queue and its triggers", Prepare("laptop"))
     if found.embedding and found.state("embedding") != "running" and Service("start", "embedding") not in starts:
         yield change(node, "Start the embedding service", Service("start", "embedding"))

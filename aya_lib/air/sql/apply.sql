@@ -16,6 +16,10 @@ CREATE TEMPORARY TABLE skipped ON COMMIT DROP AS
      WHERE EXISTS (SELECT FROM write_queue q WHERE NOT q.synced AND q.document_id = t.id)
         OR (EXISTS (SELECT FROM documents d WHERE d.id = t.id) AND NOT EXISTS (SELECT FROM locked l WHERE l.id = t.id));
 -- next
+-- And whose source_uri such a document still has.
+INSERT INTO skipped SELECT i.id FROM incoming_documents i JOIN documents d ON d.source_uri = i.source_uri AND d.id <> i.id
+ WHERE d.id IN (SELECT id FROM skipped);
+-- next
 DELETE FROM incoming_chunks WHERE document_id IN (SELECT id FROM skipped);
 DELETE FROM incoming_documents WHERE id IN (SELECT id FROM skipped);
 -- next
@@ -41,6 +45,9 @@ UPDATE documents d SET source_uri = NULL FROM incoming_documents i
 -- next
 INSERT INTO documents ({documents}) SELECT {documents} FROM incoming_documents
     ON CONFLICT (id) DO UPDATE SET {set_documents};
+-- next
+-- A chunk whose document is not here, for it was deleted past the triggers, on one side or the other: a comparison tells.
+DELETE FROM incoming_chunks i WHERE i.document_id IS NOT NULL AND NOT EXISTS (SELECT FROM documents d WHERE d.id = i.document_id);
 -- next
 -- Of a chunk whose text is the same only the rest: its words are not made again, an equal vector is not stored again.
 ANALYZE incoming_chunks;

@@ -22,6 +22,9 @@ ALTER TABLE aya_sync.laptop ADD COLUMN IF NOT EXISTS paused_until timestamptz;
 -- The number of this laptop's last write on the primary: one that does not know it was put back to a copy of its files.
 ALTER TABLE aya_sync.laptop ADD COLUMN IF NOT EXISTS round bigint NOT NULL DEFAULT 0;
 
+-- The columns in which both sides were equal after the last comparison, as table.column.
+ALTER TABLE aya_sync.laptop ADD COLUMN IF NOT EXISTS columns text[];
+
 -- Rows to be fetched although the log does not name them: found different by a comparison, or passed over while queued here.
 CREATE TABLE IF NOT EXISTS aya_sync.refetch (relation "char" NOT NULL, row_id integer NOT NULL, PRIMARY KEY (relation, row_id));
 
@@ -48,6 +51,7 @@ ALTER TABLE write_queue
     ADD COLUMN IF NOT EXISTS reason text,
     ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS chunks_changed boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS changed text[], -- of an UPDATE: the columns of the document; null: all
     ADD COLUMN IF NOT EXISTS needs_chunks boolean NOT NULL DEFAULT false,
     ADD COLUMN IF NOT EXISTS system_identifier text,
     ADD COLUMN IF NOT EXISTS timeline integer,
@@ -70,23 +74,28 @@ END $$;
 CREATE OR REPLACE FUNCTION aya_sync.applying() RETURNS boolean LANGUAGE sql STABLE AS
     $$SELECT coalesce(current_setting('aya.applying', true), '') = 'on'$$;
 
-CREATE OR REPLACE FUNCTION aya_sync.queue(op text, doc integer, body jsonb, base bigint, parts boolean, lacking boolean)
-    RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DROP FUNCTION IF EXISTS aya_sync.queue(text, integer, jsonb, bigint, boolean, boolean);
+CREATE OR REPLACE FUNCTION aya_sync.queue(
+    op text, doc integer, body jsonb, base bigint, parts boolean, lacking boolean, names text[] DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    SET plan_cache_mode = force_custom_plan -- a plan for a short queue would be used for the rest of a long statement
+AS $$
 DECLARE
     was text;
 BEGIN
     -- A mutation that was never sent takes the change in; one that was may have arrived, and another follows it.
     UPDATE write_queue q
        SET operation = CASE WHEN q.operation = 'INSERT' AND op = 'UPDATE' THEN 'INSERT' ELSE op END,
-           data = coalesce(body, q.data), chunks_changed = q.chunks_changed OR parts, needs_chunks = coalesce(lacking, q.needs_chunks)
+           data = coalesce(body, q.data), chunks_changed = q.chunks_changed OR parts, needs_chunks = coalesce(lacking, q.needs_chunks),
+           changed = CASE WHEN q.changed IS NOT NULL AND names IS NOT NULL THEN q.changed || names END
       FROM (SELECT o.id, o.operation FROM write_queue o
              WHERE o.document_id = doc AND NOT o.synced AND o.state = 'queued' AND o.attempts = 0
-             ORDER BY o.id DESC LIMIT 1 FOR UPDATE) old
+             ORDER BY o.id + 0 DESC LIMIT 1 FOR UPDATE) old -- not by the primary key, which would read the whole queue
      WHERE q.id = old.id AND q.attempts = 0 AND NOT q.synced
     RETURNING old.operation INTO was;
     IF NOT FOUND THEN
-        INSERT INTO write_queue (operation, table_name, data, document_id, base_version, chunks_changed, needs_chunks)
-        VALUES (op, 'documents', body, doc, base, parts, coalesce(lacking, false));
+        INSERT INTO write_queue (operation, table_name, data, document_id, base_version, chunks_changed, needs_chunks, changed)
+        VALUES (op, 'documents', body, doc, base, parts, coalesce(lacking, false), names);
     ELSIF was = 'INSERT' AND op = 'DELETE' THEN
         DELETE FROM write_queue WHERE document_id = doc AND NOT synced AND state = 'queued' AND attempts = 0 AND operation = 'DELETE';
     END IF;
@@ -119,7 +128,9 @@ BEGIN
         PERFORM aya_sync.queue('INSERT', NEW.id, to_jsonb(NEW), NULL, true, true);
     ELSIF TG_OP = 'UPDATE' THEN
         PERFORM aya_sync.queue('UPDATE', NEW.id, to_jsonb(NEW), OLD.version, NEW.content <> OLD.content,
-                               CASE WHEN NEW.content <> OLD.content THEN true END);
+                               CASE WHEN NEW.content <> OLD.content THEN true END,
+                               ARRAY(SELECT key FROM jsonb_each(to_jsonb(NEW)) AS now JOIN jsonb_each(to_jsonb(OLD)) AS was USING (key)
+                                      WHERE now.value <> was.value));
     ELSE
         PERFORM aya_sync.queue('DELETE', OLD.id, to_jsonb(OLD), OLD.version, false, false);
     END IF;
@@ -135,7 +146,7 @@ BEGIN
         RETURN NULL;
     END IF;
     FOR doc IN SELECT d.* FROM documents d WHERE d.id IN (SELECT document_id FROM changed) ORDER BY d.id FOR UPDATE LOOP
-        PERFORM aya_sync.queue('UPDATE', doc.id, to_jsonb(doc), doc.version, true, CASE WHEN TG_OP = 'INSERT' THEN false END);
+        PERFORM aya_sync.queue('UPDATE', doc.id, to_jsonb(doc), doc.version, true, CASE WHEN TG_OP = 'INSERT' THEN false END, '{{}}');
     END LOOP;
     RETURN NULL;
 END $$;
@@ -174,6 +185,17 @@ CREATE OR REPLACE TRIGGER aya_sync_update AFTER UPDATE ON chunks REFERENCING NEW
 CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.chunks_after();
 CREATE OR REPLACE TRIGGER aya_sync_truncate BEFORE TRUNCATE ON chunks EXECUTE FUNCTION aya_sync.no_truncate();
+
+-- They fire in sessions that replicate or restore (session_replication_role = replica), too, and when they were disabled.
+DO $$
+DECLARE
+    silent record;
+BEGIN
+    FOR silent IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
+                   WHERE tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND starts_with(tgname, 'aya_sync_') AND tgenabled <> 'A' LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', silent.relation, silent.tgname);
+    END LOOP;
+END $$;
 
 -- A document's chunks follow it when the primary's id replaces the local one.
 DO $$

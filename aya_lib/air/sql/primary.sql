@@ -87,6 +87,17 @@ CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD
 CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON chunks
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
 
+-- They fire in sessions that replicate or restore (session_replication_role = replica), too, and when they were disabled.
+DO $$
+DECLARE
+    silent record;
+BEGIN
+    FOR silent IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
+                   WHERE tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND starts_with(tgname, 'aya_sync_') AND tgenabled <> 'A' LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', silent.relation, silent.tgname);
+    END LOOP;
+END $$;
+
 -- given: a value is stored in it, and not computed.
 CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (name text, given boolean) LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp AS $$
@@ -95,7 +106,8 @@ CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (na
 $$;
 
 -- One write of a laptop: a document with all its chunks, or its end. outcome: applied, conflict (document_id: the one that
--- stands in the way), gone (it was deleted here), refused. chunks null: they stay as they are. Every column that is sent is
+-- stands in the way), gone (it was deleted here), taken
+-- (another has a unique value of it), refused. chunks null: they stay as they are. Every column that is sent is
 -- written, also one that was added later; one that is not there is refused.
 CREATE OR REPLACE FUNCTION aya_sync.push(
     client_id uuid, mutation_id uuid, operation text, id integer, base bigint, document jsonb, parts jsonb,
@@ -145,6 +157,8 @@ BEGIN
             ELSIF operation = 'DELETE' THEN
                 DELETE FROM documents d WHERE d.id = push.id;
                 document_version := base;
+            ELSIF names IS NULL THEN -- its chunks alone
+                UPDATE documents d SET id = d.id WHERE d.id = push.id RETURNING d.version INTO document_version;
             ELSE
                 EXECUTE format('UPDATE documents SET (%1$s) = (SELECT %1$s FROM jsonb_populate_record(NULL::documents, $1))'
                                ' WHERE id = $2 RETURNING version', names)
@@ -154,7 +168,7 @@ BEGIN
         IF parts IS NOT NULL AND operation <> 'DELETE' THEN
             DELETE FROM chunks c WHERE c.document_id = push.document_id;
             SELECT string_agg(quote_ident(c.name), ', ') INTO part_names FROM aya_sync.columns('chunks') c
-             WHERE c.given AND c.name NOT IN ('id', 'document_id', 'chunk_terms') AND parts -> 0 ? c.name;
+             WHERE c.given AND c.name NOT IN ('id', 'document_id') AND parts -> 0 ? c.name;
             IF part_names IS NOT NULL THEN
                 EXECUTE format('INSERT INTO chunks (document_id, %1$s) SELECT $2, %1$s'
                                ' FROM jsonb_populate_recordset(NULL::chunks, $1) WITH ORDINALITY ORDER BY ordinality', part_names)
@@ -169,12 +183,13 @@ BEGIN
         IF left(SQLSTATE, 2) IN ('25', '40', '53', '55', '57', '58', 'XX') THEN
             RAISE;
         END IF;
-        outcome := 'refused';
+        outcome := CASE WHEN SQLSTATE = '23505' THEN 'taken' ELSE 'refused' END;
         reason := SQLERRM;
     END;
 END $$;
 
--- Remove what every laptop has, or what is kept for one that was not seen for so long; the laptop then compares everything.
+-- Remove a part of what every laptop has, or of what is kept for one that was not seen for so long; the laptop then compares
+-- everything. How many rows: in the end none.
 CREATE OR REPLACE FUNCTION aya_sync.prune(keep interval) RETURNS bigint LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -184,7 +199,7 @@ BEGIN
     SELECT min(x) INTO low FROM (
         SELECT pg_snapshot_xmin(applied) FROM aya_sync.clients WHERE applied IS NOT NULL AND seen_at > now() - keep
         UNION ALL SELECT pg_snapshot_xmin(pg_current_snapshot())) AS known (x);
-    DELETE FROM aya_sync.changes WHERE xid < low;
+    DELETE FROM aya_sync.changes WHERE ctid = ANY (ARRAY(SELECT ctid FROM aya_sync.changes WHERE xid < low LIMIT 50000));
     GET DIAGNOSTICS gone = ROW_COUNT;
     UPDATE aya_sync.state SET pruned_below = low WHERE pruned_below < low AND gone > 0;
     DELETE FROM aya_sync.mutations WHERE at < now() - 2 * keep;

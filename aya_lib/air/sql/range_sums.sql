@@ -1,7 +1,6 @@
--- Of each range of ids: how many rows, and one checksum over the hashes of them all.
+-- Of each of these ranges of ids: how many rows, and one checksum over the hashes of them all.
 SELECT part.relation, part.number, summed.rows, summed.checksum
-  FROM (SELECT 'd' AS relation, generate_series(0, max(id) / {size}) AS number FROM documents
-        UNION ALL SELECT 'c', generate_series(0, max(id) / {size}) FROM chunks) AS part
+  FROM unnest(%(relations)s::text[], %(parts)s::int[]) AS part (relation, number)
  CROSS JOIN LATERAL (
        SELECT count(*)::int AS rows, md5(string_agg(hash, ',' ORDER BY id)) AS checksum FROM ({rows}) AS hashed
         WHERE hashed.relation = part.relation AND hashed.id BETWEEN part.number::bigint * {size} AND part.number::bigint * {size} + {size} - 1

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from aya_lib.air.compare import Compared
 from aya_lib.air.status import Queue, Status
 from aya_lib.air.sync_check.look import Comparison
 from aya_lib.check import Check, Judged, evaluate, passed_if
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
-MEND = "Run air_sync_check with mend"
+MEND = "The daemon fetches it; at once with mend=true"
+TRIGGERS, COLUMNS = "Run air_setup", "Make both sides alike: ALTER TABLE on the one that lacks it"
 
 
 def preconditions(found: Comparison | Missing) -> list[Check]:
-    """Both sides were read, and rows that differ can be told from rows that are on their way."""
-    return [evaluate("both sides", "can be compared", found, lambda c: passed_if(True, f"{c.laptop} and {c.primary}"))]
+    """Both sides were read. Warned of: what lets rows differ without a word, and columns that do not travel."""
+
+    def without(notes: tuple[str, ...], hint: str) -> Judged:
+        return Judged("warning" if notes else "passed", "; ".join(notes) or "yes", hint)
+
+    return [
+        evaluate("both sides", "can be compared", found, lambda c: passed_if(True, f"{c.laptop} and {c.primary}")),
+        evaluate("triggers note what is written", "yes", found, lambda c: without(c.silent, TRIGGERS)),
+        evaluate("columns are the same", "yes", found, lambda c: without(c.notes, COLUMNS)),
+    ]
 
 
 def checks(site: Site, found: Comparison | Missing) -> list[Check]:
@@ -37,16 +47,19 @@ def waiting(site: Site, found: Status | Missing) -> list[Check]:
 
 
 def _table(comparison: Comparison, table: str, relation: str) -> Judged:
-    there, here = comparison.counts[table]
+    there, here = comparison.compared.counts[table]
     differing = sum(row.relation == relation for row in comparison.differences)
     return passed_if(not differing, f"{here:,} here, {there:,} there" + (f", {differing} differ" if differing else ""), MEND)
 
 
 def _exact(found: Comparison | Missing) -> Check:
     name, expected = "rows on their way", "told from rows that differ"
-    if isinstance(found, Comparison) and found.inexact:
-        return Check(name, "unknown", expected, found.inexact, "Run: aya air sync-now, then this again")
-    return evaluate(name, expected, found, lambda c: Judged("passed", f"{c.pending} to pull, {c.queued} to push"))
+    compared = found.compared if isinstance(found, Comparison) else found
+    if isinstance(compared, Compared) and compared.inexact:
+        return Check(name, "unknown", expected, compared.inexact, "Run: aya air sync-now, then this again")
+    return evaluate(
+        name, expected, found, lambda c: Judged("passed", f"{c.compared.pending} to pull, {c.compared.queued} to push")
+    )
 
 
 def _differing(comparison: Comparison) -> Judged:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from aya_lib.air.initial_copy import Index
+from aya_lib.air.sync_check.actions import CompareAgain
 from aya_lib.air.sync_check.look import Comparison
-from aya_lib.air.sync_now import CompareAgain
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
 from aya_lib.plan.actions import Sql
@@ -22,7 +22,8 @@ def plan(found: Comparison | Missing, mend: bool = True) -> Plan:
         node, count = found.nodes[found.laptop], len(found.differences)
         if count:
             rows = "1 row that differs" if count == 1 else f"{count} rows that differ"
-            steps.append(change(node, f"Fetch {rows}; keep what only the laptop has", CompareAgain()))
+            differing = CompareAgain(frozenset(row.row for row in found.differences))
+            steps.append(change(node, f"Fetch {rows}; keep what only the laptop has", differing))
         steps += [_build(node, index) for index in found.indexes_missing]
     return Plan("Make the laptop like the primary", tuple(steps), unwind=False)
 

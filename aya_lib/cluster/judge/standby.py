@@ -3,9 +3,9 @@ only afterwards. Asked while the primary still serves, each of these costs nothi
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
+from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
-from aya_lib.node.unseen import Missing
+from aya_lib.node.unseen import Down, Missing
 
 MB = 1024**2
 DELAY = "recovery_min_apply_delay"
@@ -14,7 +14,9 @@ KEPT_BACK_MB = 64  # replayed in a second or two: below it nobody notices
 
 
 def ready(found: Ready) -> list[Check]:
-    """For a planned change of roles all of it counts; see :func:`urgent`."""
+    """For a planned change of roles all of it counts; see :func:`urgent`. Of a standby that is down one line says so."""
+    if isinstance(found.recovery, Down):
+        return [replays(found)]
     return [sizes(found), to_the_end(found), replays(found), *restores(found), room(found), writable(found), login(found)]
 
 
@@ -83,7 +85,8 @@ def restores(found: Ready) -> list[Check]:
     def of(answer: Answer) -> Judged:
         hint = f"Mend it, or on {found.standby}: ALTER SYSTEM SET restore_command = ''; SELECT pg_reload_conf()"
         told = "a status above 125 ends the recovery: " if answer.word == "broken" else ""
-        return passed_if(answer.word == "quick", told + answer.said, hint)
+        status: Status = "warning" if answer.word == "late" else "passed" if answer.word == "quick" else "failed"
+        return Judged(status, told + answer.said, hint)
 
     name = f"{found.standby}'s restore_command answers"
     return [evaluate(name, "soon, and with a status up to 125", found.answer, of)] if found.answer else []

@@ -15,6 +15,7 @@ from aya_lib.errors import AyaError, ChangeFailed, DeadlinePassed, NoWayBack, Sq
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.sql import value
+from aya_lib.plan.actions import Service
 
 POLL_S = 0.02
 TABLE = "CREATE TABLE IF NOT EXISTS aya_failovers (began text PRIMARY KEY, entry jsonb NOT NULL)"
@@ -77,6 +78,27 @@ def _written_down(node: Node) -> bool:
     if began:
         state.change(node.site, under_way={**began, "promoting": state.stamp()})
     return True
+
+
+@dataclass(frozen=True)
+class StopOrderly:
+    """Ask the primary to stop. That cannot be taken back either: what keeps it is named, and nothing is undone meanwhile."""
+
+    def command(self, node: Node) -> str:
+        return Service("stop", "postgresql").command(node)
+
+    def run(self, node: Node) -> None:
+        pid = node.supervisor.state("postgresql").pid
+        try:
+            Service("stop", "postgresql").run(node)
+        except AyaError as error:
+            listed = node.shell.run(["ps", "-A", "-o", "ppid=,pid=,command="], account=node.account).stdout.splitlines()
+            left = [line.split(maxsplit=1)[1] for line in listed if line.split()[0] == str(pid)]
+            waits = [one for one in left if "walsender" in one or "archiver" in one]
+            hint = f"End it on {node.name} (kill PID), then run failover again, or with take_back=true once {node.name} is down"
+            raise NoWayBack(
+                f"{node.name} was told to stop and waits for {'; '.join(waits) or error.message}", hint=hint
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,9 @@ def kind(found: Found) -> Check:
     expected = f"planned: {old.name} is healthy and is handed over"
     if how == "primary" or _handing_over(found):
         return Check(name, "passed", expected, f"{old.name} is {how}")
+    if how == "starting" and _begun(found):
+        hint = f"It still stops, or starts: wait until {old.name} is down, then run this again"
+        return Check(name, "failed", expected, str(old.cluster), hint)
     hint = (
         f"{old.name} is {how}: restore may bring it back without any loss; to give it up and promote {found.new.name}, "
         "run failover with emergency=true"
@@ -269,9 +272,13 @@ def no_other_primary(found: Found) -> Check:
 
 def _handing_over(found: Found) -> bool:
     """A planned failover of ours was broken off after it had stopped the old primary in an orderly way."""
-    began, old = found.began, found.old
-    same = (began.get("kind"), began.get("old"), began.get("new")) == ("planned", old.name, found.new.name)
-    return same and condition(old) == "down" and isinstance(old.files, Files) and old.files.clean
+    old = found.old
+    return _begun(found) and condition(old) == "down" and isinstance(old.files, Files) and old.files.clean
+
+
+def _begun(found: Found) -> bool:
+    began = found.began
+    return (began.get("kind"), began.get("old"), began.get("new")) == ("planned", found.old.name, found.new.name)
 
 
 def _unseen_system(old: NodeSeen, new: NodeSeen) -> Check:

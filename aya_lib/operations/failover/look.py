@@ -186,7 +186,7 @@ def look(nodes: Nodes, request: Request) -> Found:
     behind = look_behind(nodes[request.old], site_seen, promotable)
     promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state, promotable)
     found = Found(nodes, site_seen, request, promotable, behind, promise)
-    if not isinstance(promotable, Promotable) or request.take_back or found.promoting:
+    if not isinstance(promotable, Promotable) or request.take_back:
         return found
     ready = standby.look(nodes, found.old, found.new)
     old, new, reached = nodes[request.old], nodes[request.new], fencing.reached(found.old)

@@ -17,7 +17,7 @@ from aya_lib.cluster.standby import Answer
 from aya_lib.cluster.state import Fence
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.operations.failover.actions import CatchUp, Close, Promote
+from aya_lib.operations.failover.actions import CatchUp, Close, Promote, StopOrderly
 from aya_lib.operations.failover.fencing import condition, mark_path, reached
 from aya_lib.operations.failover.look import Found, Promotable
 from aya_lib.plan.actions import CreateSlot, Kill, Nothing, Service, SetState, Setting, WriteFile, drop_slot, remove_file
@@ -69,7 +69,9 @@ def wait_on(found: Found, deadline_s: float) -> Plan:
     """The promotion was begun and its end was not seen: the fence is kept, and it is waited for."""
     new = found.nodes[found.request.new]
     promote = change(new, f"Promote {new.name}", Promote(deadline_s), interrupts=True, destroys=found.request.emergency)
-    return Plan(f"Wait until {new.name} is the primary", (*_fence(found), promote, *_settle(found)), unwind=False)
+    return Plan(
+        f"Wait until {new.name} is the primary", (*_fence(found), *_unhinder(found), promote, *_settle(found)), unwind=False
+    )
 
 
 def finish(found: Found) -> Plan:
@@ -212,7 +214,7 @@ def _unhinder(found: Found) -> Iterator[Change]:
         title = "Turn the WAL summarizer off: it can hold up a promotion"
         yield change(new, title, Setting("summarize_wal", "off"), undo=Setting("summarize_wal", "on"))
     answer = found.ready.answer if found.ready else None
-    hangs = isinstance(answer, Answer) and answer.word != "quick"
+    hangs = isinstance(answer, Answer) and answer.word in ("slow", "broken")
     if asks(old, standby.restore_command) or (hangs and standby.restore_command):
         undo = Setting("restore_command", standby.restore_command)
         title = f"Take back restore_command, which {'does not answer' if hangs else f'asks {old.name}'}"
@@ -235,13 +237,14 @@ def _fence(found: Found) -> Iterator[Change]:
             yield _kill(found, f"Kill PostgreSQL ({how})")
         elif how == "primary":
             undo = Service("start", "postgresql")
-            yield change(old, "Stop PostgreSQL in an orderly way", stop, undo=undo, interrupts=True)
+            yield change(old, "Stop PostgreSQL in an orderly way", StopOrderly(), undo=undo, interrupts=True)
         elif how == "down" and found.old.autostart is True:
             title = f"Stop PostgreSQL, should {old.name} have started it again since the look"
             yield change(old, title, stop, undo=Nothing(), interrupts=True)
         if isinstance(found.old.files, Files):
             undo_mark = remove_file(mark_path(old))
-            yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark), undo=undo_mark)
+            # Its disk may be why it is lost; stopped, kept from starting and remembered here it is fenced all the same.
+            yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark), undo=undo_mark, vital=False)
     yield change(old, f"Remember that {old.name} is fenced", SetState(fence=mark), undo=SetState(lift=old.name))
 
 
@@ -255,7 +258,7 @@ def _stop_returned(found: Found, mark: Fence | None) -> Iterator[Change]:
     if condition(found.old) in ("primary", "frozen", "deaf", "starting"):
         yield _kill(found, f"Kill PostgreSQL on {old.name}, which came back")
     if isinstance(found.old.files, Files) and found.old.files.fenced is None:
-        yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark))
+        yield change(old, f"Mark {old.name} as fenced", _write_mark(old, mark), vital=False)
 
 
 def _kill(found: Found, title: str) -> Change:

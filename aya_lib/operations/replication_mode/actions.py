@@ -1,4 +1,4 @@
-"""What a change of the mode waits for: that commits really wait, and that a restarted server answers again."""
+"""What a change of the mode waits for: that commits really wait."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from aya_lib.cluster.replication import WAITED_FOR, Sender, look_sender
 from aya_lib.node import wait
 from aya_lib.node.node import Node
-from aya_lib.operations.replication_mode.look import Server, look_server
-from aya_lib.plan.actions import Service
 
 
 @dataclass(frozen=True)
@@ -28,21 +26,3 @@ class AwaitSync:
 
         what, limit = "commits wait for the standby", node.site.deadlines.command_s
         wait.until(sync_state, lambda state: state in WAITED_FOR, node=node.name, what=what, deadline_s=limit)
-
-
-@dataclass(frozen=True)
-class Restart:
-    """Restart PostgreSQL and wait until it answers: not every supervisor waits."""
-
-    def command(self, node: Node) -> str:
-        return Service("restart", "postgresql").command(node)
-
-    def run(self, node: Node) -> None:
-        Service("restart", "postgresql").run(node)
-        wait.until(
-            lambda: look_server(node),
-            lambda server: isinstance(server, Server),
-            node=node.name,
-            what="PostgreSQL answers again",
-            deadline_s=node.site.deadlines.start_s,
-        )

@@ -9,10 +9,10 @@ from aya_lib.cluster import archive, state
 from aya_lib.cluster.canary import Commits
 from aya_lib.node.node import Node
 from aya_lib.node.unseen import Missing
-from aya_lib.operations.replication_mode.actions import AwaitSync, Restart
+from aya_lib.operations.replication_mode.actions import AwaitSync
 from aya_lib.operations.replication_mode.judge import wanted
 from aya_lib.operations.replication_mode.look import PROGRAM, Found, Request, Server, Store, program
-from aya_lib.plan.actions import Script, SetState, Setting, WriteFile, remove_file
+from aya_lib.plan.actions import Script, Service, SetState, Setting, WriteFile, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
 TITLES = {
@@ -97,7 +97,7 @@ def _archive_mode(node: Node, server: Server) -> Iterator[Change]:
     if not now.pending_restart:
         undo = Setting("archive_mode", now.value if now.own else None)
         yield change(node, TITLES["archive_mode"], Setting("archive_mode", "on"), undo=undo)
-    yield change(node, "Restart PostgreSQL: archive_mode is read at the start", Restart(), interrupts=True)
+    yield change(node, "Restart PostgreSQL: archive_mode is read at the start", Service("restart", "postgresql"), interrupts=True)
 
 
 def _setting(node: Node, server: Server, name: str, value: str, title: str) -> Iterator[Change]:
