@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -36,6 +37,11 @@ FILL: dict[Tone, str] = {
     "plain": "#5f6b7a",
     "quiet": "#5f6b7a",
 }
+# What steers a terminal or turns the direction of what follows, and halves of surrogate pairs, which cannot be printed.
+STEERING = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?)?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 WIDTH = 118
 LINE = "1px solid rgba(128,128,128,.35)"
 
@@ -100,6 +106,11 @@ class Note(Shown):
         return Table(self.text, notes=self.notes, tone=self.tone)
 
 
+def plain(text: str) -> str:
+    """The text without what would steer a terminal; line ends and tabs stay."""
+    return STEERING.sub("", text)
+
+
 def as_html(table: Table) -> str:
     edge = f"border-left:4px solid {FILL[table.tone]};padding:2px 0 2px 12px;margin:4px 0"
     parts = [
@@ -144,8 +155,8 @@ def as_text(table: Table, width: int | None = None) -> str:
     """The table in plain text, columns as wide as their content, the widest ones wrapped to fit ``width`` (the terminal's)."""
     width = width or _terminal()
     mark = "" if table.tone in ("plain", "quiet") else f"{SYMBOL[table.tone]} "
-    lines = [mark + table.title]
-    rows = [tuple(str(cell) for cell in row) for row in table.rows]
+    lines = [mark + plain(table.title)]
+    rows = [tuple(plain(str(cell)) for cell in row) for row in table.rows]
     if rows:
         heads = [table.columns] if any(table.columns) else []
         widths = _widths([*heads, *rows], width - 2)
@@ -155,7 +166,9 @@ def as_text(table: Table, width: int | None = None) -> str:
             after = 1 + len(_wrapped(table.columns, widths))
             lines.insert(after, "  " + "  ".join("-" * size for size in widths))
     lines += [
-        line for note in table.notes for line in textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="  ")
+        line
+        for note in table.notes
+        for line in textwrap.wrap(plain(note), width - 2, initial_indent="  ", subsequent_indent="  ")
     ]
     return "\n".join(line.rstrip() for line in lines)
 

@@ -22,7 +22,7 @@ from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.operations import rejoin
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import Report
+from aya_lib.operations.rejoin.report import Report
 from aya_lib.plan.change import apply
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import Site

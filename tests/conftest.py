@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent.parent
 ENOUGH = 8 * 2**30  # bytes; the labs of four workers take less than half of it
 NEW_S = 30.0  # what a module is taken to need that has not been measured yet
 SPREAD = ("notebooks/test_nbval.py",)
-TOGETHER = ("knowledge/test_search.py", "knowledge/test_ingest.py", "knowledge/test_evaluate.py")
+TOGETHER = tuple(f"knowledge/test_{name}.py" for name in ("search", "words", "ingest", "evaluate"))
 FIRST, ROOM, ROOMS = 20_000, 500, 24  # ports from the first on: so many for a test process, for so many processes
 
 

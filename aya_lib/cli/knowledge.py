@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,20 +31,32 @@ def ingest(
 ) -> None:
     """Load documents: cut into chunks, embedded, written. The same file again changes nothing.
 
-    Killed at any point and run again, it goes on where it was. Exit 1 when a file was left out.
+    Killed at any point and run again, it goes on where it was. Exit 1 when a file was left out, in whole or in part. At its end
+    stands what the check-up says of the vector index; a first large load builds it anew.
     """
     from aya_lib.knowledge.ingest import bar
     from aya_lib.knowledge.ingest import ingest as run
 
     with bar(file=sys.stderr, disable=as_json or not sys.stderr.isatty()) as progress:
         report = run(nodes(site), paths, category=category, prune=prune, progress=progress)
-    answer(report, report.json(), as_json)
+    index = _vector_index(site, report.tally.chunks) if report.tally.chunks else None
+    answer(report, report.json() | {"vector_index": index}, as_json)
+    if index and not as_json:
+        print(f"Vector index: {index['verdict']}: {index['why']}" + (f"\n  mend it: {index['mend']}" if index["mend"] else ""))
     raise typer.Exit(0 if report.tally.whole else 1)
+
+
+def _vector_index(site: str, chunks: int) -> dict[str, str]:
+    """The check-up's verdict after a load, and the index built anew where that load was the first large one."""
+    from aya_lib.vectors import after_load
+
+    with redirect_stdout(sys.stderr):  # a build shows how far it is; stdout is the answer's
+        return after_load.settle(nodes(site), chunks)
 
 
 @app.command(epilog='Example: aya search "how do I rejoin the old primary" --limit 3')
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases", or, -without work for words.')],
+    query: Annotated[str, typer.Argument(metavar="QUESTION", help='"quoted phrases" must stand there, -words at the end not.')],
     site: SiteName = "lab",
     mode: Annotated[str, typer.Option("--mode", metavar="M", help="vector, text or hybrid.")] = "hybrid",
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Results, at most 1000.")] = 5,
@@ -115,10 +128,14 @@ def _pairs(words: list[str]) -> dict[str, Any]:
         if not (key and equals):
             raise UsageError(f"--meta {word}: allowed is KEY=VALUE, for example kind=pdf")
         try:
-            found[key] = json.loads(value)
-        except ValueError:
+            found[key] = json.loads(value, parse_constant=_no_json)
+        except (ValueError, RecursionError):
             found[key] = value
     return found
+
+
+def _no_json(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity, which Python takes and JSON has not
 
 
 def _date(option: str, word: str | None) -> datetime | None:

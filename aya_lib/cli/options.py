@@ -46,14 +46,16 @@ def nodes(site: str) -> Nodes:
 
 
 def print_json(document: Any) -> None:
-    """The one document on stdout; what JSON has no word for is written as text."""
+    """The one document on stdout; what JSON has no word for is written as text, what would steer a terminal escaped."""
     import json
 
     from pydantic_core import to_jsonable_python
 
     from aya_lib.cli.printable import only_ascii
+    from aya_lib.show import STEERING
 
-    print(json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=only_ascii()))
+    text = json.dumps(to_jsonable_python(document, fallback=str), indent=1, ensure_ascii=only_ascii())
+    print(STEERING.sub(lambda found: "".join(f"\\u{ord(sign):04x}" for sign in found[0]), text))
 
 
 def answer(shown: Shown | str, document: Any, as_json: bool) -> None:

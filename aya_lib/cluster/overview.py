@@ -121,6 +121,10 @@ def look(nodes: Nodes) -> Overview:
     known = state.read(nodes.site)
     with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
         overview = Overview(at, dict(zip(nodes, pool.map(look_node, nodes.values()), strict=True)), known)
+    primary, standby = overview.pair(nodes.site)
+    sender = replication.by_one_clock(nodes.site, primary.sender, standby.receiver)
+    if sender is not None:
+        overview = replace(overview, nodes={**overview.nodes, primary.name: replace(primary, sender=sender)})
     return replace(overview, archive=_look_archive(nodes, overview))
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from aya_lib.cluster import machine, wal
+from aya_lib.cluster import machine, replication, wal
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.server import SIZES, Cluster, look_control
 from aya_lib.errors import DeadlinePassed, Unreachable
@@ -76,7 +76,7 @@ class Login:
 class Ready:
     """A standby beside its primary. ``leader``: the primary's own side of it; ``needs``: what its WAL asks for, see
     :data:`SIZES`; ``answer``: None where there is no restore_command; ``free``: bytes on the disk of each folder; ``logins``:
-    on the standby and, when it takes sessions, the primary."""
+    on the standby and, when it takes sessions, the primary; ``receives``: whether each lets the other in for replication."""
 
     standby: str
     primary: str
@@ -86,6 +86,7 @@ class Ready:
     answer: Answer | Missing | None
     free: Mapping[str, int | Missing]
     logins: Mapping[str, Login | Missing]
+    receives: Mapping[str, replication.Login | Missing] = field(default_factory=dict)
 
 
 def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
@@ -96,6 +97,7 @@ def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
         side = pool.submit(look_recovery, leads) if leads else None
         rooms = pool.map(partial(machine.free_bytes, node), folders)
         logins = pool.map(look_login, asked)
+        entries = pool.map(replication.look_login, asked, asked[::-1]) if leads else ()
         recovery = look_recovery(node)
         command = recovery.restore_command if isinstance(recovery, Recovery) and recovery.recovering else ""
         timeline = standby.cluster.timeline if isinstance(standby.cluster, Cluster) else 1
@@ -103,9 +105,10 @@ def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
         leader = side.result() if side else Down(primary.name, "it takes no sessions")
         free = dict(zip(map(str, folders), rooms, strict=True))
         known = dict(zip((one.name for one in asked), logins, strict=True))
+        lets_in = {one.name: entry for one, entry in zip(asked, entries, strict=False)}
     # Without the primary the standby's own control file says it: what it has replayed asked for as much.
     needs = leader.sizes if isinstance(leader, Recovery) and leader.sizes else look_sizes(node)
-    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, known)
+    return Ready(node.name, primary.name, recovery, leader, needs, answer, free, known, lets_in)
 
 
 def look_recovery(node: Node) -> Recovery | Missing:

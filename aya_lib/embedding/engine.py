@@ -167,3 +167,9 @@ def _limits(texts: Sequence[str]) -> None:
     for position, text in enumerate(texts):
         if len(text) > MAX_CHARACTERS:
             raise Refused(413, f"text {position} has {len(text):,} characters, at most {MAX_CHARACTERS:,}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise Refused(
+                422, f"text {position} holds half of a surrogate pair at character {error.start}, which is no text"
+            ) from None

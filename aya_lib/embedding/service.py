@@ -112,8 +112,8 @@ def create_app(config: Embedding, service: EmbeddingService) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        said = "; ".join(_complaint(each) for each in error.errors()[:3])
-        return _refusal(request.url.path, Refused(422, said))
+        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+        return _refusal(request.url.path, Refused(422, said.replace("Value error, ", "")))
 
     return app
 
@@ -131,11 +131,6 @@ def _is_ours(engine: Engine, body: OpenAI) -> None:
 def _by(answer: Embedded) -> dict[str, Any]:
     files, encoder = answer.model.files, answer.model.encoder
     return {"dimension": encoder.dimension, "model": files.name, "fingerprint": files.fingerprint}
-
-
-def _complaint(error: dict[str, Any]) -> str:
-    said = "holds half of a surrogate pair, which is no text" if error["type"] == "string_unicode" else error["msg"]
-    return f"{'.'.join(map(str, error['loc']))}: {said.removeprefix('Value error, ')}"
 
 
 def _openai(answer: Embedded, encoding: str | None) -> Response:

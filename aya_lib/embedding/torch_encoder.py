@@ -14,6 +14,7 @@ from aya_lib.errors import AyaError
 ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
 ON_GPU = 16_384
 ALONE = 64  # tokens: a single text of at most so many is a query, and one thread answers it with a shorter tail than several
+CROWDED = 2  # waiting processes for each core: threads that wait for each other then take six times as long as one
 
 
 class TorchEncoder:
@@ -37,7 +38,8 @@ class TorchEncoder:
     def vectors(self, ids: Sequence[Sequence[int]]) -> Vectors:
         tokens, mask = (torch.from_numpy(each).long() for each in padded(ids))
         features = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": torch.zeros_like(tokens)}
-        torch.set_num_threads(1 if len(ids) == 1 and tokens.shape[1] <= ALONE else self.threads)
+        alone = len(ids) == 1 and tokens.shape[1] <= ALONE
+        torch.set_num_threads(1 if alone or os.getloadavg()[0] > CROWDED * (os.cpu_count() or 1) else self.threads)
         with torch.inference_mode():
             output = self.network.forward({name: value.to(self.network.device) for name, value in features.items()})
             unit = torch.nn.functional.normalize(output["sentence_embedding"].float(), p=2, dim=1)

@@ -16,7 +16,8 @@ from aya_lib.knowledge.reading import Kind, Page, Reading
 SPECIAL = 2  # [CLS] and [SEP]; a tokenizer that adds more is met by the check afterwards
 WINDOW = 32  # characters for each token of a chunk that the splitter sees at once: its time grows faster than the text
 WIDEST = 16  # characters of a chunk for each token that it may have: words the model does not know are one token each
-MOST = 0.5  # share of a chunk that the model must be able to read, else its vector would be near any other such
+MOST = 0.5  # share of a chunk that the model may not know: its vector would be near that of any other such
+ENCODED = 0.7  # share of a chunk that is no words: a sentence that names a checksum has fewer
 # Keys, checksums, encoded files: long words of letters and digits mixed, and bytes written in hexadecimal.
 BLOBS = re.compile(r"[A-Za-z0-9+/=_-]{32,}|(?:\b[0-9a-fA-F]{2,8}[ :,]{1,2}){8,}")
 MIXED = re.compile(r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])|(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F :,]+$", re.DOTALL)
@@ -69,7 +70,14 @@ class Chunker:
         if max(counts, default=0) > self.limit:
             raise AyaError(f"a chunk has {max(counts)} tokens, the limit is {self.limit}: this is a defect")
         return [
-            Chunk(index, part.text, tokens, part.headings, part.page, unread)
+            Chunk(
+                index,
+                part.text,
+                tokens,
+                part.headings,
+                part.page,
+                unread if tokens > SPECIAL else "the model reads nothing of it",
+            )
             for index, (part, tokens, unread) in enumerate(zip(parts, counts, self._unread(texts), strict=True))
         ]
 
@@ -102,7 +110,7 @@ class Chunker:
         for text, unknown in zip(texts, self.tokenizer.unknown(texts), strict=True):
             blobs = sum(len(found[0]) for found in BLOBS.finditer(text) if MIXED.match(found[0])) / max(1, len(text))
             script = f"the model does not know {unknown:.0%} of it" if unknown > MOST else ""
-            reasons.append(script or (f"{blobs:.0%} of it is encoded data" if blobs > MOST else ""))
+            reasons.append(script or (f"{blobs:.0%} of it is encoded data" if blobs > ENCODED else ""))
         return reasons
 
     def _joined(self, parts: list[_Part]) -> list[_Part]:

@@ -59,7 +59,7 @@ def _mark(data: bytes) -> str | None:
 
 def _declared(data: bytes) -> str | None:
     """Python's name of the encoding that a page declares; None when it declares none that browsers know."""
-    import webencodings
+    import webencodings  # type: ignore[import-untyped]
     from bs4.dammit import EncodingDetector
 
     label = EncodingDetector.find_declared_encoding(data, is_html=True)
@@ -100,6 +100,7 @@ def _replacing(data: bytes, encoding: str) -> tuple[str, tuple[str, ...]]:
 def _refuse_binary(data: bytes, kind: str) -> None:
     if (offset := data.find(b"\0")) < 0:
         return
-    wide = data[:1000].count(b"\0") > len(data[:1000]) // 3
+    halves = sorted((data[:200:2].count(b"\0"), data[1:200:2].count(b"\0")))
+    wide = halves[0] == 0 and 2 * halves[1] > len(data[:200]) * 0.9
     hint = "; UTF-16 without its mark? Convert it with iconv" if wide else ""
     raise Unreadable(f"binary content (NUL byte at offset {offset}), not {kind}{hint}")

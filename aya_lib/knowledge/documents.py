@@ -59,7 +59,7 @@ class Documents(Shown):
     def table(self) -> Table:
         columns = ("id", "title", "category", "chunks", "from")
         cells = tuple((str(one.id), named(one.title), one.category or "", str(one.chunks), one.place) for one in self.documents)
-        return Table(f"{len(self.documents)} documents{self.done}", columns, cells)
+        return Table(f"{len(self.documents)} document{'s'[: len(self.documents) != 1]}{self.done}", columns, cells)
 
     def text(self) -> Table:
         """Each document with the start of its text."""

@@ -1,8 +1,8 @@
 """The runbook evaluate_search. Known-item retrieval: a sentence or heading is taken out of a chunk and asked.
 
-The chunk is embedded again without it, in a temporary copy, so that the answer is not found by its own words; then it is
-counted whether it comes back, and at which rank. The copy has no vector index: what an index misses is benchmark_ivfflat's
-question.
+The chunk, and whatever carries the heading, is embedded again without it in a temporary copy, so that the answer is not found by
+its own words; then it is counted whether it comes back, and at which rank. The copy has no vector index: what an index misses is
+benchmark_ivfflat's question.
 """
 
 from __future__ import annotations
@@ -16,9 +16,21 @@ from aya_lib.cluster import roles
 from aya_lib.cluster.canary import writing
 from aya_lib.embedding.client import encoder
 from aya_lib.embedding.encoder import Vectors
+from aya_lib.embedding.files import open_files
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError
-from aya_lib.knowledge import judge, provenance, ready
-from aya_lib.knowledge.evaluation import DEPTH, Asked, Evaluation, Passage, Question, misses, questions, retrieval
+from aya_lib.knowledge import judge, provenance, ready, words
+from aya_lib.knowledge.evaluation import (
+    DEPTH,
+    Asked,
+    Evaluation,
+    Passage,
+    Question,
+    held_out,
+    misses,
+    questions,
+    retrieval,
+)
 from aya_lib.knowledge.search import MODES, Searcher
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows, statement
@@ -46,21 +58,26 @@ def _measure(nodes: Nodes, count: int, seed: int) -> Evaluation:
         if not asked:
             raise AyaError("the documents give no questions: no chunk has a heading, or two sentences", hint="Run ingest first")
         vectors = client.vectors([question.text for question in asked], "query")
-        _hold_out(connection, asked, client.vectors([question.rest for question in asked]), node.site.knowledge.language)
-        searcher = Searcher(connection, node.site.knowledge.language)
+        others = held_out(chunks, asked)
+        tokenizer = Tokenizer(open_files(node.site.embedding))
+        texts = provenance.passages(tokenizer, [provenance.Passage(one.text, one.title, one.headings) for one in others])
+        _hold_out(connection, others, client.vectors(texts))
+        searcher = Searcher(connection)
         answers = [_ask(searcher, question, vector) for question, vector in zip(asked, vectors, strict=True)]
     return Evaluation(len(chunks), tuple(answers))
 
 
-def _hold_out(connection: Connection, asked: Sequence[Question], vectors: Vectors, language: str) -> None:
+def _hold_out(connection: Connection, others: Sequence[Passage], vectors: Vectors) -> None:
     """Put a copy of the chunks before the real ones in this session, in which the questions were taken out."""
     register_vector(connection)
     for part in statement(__package__, "held_out").split(";"):
         connection.execute(part)
-    update = "UPDATE chunks SET chunk_text = %s, embedding = %s, chunk_terms = to_tsvector(%s::regconfig, %s) WHERE id = %s"
-    values = [(q.rest, Vector(vector), language, q.rest, q.chunk_id) for q, vector in zip(asked, vectors, strict=True)]
+    values = [
+        {"id": one.id, "text": one.text, "headings": list(one.headings), "vector": Vector(vector)}
+        for one, vector in zip(others, vectors, strict=True)
+    ]
     with connection.cursor() as cursor:
-        cursor.executemany(update, values)
+        cursor.executemany(statement(__package__, "hold_out"), values)
     connection.execute("ANALYZE chunks")
 
 
@@ -68,7 +85,7 @@ def _ask(searcher: Searcher, question: Question, vector: Vectors) -> Asked:
     ranks: dict[str, int | None] = {}
     first = ""
     for mode in MODES:
-        hits = searcher.search(question.text, vector, mode, DEPTH)
+        hits = searcher.search(words.literal(question.text), vector, mode, DEPTH)
         ranks[mode] = next((rank for rank, hit in enumerate(hits, 1) if hit.chunk_id == question.chunk_id), None)
         if mode == "hybrid" and hits:
             path = [str(hits[0].metadata.get("title")), *map(str, hits[0].metadata.get("headings") or [])]

@@ -6,7 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from aya_lib.show import Note, Shown, Table
 DEPTH = 20  # ranks beyond it count as a miss
 AT = (1, 3, 5, 10)
 LEFT = 100  # characters that a chunk must keep without its question
+BELOW = 4  # chunks, at most, that carry a heading that is asked: all of them are embedded again without it
 MISSES = 8  # that are shown to be read
 COLOURS = (MARK, "#d98b2b", "#2da44e")  # one for each way of searching
 
@@ -30,17 +31,21 @@ class Passage:
     text: str
     title: str
     headings: list[str]
+    document: int = 0
 
 
 @dataclass(frozen=True)
 class Question:
-    """``text`` was taken out of chunk ``chunk_id``; ``rest`` is what the chunk says without it."""
+    """``text`` was taken out of chunk ``chunk_id``; ``rest`` is what the chunk says without it. ``heading``: as the chunks of
+    the ``document`` below it carry it."""
 
     chunk_id: int
     kind: str
     text: str
     rest: str
     title: str
+    heading: str = ""
+    document: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,12 @@ def questions(chunks: Sequence[Passage], count: int, seed: int) -> list[Question
     """Headings and sentences, half of each where there are enough, from chunks that still say something without them."""
     shuffled = list(chunks)
     random.Random(seed).shuffle(shuffled)
+    carried = Counter((chunk.document, heading) for chunk in chunks for heading in set(chunk.headings))
     chosen: dict[str, list[Question]] = {"heading": [], "sentence": []}
     for chunk in shuffled:
         fewest_first = sorted(chosen, key=lambda kind: len(chosen[kind]))
         made = next((question for kind in fewest_first if (question := _question(chunk, kind))), None)
+        made = None if made and carried[made.document, made.heading] > BELOW else made
         if made:
             chosen[made.kind].append(made)
         if sum(map(len, chosen.values())) >= count:
@@ -135,9 +142,22 @@ def _question(chunk: Passage, kind: str) -> Question | None:
     if not taken:
         return None
     rest = re.sub(r"^#{1,6}\s*\n", "", chunk.text.replace(taken, "", 1)).strip()
-    words = re.sub(r"^[\d.\s]+|[#*`]", "", taken).strip()
+    words = " ".join(re.sub(r"^[\d.\s]+|[#*`]", "", taken).split())
+    heading = " ".join(re.sub("[*`]", "", taken).split()) if kind == "heading" else ""
     title = " > ".join(dict.fromkeys([chunk.title, *chunk.headings]))
-    return Question(chunk.id, kind, " ".join(words.split()), rest, title) if len(rest) >= LEFT and len(words) >= 12 else None
+    enough = len(rest) >= LEFT and len(words) >= 12 and words not in chunk.title
+    return Question(chunk.id, kind, words, rest, title, heading, chunk.document) if enough else None
+
+
+def held_out(chunks: Sequence[Passage], asked: Sequence[Question]) -> list[Passage]:
+    """The chunks that are others without the questions: no text, and no heading above one, says what is asked."""
+    taken, rest = {(one.document, one.heading) for one in asked}, {one.chunk_id: one.rest for one in asked}
+    found = []
+    for chunk in chunks:
+        left = [heading for heading in chunk.headings if (chunk.document, heading) not in taken]
+        if chunk.id in rest or left != chunk.headings:
+            found.append(replace(chunk, text=rest.get(chunk.id, chunk.text), headings=left))
+    return found
 
 
 def misses(evaluation: Evaluation | Missing) -> Misses:

@@ -14,6 +14,11 @@ WAYS = "nav, [role=navigation], .navheader, .navfooter"
 # A page's own head, foot or margin is navigation when most of its words are links (Kohlschuetter et al., WSDM 2010).
 MARGINS = "header, footer, aside, [role=banner], [role=contentinfo], [role=complementary]"
 LINKED = 0.5
+# What browsers show as blocks and the converter would write into the line.
+BLOCKS = (
+    "aside details summary main header footer figure figcaption address fieldset form dialog legend nav noscript option"
+    " button label canvas object text desc"
+)
 PERMALINKS = {"", "¶", "#", "§", "🔗"}
 QUOTES, LISTS, DEEP = 4, 8, 100  # levels that are kept: each one costs characters before every line
 
@@ -29,7 +34,7 @@ def page(data: bytes) -> tuple[str, str, tuple[str, ...], int]:
         soup = BeautifulSoup(re.sub(r"</?(frameset|noframes)\b[^>]*>", "", text, flags=re.IGNORECASE), "lxml")
     title = next((found.get_text(" ", strip=True) for found in soup("title") if not found.find_parent("svg")), "")
     for part in soup(NOT_SHOWN):
-        if not part.get("shadowrootmode"):
+        if not part.decomposed and not part.get("shadowrootmode"):
             part.decompose()
     body = soup.body or soup
     _flatter(body)
@@ -41,7 +46,7 @@ def page(data: bytes) -> tuple[str, str, tuple[str, ...], int]:
 
 def _without_ways(body: Any) -> int:
     """Take navigation out, unless nothing else is there; how many words went with it."""
-    ways = body.select(WAYS)
+    ways = [part for part in body.select(WAYS) if _linked(part) or not part.find("p")]
     ways += [part for part in body.select(MARGINS) if not part.find_parent(["main", "article"]) and _linked(part)]
     taken = {id(part) for part in ways}
     outermost = [part for part in ways if not any(id(above) in taken for above in part.parents)]
@@ -66,12 +71,14 @@ def _in_words(body: Any) -> None:
             part.decompose()
         else:
             part.unwrap()
-    for part in body.find_all(alt=True):
+    for part in body(["img", "area", "input"], alt=True):
         part.replace_with(f" {part['alt']} ")
     for part in body("img"):
         part.decompose()
     for part in body(["td", "th"]):
         del part["colspan"]
+    for part in body(BLOCKS.split()):
+        part.name = "div"
 
 
 def _flatter(body: Any) -> None:

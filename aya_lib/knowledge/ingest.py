@@ -27,9 +27,10 @@ from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError, SqlFailed, Unreachable, UsageError
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
+from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.discover import SourceFile, Sources, discover, named
 from aya_lib.knowledge.library import Library
-from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, Unreadable, file_bytes, read
+from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, file_bytes, read
 from aya_lib.knowledge.report import Failed, Report, Tally
 from aya_lib.knowledge.store import Known, Prepared, Store
 from aya_lib.node.node import Nodes
@@ -38,7 +39,7 @@ from aya_lib.site import Site
 
 GROUP = 128  # chunks that are embedded and written together at most, when documents are small
 IN_FLIGHT = 2  # groups at the encoder: one in the network, one that waits for it
-RECIPE = "1"  # another way to read or to cut makes every file a changed one
+RECIPE = "2"  # another way to read or to cut makes every file a changed one
 
 CATEGORY_CHARACTERS = 50  # of the column documents.category
 # Classes of SQLSTATE by which a server refuses a document: data, constraints, limits, a trigger's own, an error within.
@@ -91,9 +92,11 @@ def ingest(
         run = _Run(store, client, recipe, category, Library(store.known(), sources), tally, progress, len(sources.files))
         try:
             run.all(sources.files)
-        except Unreachable as error:
+        except (Unreachable, SqlFailed) as error:
             done = tally.added + tally.changed
             hint = f"{done} documents were written and are whole. Run the same again: it goes on from there. {error.hint}"
+            if isinstance(error, SqlFailed):
+                raise SqlFailed(error.node, error.reason, sqlstate=error.sqlstate, hint=hint) from None
             raise Unreachable(error.node, error.tried, error.reason, hint=hint) from None
         run.library.settle(store)
         if prune:
@@ -204,7 +207,7 @@ class _Run:
     def encode(self, group: list[Prepared]) -> Vectors:
         started = time.monotonic()
         try:
-            return self.client.vectors([chunk.text for one in group for chunk in one.embedded])
+            return self.client.vectors(provenance.passages(self.chunker.tokenizer, titled(group)))
         finally:
             self.encoder_s += time.monotonic() - started
 
@@ -229,6 +232,11 @@ class _Run:
             else:
                 self.tally.changed += 1
         self.progress(self.seen, self.total, self.tally.chunks)
+
+
+def titled(group: Sequence[Prepared]) -> list[provenance.Passage]:
+    """The chunks of documents as they are embedded."""
+    return [provenance.Passage(chunk.text, one.metadata.get("title"), chunk.headings) for one in group for chunk in one.embedded]
 
 
 def _of_one(error: Exception) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aya_lib.check import Check
 from aya_lib.errors import AyaError
-from aya_lib.knowledge import judge, loaded, ready
+from aya_lib.knowledge import judge, loaded, provenance, ready
 from aya_lib.knowledge.discover import Sources, discover
 from aya_lib.knowledge.ingest import bar, ingest
 from aya_lib.knowledge.ready import Ready
 from aya_lib.knowledge.report import Report
 from aya_lib.node.node import Node, Nodes
+from aya_lib.plan.actions import CHECKPOINT_S, Sql
 from aya_lib.plan.change import Plan, change
 from aya_lib.schema import knowledge as schema
 from aya_lib.show import Note, Shown, Table
@@ -52,6 +53,8 @@ class Load:
         paths = loaded.absolute(self.paths)
         with bar(file=sys.stdout, delay=5, mininterval=0.5) as progress:
             self.report = ingest(self.nodes, paths, category=self.category or None, prune=self.prune, progress=progress)
+        if self.report.tally.chunks:
+            Sql("CHECKPOINT", database=None, deadline_s=CHECKPOINT_S).run(node)  # the check-up reads the index from the disk
 
 
 def look(nodes: Nodes, paths: Sequence[str]) -> Before:
@@ -68,7 +71,12 @@ def plan_schema(nodes: Nodes, before: Before) -> Plan:
     node, state = before.ready.node, before.ready.schema
     if not isinstance(node, str) or not isinstance(state, schema.SchemaState):
         raise AyaError(f"{node}: the schema could not be read: {state}", hint="Run restore")
-    return schema.plan(nodes[node], state)
+    recorded = before.ready.recorded
+    again = "Embed the chunks again, with their titles and headings"
+    of_before = isinstance(recorded, provenance.Recorded) and recorded.of_before
+    added = (change(nodes[node], again, provenance.EmbedAgain(nodes)),) if of_before else ()
+    steps = schema.plan(nodes[node], state)
+    return replace(steps, changes=(*steps.changes, *added))
 
 
 def plan(nodes: Nodes, before: Before, category: str = "", prune: bool = False) -> Plan:
@@ -83,3 +91,8 @@ def report(plan: Plan) -> Report | Note:
     """What the loading of a plan did; a dry run does nothing."""
     reports = [step.action.report for step in plan.changes if isinstance(step.action, Load) and step.action.report]
     return reports[0] if reports else Note("Nothing was loaded.", "planned")
+
+
+def written(report: Report | Note) -> int:
+    """Chunks that were written."""
+    return report.tally.chunks if isinstance(report, Report) else 0

@@ -11,9 +11,11 @@ from pathlib import Path
 from aya_lib import settings
 from aya_lib.cluster import roles
 from aya_lib.errors import AyaError
+from aya_lib.knowledge import words
 from aya_lib.knowledge.ask import ask
+from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.discover import Sources, discover
-from aya_lib.knowledge.reading import Unreadable, file_bytes
+from aya_lib.knowledge.reading import file_bytes
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows
 from aya_lib.node.unseen import Missing, Unseen, seen
@@ -81,7 +83,10 @@ def _current(connection: Connection, sources: Sources, most: int) -> list[_Docum
 def _finds(nodes: Nodes, document: _Document) -> bool:
     """Whether asking for the longest sentence of its longest chunk brings a document back."""
     sentence = max(re.split(r"(?<=[.!?])\s+|\n\n", document.longest), key=len)[:400]
-    return document.id in {hit.document_id for hit in ask(nodes, sentence, limit=NEAR).hits}
+    answer = ask(nodes, words.literal(sentence), limit=NEAR)
+    if answer.mode != "hybrid":
+        raise AyaError("; ".join(answer.notes))
+    return document.id in {hit.document_id for hit in answer.hits}
 
 
 def _digest(path: Path, most: int) -> str:

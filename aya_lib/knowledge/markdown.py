@@ -8,6 +8,7 @@ import tomllib
 
 import yaml
 
+SENTENCE = 4  # words of a head's value that is more than a name or a date
 HEADING = 200  # characters of a heading that are kept beside each chunk below it
 HEAD = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n(.*?)\r?\n(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 QUOTED = re.compile(r"^((?:>[ ]?){4})[> ]*>", re.MULTILINE)  # deeper than anybody reads, and cutting it takes long
@@ -15,7 +16,8 @@ EMBEDDED = re.compile(r"(data:[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,[A-Za-z0-9
 
 
 def front_matter(text: str) -> tuple[str, str]:
-    """The title that a YAML or TOML head gives, and the text without the head; what is not valid as a head is text.
+    """The title that a YAML or TOML head gives, and the text with what else of the head is sentences; what is not valid as a head
+    is text.
 
     YAML's values are taken as they are written: a date that no calendar has is nobody's concern here.
     """
@@ -28,8 +30,9 @@ def front_matter(text: str) -> tuple[str, str]:
         return "", text
     if not isinstance(found, dict):
         return "", text
-    title = found.get("title")
-    return title if isinstance(title, str) else "", text[head.end() :]
+    title = found.pop("title", None)
+    said = [value for value in found.values() if isinstance(value, str) and len(value.split()) >= SENTENCE]
+    return title if isinstance(title, str) else "", "\n\n".join([*said, text[head.end() :]])
 
 
 def without_embedded(text: str) -> tuple[str, tuple[str, ...]]:

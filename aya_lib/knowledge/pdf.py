@@ -25,6 +25,7 @@ def pages(data: bytes) -> tuple[str, list[tuple[int, str]], tuple[str, ...]]:
             encrypted = "assword" in said or "ecurity" in said
             raise Unreadable("encrypted: remove its password first" if encrypted else f"not a readable PDF: {said}") from None
         try:
+            document.init_forms()
             return _read(document, pypdfium2.PdfiumError)
         finally:
             document.close()
@@ -61,7 +62,12 @@ def _of(numbers: list[int], document: Any) -> str:
 
 def _page(document: Any, index: int) -> tuple[str, bool]:
     """A page's text, and whether there is anything on it. The mark of a hyphen at a line's end goes: the word is one."""
+    from pypdfium2 import raw
+
     page = document[index]
+    if raw.FPDFPage_Flatten(page.raw, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_SUCCESS:  # what was filled into forms, and notes
+        page.close()
+        page = document[index]
     try:
         text = page.get_textpage()
         try:

@@ -129,8 +129,11 @@ def _letters(found: re.Match[str]) -> str:
 
 
 def _heading(text: str, kind: Kind) -> str:
-    found = markdown.headings(text) if kind in ("markdown", "html") else []
-    return next((words for _, _, words in found if words), "")
+    if kind not in ("markdown", "html"):
+        return ""
+    head = markdown.HEAD.match(text)  # one that is not valid is text, and no heading
+    after = head.end() if head else 0
+    return next((words for offset, _, words in markdown.headings(text) if words and offset >= after), "")
 
 
 def _title(text: str) -> str:

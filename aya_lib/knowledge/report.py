@@ -57,7 +57,8 @@ class Report(Shown):
 
     def json(self) -> dict[str, Any]:
         said = asdict(self)
-        return {**said, **said.pop("tally"), "encoder_s": round(self.encoder_s, 3)}
+        tally = said.pop("tally")
+        return {**said, **tally, "encoder_s": round(self.encoder_s, 3)}
 
     def table(self) -> Table:
         tally = self.tally

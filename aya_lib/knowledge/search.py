@@ -1,11 +1,12 @@
 """Search: by meaning (vectors), by words (full text), or both fused by reciprocal rank.
 
-One statement a search. Filters never cost results: index scans go on until enough rows passed the filter, and where
-fewer came than were asked for, the rows are read without the index once more.
+One statement a search, and one before it that asks how rare the words are. Filters never cost results: index scans go on until
+enough rows passed the filter, and where fewer came than were asked for, the rows are read without the index once more.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from psycopg.types.json import Jsonb
 
 from aya_lib.embedding.encoder import Vectors
 from aya_lib.errors import UsageError
+from aya_lib.knowledge import words
 from aya_lib.node.sql import Connection, rows, statement
 
 Mode = Literal["vector", "text", "hybrid"]
@@ -57,8 +59,27 @@ class Filters:
     until: datetime | None = None
 
     def given(self) -> dict[str, Any]:
+        """What is asked for, as the statement takes it. :class:`UsageError`: what the database could not compare."""
         conditions: dict[str, Any] = {name: value for name, value in vars(self).items() if value}
-        return conditions | ({"metadata": Jsonb(dict(self.metadata))} if self.metadata else {})
+        if self.metadata:
+            text = _json(dict(self.metadata))
+            conditions["metadata"] = Jsonb(None, lambda _: text)
+        _storable("category", self.category or "")
+        return conditions
+
+
+def _json(metadata: object) -> str:
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"the metadata to filter by are no JSON: {error}") from None
+    return _storable("the metadata to filter by", text)
+
+
+def _storable(what: str, text: str) -> str:
+    if "\0" in text or "\\u0000" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UsageError(f"{what}: a NUL or half of a surrogate pair is in no document")
+    return text
 
 
 @dataclass(frozen=True)
@@ -123,32 +144,44 @@ class Searcher:
     """Searches on one connection, whose session it sets up. It follows a rebuilt index and changed settings by itself,
     within ``FRESH_S``."""
 
-    def __init__(self, connection: Connection, language: str = "english") -> None:
-        self.connection, self.language = connection, language
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
         register_vector(connection)
         connection.execute("SELECT '[1]'::vector")  # loads pgvector, so that its settings are known
         self._set({"hnsw.iterative_scan": "strict_order", "ivfflat.iterative_scan": "relaxed_order", "jit": "off"})
         self._tune()
+        self.lexemes: list[words.Lexeme] = []
 
     def search(
-        self, query: str, vector: Vectors, mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None
+        self, query: str, vector: Vectors | None, mode: Mode = "hybrid", limit: int = 10, filters: Filters | None = None
     ) -> list[Hit]:
-        """The best ``limit`` chunks, best first. ``vector``: of the query, shape (dimension,). Raises :class:`UsageError`."""
+        """The best ``limit`` chunks, best first. ``vector``: of the query, shape (dimension,); text search can do without.
+        ``self.lexemes``: the words that were looked for. Raises :class:`UsageError`."""
         if mode not in MODES:
             raise UsageError(f"mode '{mode}': allowed are {', '.join(MODES)}")
         if not 1 <= limit <= MOST:
             raise UsageError(f"limit {limit}: allowed is 1 to {MOST}")
+        if vector is None and mode != "text":
+            raise UsageError(f"mode '{mode}' takes the question's vector")
+        given = (filters or Filters()).given()
+        asked = words.parse(words.clean(query))
         if time.monotonic() - self._tuned_at > FRESH_S:
             self._tune()
-        given = (filters or Filters()).given()
+        self.lexemes = words.lexemes(self.connection, asked) if mode != "vector" else []
+        if mode != "vector" and not self.lexemes and (mode == "text" or asked.phrases):
+            return []
+        mode = mode if self.lexemes else "vector"
         depth = limit if mode != "hybrid" else max(DEPTH, 4 * limit)
-        values = {"query": query, "language": self.language, "vector": Vector(vector), "limit": limit, "depth": depth, **given}
+        values = {"vector": None if vector is None else Vector(vector), "limit": limit, "depth": depth, **given}
         values["candidates"] = max(4 * depth, self.tuning.ef_search)
+        if mode != "vector":
+            values |= words.values(self.connection, asked, self.lexemes)
+        required = values.get("required") is not None
         with self.connection.cursor(row_factory=class_row(Hit)) as cursor:
-            hits = cursor.execute(composed(mode, tuple(given), *self.tuning.form), values).fetchall()
+            hits = cursor.execute(composed(mode, tuple(given), *self.tuning.form, required), values).fetchall()
             if mode == "text" or len(hits) >= limit or sum(hit.vector_rank is not None for hit in hits) >= min(limit, depth):
                 return hits
-            return self._exact(composed(mode, tuple(given)), values)
+            return self._exact(composed(mode, tuple(given), required=required), values)
 
     def _exact(self, query: sql.Composed, values: dict[str, Any]) -> list[Hit]:
         """Once more without the vector index: nothing that exists is left out."""
@@ -169,17 +202,18 @@ class Searcher:
 
 
 @lru_cache(maxsize=64)
-def composed(mode: Mode, filters: tuple[str, ...], kind: Kind = "vector", dimension: int = 0) -> sql.Composed:
+def composed(
+    mode: Mode, filters: tuple[str, ...], kind: Kind = "vector", dimension: int = 0, required: bool = False
+) -> sql.Composed:
     """The statement of a mode with exactly the conditions that are asked for, so that the planner can do without the rest.
 
-    ``kind`` and ``dimension``: of what the index holds; the nearest are asked for in exactly that form.
+    ``kind`` and ``dimension``: of what the index holds; the nearest are asked for in exactly that form. ``required``: phrases
+    that must stand there, or words that must not.
     """
-    every = sql.SQL(statement(__package__, "every").strip())
     parts = {
         "join": sql.SQL("JOIN documents d ON d.id = c.document_id" if filters else ""),
         "filters": sql.SQL("").join(sql.SQL(CONDITIONS[name]) for name in filters),
-        "every": every,
-        "any": sql.SQL(statement(__package__, "any").strip()).format(every=every),
+        "required": sql.SQL("AND c.chunk_terms @@ %(required)s::tsquery" if required else ""),
         "order": sql.SQL(ORDER[kind]).format(dimension=sql.Literal(dimension)),
     }
     nearest = "nearest_bit" if kind == "bit" else "nearest"

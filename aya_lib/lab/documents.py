@@ -77,13 +77,15 @@ def vectors(site: Site, url: str | None) -> dict[str, list[float]] | None:
     The cache is keyed by the model's files and the text: another model, or another text, is embedded anew.
     """
     chunks = [chunk for document in shipped() for chunk in document.chunks]
-    cache = _cache(site, chunks)
+    passages = [provenance.Passage(chunk, document.title) for document in shipped() for chunk in document.chunks]
+    texts = [provenance.titled(one, one.above) for one in passages]
+    cache = _cache(site, texts)
     if cache.exists():
         found: list[list[float]] = json.loads(cache.read_text())
     elif url is None:
         return None
     else:
-        body = {"texts": chunks}
+        body = {"texts": texts}
         status, said = http.ask(site.primary, "POST", f"{url}/embed/batch", timeout_s=60, body=body)
         if status != 200:
             raise Unreachable(site.primary, f"POST {url}/embed/batch", f"status {status}: {said.get('detail')}")
@@ -92,6 +94,6 @@ def vectors(site: Site, url: str | None) -> dict[str, list[float]] | None:
     return dict(zip(chunks, found, strict=True))
 
 
-def _cache(site: Site, chunks: list[str]) -> Path:
-    key = json.dumps([site.embedding.model, dict(site.embedding.sha256), chunks])
+def _cache(site: Site, texts: list[str]) -> Path:
+    key = json.dumps([site.embedding.model, dict(site.embedding.sha256), texts])
     return default_directory("x").parent / "vectors" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from aya_lib.node import session
 from aya_lib.node.listeners import local_listener, remote_listener
 from aya_lib.node.shell import Local, Output, Shell, unprivileged
 from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import Listener
 from aya_lib.site import NodeConfig, Site
+
+CLIENTS = ("psql", "pg_basebackup", "pg_rewind")  # PostgreSQL's programs that make a session
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,12 @@ class Host:
     def command(self, program: str, *arguments: str) -> list[str]:
         """The argument list that runs one of PostgreSQL's programs of this node."""
         config = self.config.postgresql
-        library = [f"LD_LIBRARY_PATH={self.site.path(config.library_directory)}"] if config.library_directory else []
-        return [*(["env", *library] if library else []), str(self.site.path(config.bin_directory) / program), *arguments]
+        words = [f"LD_LIBRARY_PATH={self.site.path(config.library_directory)}"] if config.library_directory else []
+        words += session.environment() if program in CLIENTS else []
+        return [*(["env", *words] if words else []), str(self.site.path(config.bin_directory) / program), *arguments]
 
     def postgresql(self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None) -> Output:
         """Run one of PostgreSQL's programs on the node, as the cluster's owner."""
         timeout_s = timeout_s or self.site.deadlines.command_s
-        return self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)
+        output = self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)
+        return replace(output, argv=(program, *arguments))  # an error names the program, not its environment

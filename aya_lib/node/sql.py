@@ -16,11 +16,14 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg.abc import Query
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
 from aya_lib import secrets
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed, Unreachable
+from aya_lib.node import session as sessions
 from aya_lib.node.deadline import Watch
 from aya_lib.node.host import Host
 
@@ -76,38 +79,51 @@ def session(
 
 def _connect(node: Host, where: str, database: str | None, role: str | None, write: bool, deadline_s: float) -> Connection:
     limits, config = node.site.deadlines, node.site.database
-    options = f"-c statement_timeout={int(deadline_s * 1000)} -c lock_timeout={int(limits.statement_s * 500)}"
+    wanted = sessions.settings(deadline_s, limits.statement_s / 2, write=write)
     role = role or config.owner
+    tunnel_socket = node.tunnel_socket(node.config.postgresql.port)
+    server: dict[str, Any] = {
+        "host": str(tunnel_socket.parent) if tunnel_socket else node.config.host,
+        "hostaddr": "",  # not what the environment says
+        "port": node.config.postgresql.port,
+        "connect_timeout": max(1, math.ceil(limits.connect_s)),
+        **SILENCE,
+    }
     try:
-        tunnel_socket = node.tunnel_socket(node.config.postgresql.port)
         known = _password(node, role, database or config.name)
-        return psycopg.connect(
-            host=str(tunnel_socket.parent) if tunnel_socket else node.config.host,
-            port=node.config.postgresql.port,
+        connection = psycopg.connect(
+            **server,
             dbname=database or config.name,
             user=role,
             password=known.reveal() if known else None,
             passfile=str(node.site.path(config.passfile)) if config.passfile else None,
-            connect_timeout=max(1, math.ceil(limits.connect_s)),
             application_name=f"aya {node.site.name}",
-            **SILENCE,
-            options=options if write else options + " -c default_transaction_read_only=on",
+            target_session_attrs="any",
+            client_encoding=sessions.ENCODING,
+            options=sessions.options(wanted),
             autocommit=True,
         )
+        reported = {name: connection.info.parameter_status(name) for name in wanted}
+        for setting in sessions.differing(wanted, reported):
+            connection.execute("SELECT set_config(%s, %s, false)", setting)
+        return connection
     except psycopg.errors.ConnectionTimeout:
         raise DeadlinePassed(node.name, where, f"no answer within {limits.connect_s:g} s") from None
     except psycopg.OperationalError as error:
-        raise _refusal(node, where, role, _message(error)) from None
+        needs_password = bool(error.pgconn and error.pgconn.needs_password)
+        raise _refusal(node, where, role, _message(error), server, needs_password) from None
 
 
-def _refusal(node: Host, where: str, role: str, message: str) -> AyaError:
+def _refusal(node: Host, where: str, role: str, message: str, server: Mapping[str, Any], needs_password: bool) -> AyaError:
+    """What a refused login means. The server may speak another language: libpq then tells what it understood by its SQLSTATE."""
     if "Connection refused" in message:
         return NotListening(node.name, where, "connection refused")
-    if any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting")):
+    starting = any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting"))
+    if starting or PGconn.ping(make_conninfo(**server).encode()) == Ping.REJECT:
         return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
     if node.config.tunnel and "closed the connection" in message and node.listener(node.config.postgresql.port) is None:
         return NotListening(node.name, where, "nobody listens there")
-    if "password" in message:
+    if needs_password or "password" in message:
         name = f"{role} password"
         return Unreachable(
             node.name,
@@ -115,6 +131,8 @@ def _refusal(node: Host, where: str, role: str, message: str) -> AyaError:
             f"no valid password for role {role}",
             hint=f"Put it into ~/.pgpass, or set {secrets.variable(node.site.name, name)}",
         )
+    if "unrecognized configuration parameter" in message:
+        return Unreachable(node.name, where, f"PostgreSQL 18 is needed there: {secrets.mask(message)}")
     return Unreachable(node.name, where, secrets.mask(message))
 
 

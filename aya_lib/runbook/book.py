@@ -157,6 +157,7 @@ class Runbook(Shown):
         require_approval(self.site, plan, self.approved_by)
         screen = Screen(plan)
         with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
+            self.notebook.carried_out(plan)
             remain = walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
         again = f"Everything else is done. Run {self.name} again: it does what is left"
         checks = [Check(step.title, "warning", "done", error.message, f"{error.hint} {again}".strip()) for step, error in remain]

@@ -71,22 +71,29 @@ class Notebook:
         self._old, self._applied = self._plans(), []
 
     def current(self, plan: Plan) -> None:
-        """Take note that a plan is applied; :class:`UsageError` when it was before, when it rests on an older look than the last,
-        and when the notebook's gate before it is closed, or was passed by."""
+        """:class:`UsageError` when a plan was carried out before, when it rests on an older look than the last, and when the
+        notebook's gate before it is closed, or was passed by."""
         if self.gate or (self.gate is None and self.declaration.gated and "In" in self._namespace):
             why = self.gate or "the cell with runbook.require(...) was not run"
             raise UsageError(f"nothing was done: {why}", hint="Run the cells again from the look on, that one too")
-        signature = (plan.title, *((step.node, step.title, step.command) for step in plan.changes))
-        if signature in self._applied or any(plan is old for old in self._old):
-            why = "it was carried out already" if signature in self._applied else "the site was looked at since it was made"
+        done = _signature(plan) in self._applied
+        if done or any(plan is old for old in self._old):
+            why = "it was carried out already" if done else "the site was looked at since it was made"
             raise UsageError(
                 f"nothing was done: the plan '{plan.title}' is stale, {why}",
                 hint="Run the cells again from the look on: a plan follows from what is seen",
             )
-        self._applied.append(signature)
+
+    def carried_out(self, plan: Plan) -> None:
+        """Take note that a plan is begun, however it ends."""
+        self._applied.append(_signature(plan))
 
     def _plans(self) -> list[Plan]:
         return [value for value in self._namespace.values() if isinstance(value, Plan)]
+
+
+def _signature(plan: Plan) -> tuple[object, ...]:
+    return (plan.title, *((step.node, step.title, step.command) for step in plan.changes))
 
 
 def strangers(inputs: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ def create(connection: Connection, site: Site, *, offline_queue: bool = False) -
         if not getattr(state, name):
             connection.execute(knowledge.text(site, name).encode())
     if knowledge.read(connection).unfilled:
-        knowledge.fill_terms(connection, site.knowledge.language)
+        knowledge.fill_terms(connection)
 
 
 def create_index(connection: Connection) -> None:

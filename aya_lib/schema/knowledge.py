@@ -16,6 +16,8 @@ from aya_lib.plan.change import Change, Plan, change
 from aya_lib.site import Site
 
 INDEX_S = 3600  # how long building an index beside a live table may take
+WORDS = "aya words 2"  # how words are made of a text: a comment of the trigger's function, and of the column once all rows are so
+FIRST = -(2**31) - 1  # below every id: those of a laptop are negative
 
 COLUMNS = {
     "documents_source_uri": "Add where a document came from and its content's hash",
@@ -39,7 +41,7 @@ class SchemaState:
     idx_documents_source_uri: bool | None
     idx_chunks_terms: bool | None
     dimension: int | None
-    unfilled: bool = False  # whether chunks of before the trigger still lack their words
+    unfilled: bool = False  # whether chunks of before the trigger still lack their words, or have them made in another way
 
     def missing(self) -> list[str]:
         names = [*COLUMNS, *INDEXES]
@@ -57,8 +59,8 @@ def look(node: Node) -> SchemaState | Missing:
 
 
 def read(connection: Connection) -> SchemaState:
-    state = rows(connection, __package__, "knowledge/state", SchemaState)[0]
-    if not state.chunks_terms:
+    state = rows(connection, __package__, "knowledge/state", SchemaState, words=WORDS)[0]
+    if not state.chunks_terms or state.unfilled:
         return state
     return replace(state, unfilled=value(connection, "SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms IS NULL)"))
 
@@ -82,7 +84,7 @@ def _steps(node: Node, state: SchemaState) -> Iterator[Change]:
         if not getattr(state, name):
             yield change(node, title, Sql(text(node.site, name), database=None))
     if state.unfilled or not state.chunks_terms:
-        yield change(node, "Fill the words of the chunks that are there", FillTerms(node.site.knowledge.language))
+        yield change(node, "Fill the words of the chunks that are there", FillTerms())
     for name, title in INDEXES.items():
         there = getattr(state, name)
         if there is False:
@@ -94,29 +96,35 @@ def _steps(node: Node, state: SchemaState) -> Iterator[Change]:
 
 def text(site: Site, name: str) -> str:
     """The statement of a step, for this site."""
-    values = {"language": sql.SQL(site.knowledge.language), "role": sql.Identifier(site.database.application_role)}
+    values = {
+        "language": sql.SQL(site.knowledge.language),
+        "role": sql.Identifier(site.database.application_role),
+        "version": sql.SQL(WORDS),
+    }
     return sql.SQL(statement(__package__, f"knowledge/{name}")).format(**values).as_string().strip()
 
 
 @dataclass(frozen=True)
 class FillTerms:
-    """Write the words of chunks that have none, a thousand at a time, so that nobody waits long for a lock."""
-
-    language: str
+    """Make the words of chunks that have none or older ones, a thousand at a time, so that nobody waits long for a lock."""
 
     def command(self, node: Node) -> str:
         return (
-            f"UPDATE chunks SET chunk_terms = to_tsvector('{self.language}', chunk_text)"
-            " WHERE chunk_terms IS NULL  -- 1000 rows a transaction"
+            "UPDATE chunks SET chunk_terms = aya_chunk_terms(chunk_text, metadata)"
+            " WHERE chunk_terms IS DISTINCT FROM aya_chunk_terms(chunk_text, metadata)  -- 1000 rows a transaction"
         )
 
     def run(self, node: Node) -> None:
         with node.session(write=True, deadline_s=INDEX_S) as connection:
-            fill_terms(connection, self.language)
+            fill_terms(connection)
 
 
-def fill_terms(connection: Connection, language: str) -> None:
-    """Write the words of every chunk that has none."""
-    after: object = 0
+def fill_terms(connection: Connection) -> None:
+    """Make the words of every chunk that has none or older ones. Killed and run again, it writes only what is left."""
+    after: object = FIRST
     while after is not None:
-        after = value(connection, statement(__package__, "knowledge/missing_terms"), {"after": after, "language": language})
+        with connection.transaction():
+            connection.execute("SET LOCAL aya.applying = 'on'")  # on a laptop: nothing to be pushed
+            after = value(connection, statement(__package__, "knowledge/missing_terms"), {"after": after})
+    connection.execute(sql.SQL("COMMENT ON COLUMN chunks.chunk_terms IS {}").format(WORDS))
+    connection.execute("ANALYZE chunks (chunk_terms)")  # how common each word is

@@ -47,14 +47,21 @@ def test_what_stays_in_the_middle_of_what_is_taken_stays_unseen() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "kept"),
     [
-        ("1 5.0 a x", None, True),
-        (None, "1 5.0 a x", False),
-        ("1 5.0 a x", "2 5.0 b x", False),  # an earlier version of the same document
-        ("2 5.0 b x", "1 5.0 a x", True),  # the version that the primary lost
-        ("2 5.0 b x", "2 5.0 c x", True),
-        ("1 4.0 b x", "3 5.0 c x", True),  # another document under the same id
-        ("1 4.0 a x", "3 5.0 a y", False),  # the same text: nothing is lost
+        ("1 5.0 a x -", None, True),
+        (None, "1 5.0 a x -", False),
+        ("1 5.0 a x -", "2 5.0 b x -", False),  # an earlier version of the same document
+        ("2 5.0 b x -", "1 5.0 a x -", True),  # the version that the primary lost
+        ("2 5.0 b x -", "2 5.0 c x -", True),
+        ("1 4.0 b x -", "3 5.0 c x -", True),  # another document under the same id
+        ("1 4.0 a x -", "3 5.0 a y -", False),  # the same text: nothing is lost
+        ("2 5.0 b x p", "2 5.0 b x q", False),  # a column that is compared for the first time
     ],
 )
 def test_a_text_is_kept_when_it_is_not_of_the_primarys_past(ours: str | None, theirs: str | None, kept: bool) -> None:
     assert not_of_the_past(ours, theirs) is kept
+
+
+def test_a_rewrite_of_the_rest_is_kept_only_when_it_may_have_been_written_here_unnoted() -> None:
+    ours, theirs = "2 5.0 a x -", "2 5.0 a y -"
+    assert (not_of_the_past(ours, theirs), not_of_the_past(ours, theirs, noted=True)) == (True, False)
+    assert not_of_the_past(ours, "2 5.0 b x -", noted=True)

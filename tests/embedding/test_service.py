@@ -31,6 +31,7 @@ from tests_support import make
 
 from aya_lib import settings
 from aya_lib.embedding import files, model
+from aya_lib.embedding.client import Pace
 from aya_lib.embedding.service import serve
 from aya_lib.errors import AyaError, DeadlinePassed, UsageError
 from aya_lib.node import http as node_http
@@ -158,6 +159,8 @@ def test_vectors_are_unit_vectors_and_near_for_what_is_near(url: str) -> None:
         ("embed", {"text": 7}, 422, "body.text: Input should be a valid string"),
         ("embed/batch", {"texts": "x"}, 422, "body.texts: Input should be a valid list"),
         ("embed/batch", {"texts": ["a", "  "]}, 422, "text 1 is empty: a vector of nothing would match anything"),
+        ("embed", {"text": "\u200b\u200d\ufe0f"}, 422, "text 0 is empty: a vector of nothing would match anything"),
+        ("embed", {"text": "Party \ud83c"}, 422, "text 0 holds half of a surrogate pair at character 6, which is no text"),
         ("embed", {"text": "x" * 1_000_001}, 413, "text 0 has 1,000,001 characters, at most 1,000,000"),
         ("embed/batch", {"texts": ["x"] * 1025}, 413, "1025 texts at once, at most 1024: send them in parts"),
     ],
@@ -171,6 +174,8 @@ def test_openais_own_client_gets_the_same_vectors_in_both_encodings(url: str) ->
     expected = ask(f"{url}/embed/batch", {"texts": ["the standby lags", "WAL"]})[1]["embeddings"]
     plain = client.embeddings.create(model=MODEL, input=["the standby lags", "WAL"], encoding_format="float")
     packed = client.embeddings.create(model=MODEL, input=["the standby lags", "WAL"])
+    status, said = ask(f"{url}/v1/embeddings", {"input": "x", "encoding_format": None, "dimensions": None, "model": None})
+    assert (status, len(said["data"][0]["embedding"])) == (200, 384)
     for answer in (plain, packed):
         assert np.allclose([each.embedding for each in answer.data], expected, atol=1e-6)
     assert (packed.model, packed.usage.prompt_tokens) == (MODEL, 7 + 3)
@@ -182,6 +187,8 @@ def test_openais_own_client_understands_the_refusals(url: str) -> None:
         client.embeddings.create(model="ada", input="x")
     with pytest.raises(openai.UnprocessableEntityError, match="gives 384 dimensions, not 512"):
         client.embeddings.create(model=MODEL, input="x", dimensions=512)
+    with pytest.raises(openai.UnprocessableEntityError, match=r"body\.input: token numbers are another model's: send the texts"):
+        client.embeddings.create(model=MODEL, input=[[101, 102]])
     with pytest.raises(openai.APIStatusError, match=r"402 tokens, .* reads 256") as refused:
         client.embeddings.create(model=MODEL, input=LONG)
     assert refused.value.status_code == 413
@@ -259,6 +266,32 @@ def test_a_search_does_not_wait_for_a_bulk_load(url: str) -> None:
     ended.append("search")
     loading.join()
     assert ended == ["search", "bulk"]
+
+
+def test_what_a_client_that_hung_up_asked_for_is_not_encoded(url: str) -> None:
+    texts = [f"sentence {number} " + "word " * 200 for number in range(WAITING)]
+    before = metric(url, "batch_texts_sum")
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    connection.request("POST", "/embed/batch", json.dumps({"texts": texts}), {"Content-Type": "application/json"})
+    until_texts_wait(url)
+    connection.close()
+    wait.until(lambda: metric(url, "waiting_texts"), lambda n: not n, node="ALPHA", what="the queue is empty", deadline_s=60)
+    encoded = metric(url, "batch_texts_sum") - before
+    assert encoded < WAITING
+    hits = metric(url, "cache_hits_total")
+    assert ask(f"{url}/embed/batch", {"texts": texts[: int(encoded)]})[0] == 200
+    assert metric(url, "cache_hits_total") > hits or not encoded  # what was finished is kept
+
+
+def test_a_request_holds_what_the_encoder_does_in_seconds() -> None:
+    pace = Pace()
+    sizes = []
+    for per_text in (0.001, 0.001, 0.001, 0.001, 0.001, 1.0, 1.0, 10.0, 10.0, 0.001):
+        sizes.append(pace.size)
+        pace.took(pace.size, pace.size * per_text)
+    assert sizes == [8, 16, 32, 64, 128, 128, 3, 3, 1, 1]
+    pace.took(1, 0.001)
+    assert (pace.size, pace.halve(), pace.halve()) == (2, True, False)
 
 
 def test_a_full_queue_is_503_with_when_to_come_back(url: str) -> None:

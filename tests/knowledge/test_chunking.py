@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aya_lib import settings
 from aya_lib.embedding.files import open_files
 from aya_lib.embedding.model import Tokenizer
-from aya_lib.knowledge.chunking import Chunker
+from aya_lib.knowledge.chunking import WINDOW, Chunker
+from aya_lib.knowledge.markdown import HEADING
 from aya_lib.knowledge.reading import Page, Reading, read
 from aya_lib.site import Embedding
 
@@ -76,6 +79,46 @@ def test_pages_keep_their_numbers(tokenizer: Tokenizer) -> None:
 
 def test_rules_and_dots_are_no_chunks(tokenizer: Tokenizer) -> None:
     assert Chunker(tokenizer, 64).chunks(markdown("---\n\n...\n\n***")) == []
+
+
+class Counting:
+    """A splitter that counts what it is given."""
+
+    def __init__(self, splitter: Any) -> None:
+        self.splitter = splitter
+        self.given: list[int] = []
+
+    def chunk_indices(self, text: str) -> Any:
+        self.given.append(len(text))
+        return self.splitter.chunk_indices(text)
+
+
+@pytest.mark.parametrize("line", ["#" * 9000, "> " * 40 + "level\n", "- item\n  - item\n", "word ", "[a](", "x" * 9000])
+def test_work_grows_with_the_text_and_no_faster(line: str, tokenizer: Tokenizer) -> None:
+    chunker = Chunker(tokenizer, 32)
+    counting = Counting(chunker.splitters[0])
+    chunker.splitters = (counting, counting)
+    text = ("# " + line * 9000)[:9000]
+    chunker.chunks(markdown(text))
+    assert max(counting.given) <= WINDOW * 32
+    assert sum(counting.given) <= 1.7 * len(text)
+
+
+def test_what_the_model_cannot_read_gets_no_vector_and_no_word_is_lost(tokenizer: Tokenizer) -> None:
+    thai, digest = "การสำรองข้อมูล" * 300, "\n".join(f"{number:064x}"[::-1] + "ab12" for number in range(1 << 200, (1 << 200) + 40))
+    encoded = base64.b64encode(bytes(range(256)) * 20).decode()
+    for text, reason in {thai: "does not know 100%", digest: "encoded data", encoded: "encoded data"}.items():
+        chunks = Chunker(tokenizer, 256).chunks(Reading("t", "text", (Page(None, text),)))
+        assert all(reason in chunk.unread for chunk in chunks)
+        assert "".join("".join(chunk.text.split()) for chunk in chunks) == "".join(text.split())
+        assert max(len(chunk.text) for chunk in chunks) <= 16 * 256
+    (plain,) = Chunker(tokenizer, 64).chunks(markdown("The commit 53aa51172d142c89d9012cce15ae4d6cc0ca6895 mended the slot."))
+    assert not plain.unread
+
+
+def test_a_heading_is_kept_short_beside_its_chunks(tokenizer: Tokenizer) -> None:
+    chunks = Chunker(tokenizer, 64).chunks(markdown("# " + "very long " * 2000 + "\n\ntext"))
+    assert max(len(heading) for chunk in chunks for heading in chunk.headings) == HEADING
 
 
 def test_a_large_file_is_cut_without_losing_a_word(tokenizer: Tokenizer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests_support import step
 
 from aya_lib.check import worst
 from aya_lib.knowledge import evaluate, load
-from aya_lib.knowledge.evaluation import Asked, Evaluation, Passage, Question, questions
+from aya_lib.knowledge.evaluation import Asked, Evaluation, Passage, Question, held_out, questions
 from aya_lib.knowledge.loaded import Loaded
 from aya_lib.knowledge.search import MODES
 from aya_lib.node.node import Nodes
@@ -37,6 +38,17 @@ def test_a_question_is_no_longer_in_its_chunk() -> None:
         assert one.text not in one.rest
         assert len(one.rest) >= 100
     assert {one.text for one in found} == {"How a slot works in practice", SENTENCE}
+
+
+def test_a_heading_is_taken_from_whatever_carries_it_and_one_of_a_whole_chapter_is_not_asked() -> None:
+    heading = "How a slot works in practice"
+    chunks = [Passage(1, TEXT, "Manual", ["Slots", heading], 7), Passage(2, "More of it.", "Manual", ["Slots", heading], 7)]
+    chunks.append(Passage(3, "Another document.", "Other", [heading], 8))
+    (asked,) = questions(chunks, 1, 1)
+    assert (asked.text, asked.heading, asked.document) == (heading, heading, 7)
+    assert [(one.id, one.headings) for one in held_out(chunks, [asked])] == [(1, ["Slots"]), (2, ["Slots"])]
+    many = [replace(chunks[1], id=number) for number in range(10, 14)]
+    assert "heading" not in {one.kind for one in questions([*chunks, *many], 1, 1)}
 
 
 def test_chunks_that_would_say_nothing_without_it_are_not_asked() -> None:

@@ -22,6 +22,7 @@ from aya_lib.errors import AyaError, Locked, Unreachable, UsageError
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.ask import ask
 from aya_lib.knowledge.discover import SOURCE_CHARACTERS, discover
+from aya_lib.knowledge.documents import delete, find
 from aya_lib.knowledge.ingest import ingest
 from aya_lib.knowledge.report import Report
 from aya_lib.knowledge.store import Store
@@ -133,6 +134,63 @@ def test_a_bad_file_is_told_and_the_rest_goes_on(folder: Path, empty_library: No
         "huge.txt": "50.0 MB, at most 20 MB (knowledge.max_file_mb in site.yaml)",
     }
     assert list(whole(empty_library, folder)) == ["good.md"]
+
+
+def test_what_the_database_refuses_is_that_documents_failure(folder: Path, empty_library: Nodes) -> None:
+    for name in ("a.md", "b.md", "c.md"):
+        (folder / name).write_text(f"# {name}\n\nThe {'forbidden' if name == 'b.md' else 'usual'} word of {name}.")
+    (folder / os.fsdecode(b"caf\xe9.md")).write_text("opens at six")
+    (folder / "dangling.md").symlink_to("nowhere.md")
+    (folder / "thai.txt").write_text("การสำรองข้อมูล" * 9)
+    execute(empty_library, "ALTER TABLE documents ADD CONSTRAINT words CHECK (content NOT LIKE '%forbidden%')")
+    try:
+        report = ingest(empty_library, [folder])
+    finally:
+        execute(empty_library, "ALTER TABLE documents DROP CONSTRAINT words")
+    assert told(report) == (4, 0, 0, 0, 2)
+    reasons = {Path(one.path).name: one.reason for one in report.tally.failed}
+    assert reasons["dangling.md"] == "cannot be read: No such file or directory"
+    assert 'refused: new row for relation "documents" violates check constraint "words"' in reasons["b.md"]
+    assert [Path(one.path).name for one in report.tally.noted] == ["thai.txt"]
+    assert execute(empty_library, "SELECT count(*) FROM chunks WHERE embedding IS NULL AND metadata ? 'no_vector'") == [(1,)]
+    assert sorted(one.place.rsplit("/", 1)[1] for one in find(empty_library, [str(folder)]).documents) == [
+        "a.md",
+        "c.md",
+        "caf\\udce9.md",
+        "thai.txt",
+    ]
+
+
+def test_a_file_that_moved_is_the_same_document_by_whatever_way_it_is_reached(folder: Path, empty_library: Nodes) -> None:
+    old, new = folder / "old", folder / "new"
+    old.mkdir()
+    for name in ("a", "b"):
+        (old / f"{name}.md").write_text(f"# Title\n\n{name} whistles")
+    ingest(empty_library, [old])
+    before = [one.id for one in find(empty_library, [str(old)]).documents]
+    old.rename(new)
+    old.symlink_to(new)
+    moved = ingest(empty_library, [old], prune=True)
+    assert (told(moved), moved.tally.moved) == ((0, 0, 0, 0, 0), 2)
+    old.unlink()
+    assert told(ingest(empty_library, [new], prune=True)) == (0, 0, 2, 0, 0)
+    assert [one.id for one in find(empty_library, [str(new)]).documents] == before
+    with pytest.raises(UsageError, match=f"no such file or folder.*aya documents delete {old}"):
+        ingest(empty_library, [old], prune=True)
+    (new / "a.md").write_text("\n")
+    emptied = ingest(empty_library, [new])
+    assert told(emptied) == (0, 0, 1, 1, 1)
+    assert emptied.tally.failed[0].reason == "empty: there is no text in it; its document was removed"
+    assert [one.id for one in delete(empty_library, [str(new)]).documents] == before[1:]
+    with pytest.raises(UsageError, match=f"no document came from {new}"):
+        find(empty_library, [str(new)])
+
+
+@pytest.mark.parametrize("category", ["x" * 51, " ", "a\0b", "\ud83c"])
+def test_a_category_that_the_column_cannot_hold_is_refused_at_once(category: str, folder: Path, empty_library: Nodes) -> None:
+    (folder / "a.md").write_text("text")
+    with pytest.raises(UsageError, match="category"):
+        ingest(empty_library, [folder], category=category)
 
 
 def test_a_file_that_turns_bad_keeps_the_document_that_is_there(folder: Path, empty_library: Nodes) -> None:
@@ -312,6 +370,7 @@ def test_hidden_files_and_other_kinds_are_passed_over_but_a_named_file_is_told(f
     (folder / ".git" / "a.md").write_text("x")
     (folder / "program.py").write_text("x")
     assert discover([folder]).files == ()
+    assert "no documents in it" in ingest(empty_library, [folder]).tally.failed[0].reason
     assert told(ingest(empty_library, [folder / "program.py"])) == (0, 0, 0, 0, 1)
 
 

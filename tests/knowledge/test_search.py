@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from psycopg import sql
 
 from aya_lib import settings
-from aya_lib.errors import UsageError
+from aya_lib.embedding.files import open_files
+from aya_lib.embedding.model import Tokenizer
+from aya_lib.errors import Unreachable, UsageError
+from aya_lib.knowledge import provenance
 from aya_lib.knowledge.ask import Answer, ask, excerpt
-from aya_lib.knowledge.search import MODES, Filters, Mode, Searcher
-from aya_lib.node.node import Nodes
+from aya_lib.knowledge.search import MODES, Filters, Hit, Mode, Searcher
+from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.sql import Connection
+from aya_lib.show import as_text
+from aya_lib.site import load_site, read_yaml
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +180,8 @@ def test_the_command_line_gives_people_text_and_programs_json(library: Nodes) ->
     assert (found["count"], found["query"]) == (2, "how to take a base backup")
     wanted = {"document_id", "chunk_id", "content", "similarity", "category", "metadata", "source"}
     assert all(wanted <= set(result) for result in found["results"])
+    odd = [*command, "--json", "--meta", "title=NaN"]
+    assert json.loads(subprocess.run(odd, capture_output=True, text=True, check=True).stdout)["count"] == 0
     bad = subprocess.run([*command, "--meta", "x"], capture_output=True, text=True)
     assert (bad.returncode, bad.stderr) == (2, "aya: --meta x: allowed is KEY=VALUE, for example kind=pdf\n")
 
@@ -203,6 +213,78 @@ def test_what_plain_sql_wrote_without_metadata_is_found_by_its_words_at_once(lib
     finally:
         with library["ALPHA"].session(write=True) as connection:
             connection.execute("DELETE FROM documents WHERE id = %s", (row[0],))
+
+
+def test_without_an_encoder_words_are_searched_and_that_is_said(library: Nodes, tmp_path: Path) -> None:
+    content = read_yaml(settings.parameters() / library.site.name / "site.yaml")
+    for node in content["nodes"].values():
+        node.get("embedding", {})["port"] = 1
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(content))
+    away = open_nodes(load_site(str(tmp_path / "site.yaml")))
+    said = ask(away, "take a base backup", "hybrid", 3)
+    assert (len(said.hits), said.mode) == (3, "text")
+    assert "Found by words alone: ALPHA is unreachable" in said.text()
+    assert said.json()["notes"] == list(said.notes)
+    silent = ask(away, "take a base backup", "text", 3)
+    assert (silent.hits, silent.notes) == (said.hits, ())
+    with pytest.raises(Unreachable, match="no embedding service is healthy"):
+        ask(away, "take a base backup", "vector", 3)
+
+
+def test_what_was_left_out_of_a_question_is_said(library: Nodes) -> None:
+    words = " ".join({word for hit in ask(library, "vacuum", "text", 20).hits for word in hit.content.split()})
+    assert re.search(r"has \d+ different words; the 64 rarest were looked for", ask(library, words[:19_000], "text", 3).text())
+    assert "too common to be looked for" in ask(library, "of the", "text", 3).text()
+
+
+def test_quotes_and_left_out_words_hold_for_meaning_too(library: Nodes) -> None:
+    for query, there in (('"base backup"', True), ("backup of files -base", False)):
+        hits = ask(library, query, "hybrid", 10).hits
+        assert hits
+        assert all(("base backup" in " ".join(hit.content.lower().split())) == there for hit in hits)
+
+
+def test_vectors_of_the_text_alone_are_made_again_from_where_it_was_killed(library: Nodes) -> None:
+    def one(query: str) -> Any:
+        with library["ALPHA"].session(write=True) as connection:
+            return scalar(connection, query)
+
+    last = one("SELECT max(id) FROM chunks WHERE embedding IS NOT NULL")
+    saved = one("SELECT value FROM aya_settings WHERE key = 'embedding'")
+    vector = one(f"SELECT embedding::text FROM chunks WHERE id = {last}")
+    one(f"UPDATE chunks SET embedding = array_fill(-1, ARRAY[384])::vector WHERE id = {last} RETURNING 1")
+    again = f"value - 'text' || '{{\"again\": {last - 3}}}'"
+    one(f"UPDATE aya_settings SET value = {again} WHERE key = 'embedding' RETURNING 1")
+    with library["ALPHA"].session() as connection:
+        assert provenance.read(connection).of_before
+    provenance.EmbedAgain(library).run(library["ALPHA"])
+    assert one("SELECT value FROM aya_settings WHERE key = 'embedding'") == saved
+    assert one(f"SELECT embedding <=> '{vector}'::vector < 0.0001 FROM chunks WHERE id = {last}")
+
+
+def test_a_passage_has_the_headings_that_fit_and_all_of_its_text(library: Nodes) -> None:
+    tokenizer = Tokenizer(open_files(library.site.embedding))
+    long = "word " * 240
+    said = provenance.passages(
+        tokenizer,
+        [
+            provenance.Passage("text", "Title", ("Title", "Part", "Chapter")),
+            provenance.Passage(long, "A title that is far too long to fit in here beside it all", ("Part",)),
+            provenance.Passage("word " * 254, "Title"),
+            provenance.Passage("# Title\n\ntext", "Title", ("x" * 400,)),
+        ],
+    )
+    assert said == ["Title > Part > Chapter\n\ntext", f"Part\n\n{long}", "word " * 254, "# Title\n\ntext"]
+
+
+def test_a_document_never_steers_the_terminal() -> None:
+    evil = "\x1b[31mred\x1b[0m \x9b2J\x1b]0;owned\x07 \u202egnp\u202c\r\ud800 end"
+    metadata = {"title": evil, "headings": [evil], "page": evil}
+    answer = Answer("x", "text", "ALPHA", (Hit(1, 1, evil, None, None, 1, 1.0, evil, evil, metadata),), 1, 1, (evil,))
+    for shown in (answer.text(), as_text(answer.table())):
+        assert "red" in shown
+        assert "end" in shown
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800]|owned", shown)
 
 
 def test_no_result_says_what_to_try() -> None:

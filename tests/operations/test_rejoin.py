@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,21 @@ from tests_support import passed, step
 from aya_lib.check import worst
 from aya_lib.cluster import replication, server, state
 from aya_lib.cluster.lsn import number
+from aya_lib.cluster.replication import source_conninfo
 from aya_lib.errors import CommandFailed, ParameterError, UsageError
 from aya_lib.lab import faults
 from aya_lib.node import wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import thaw
-from aya_lib.operations import rejoin
+from aya_lib.node.shell import become
+from aya_lib.operations import rejoin, verify
 from aya_lib.operations.rejoin import staging, waldump
+from aya_lib.operations.rejoin.actions import Clone, Follow
 from aya_lib.operations.rejoin.look import Rejoin
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import Report, place
-from aya_lib.plan.actions import CreateSlot
+from aya_lib.operations.rejoin.report import Report
+from aya_lib.operations.rejoin.salvage import place
+from aya_lib.plan.actions import CreateSlot, drop_slot
 from aya_lib.plan.change import apply
 from aya_lib.runbook.run import run
 from aya_lib.site import Site
@@ -40,7 +45,7 @@ import os, signal, sys
 from aya_lib.operations.rejoin import actions as standby
 from aya_lib.operations.rejoin import salvage as saving
 from aya_lib.plan.change import apply
-from aya_lib.operations import rejoin
+from aya_lib.operations import rejoin, verify
 from aya_lib.node.node import open_nodes
 from aya_lib.site import load_site
 module, name = sys.argv[2].split(".")
@@ -58,6 +63,33 @@ def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     assert worst(rejoin.preconditions(seen)) == "passed"
     assert not rejoin.plan(seen)
     assert not rejoin.plan(seen, remove_old=True)
+
+
+def test_a_standby_that_lost_its_signal_file_gets_it_back_and_is_only_started(bare: Site) -> None:
+    faults.inject(bare, "standby-signal-missing")
+    nodes = open_nodes(bare)
+    seen = rejoin.look(nodes)
+    assert worst(rejoin.preconditions(seen)) == "passed"
+    plan = rejoin.plan(seen)
+    assert [kind(step) for step in plan.changes] == ["Put", "Start"]
+    apply(plan, nodes, silent)
+    assert not rejoin.plan(streaming(bare))
+
+
+def test_a_stale_replication_password_is_found_while_the_standby_still_streams(bare: Site) -> None:
+    nodes = open_nodes(bare)
+    file = bare.path(nodes["ALPHA"].config.postgresql.replication_passfile or Path())
+    kept = file.read_text()
+    file.write_text(kept.rpartition(":")[0] + ":of last year\n")
+    try:
+        seen = verify.look(nodes)
+        found = verify.ready(verify.look_ready(nodes, seen.primary, seen.standby))
+    finally:
+        file.write_text(kept)
+    (told,) = (check for check in found if check.status == "failed")
+    assert (told.name, "SQLSTATE 28P01" in told.observed) == ("ALPHA may receive", True)
+    assert f"{file} on ALPHA" in told.hint
+    assert "BETA may receive" in {check.name for check in found if check.status == "passed"}
 
 
 def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_and_made_anew(bare: Site) -> None:
@@ -78,14 +110,24 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
 
 
 def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(bare: Site) -> None:
-    old, new = fail_over(bare, ["a", "b", "c"])
+    late = "SELECT lo_from_bytea(4711, 'large')", "CREATE ROLE late", "CREATE TABLE made_late AS SELECT 7 AS id"
+    old, new = fail_over(bare, ["a", "b", "c"], *late)
     write(new, ["d"])
     seen = rejoin.look(open_nodes(bare))
     assert (seen.node.name, seen.primary.name) == (old.name, new.name)
     assert choose(seen).method == "clone"
     assert old.name in state.read(bare).fenced
-    back = bring_back(bare)
+    with copying(old, new) as left:
+        seen = rejoin.look(open_nodes(bare))
+        assert isinstance(seen.staging, staging.Staging)
+        assert left.pid in seen.staging.copies
+        assert kind(rejoin.plan(seen).changes[0]) == "End"
+        back = bring_back(bare)
     assert rows(back) == ["a", "b", "c"]
+    told = report(back)[1]
+    others = {table.table: table.rows for table in told.tables if table.table != "public.documents"}
+    assert others == {"public.made_late": 1, "pg_catalog.pg_largeobject": 1, "pg_catalog.pg_largeobject_metadata": 1}
+    assert {"pg_authid of all databases", f"{bare.database.name}: pg_class"} <= set(told.definitions)
     assert contents(old, "") == contents(new, "")
     assert old.name not in state.read(bare).fenced
     assert slots(old) == []
@@ -97,10 +139,11 @@ def test_a_killed_primary_comes_back_by_a_clone_and_what_it_alone_had_is_saved(b
     assert directories(old) == []
     assert not rejoin.plan(rejoin.look(open_nodes(bare)), remove_old=True)
     last = json.loads(state.log_path(bare).read_text().splitlines()[-1])
-    assert (last["what"], last["node"], last["method"], last["rows_saved"]) == ("rejoin", old.name, "clone", 3)
+    assert (last["what"], last["node"], last["method"], last["rows_saved"]) == ("rejoin", old.name, "clone", 6)
 
 
 def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Site) -> None:
+    CreateSlot("barman").run(pair(bare)[0])
     old, new = fail_over(bare, ["e", "f"])
     write(new, ["g"])
     before = (old.data_directory / "lab.conf").read_text()
@@ -110,24 +153,29 @@ def test_a_killed_primary_comes_back_by_a_rewind_with_its_own_settings(bare: Sit
     assert contents(old, "") == contents(new, "")
     assert (old.data_directory / "lab.conf").read_text() == before
     assert settings(old) == (str(old.config.postgresql.port), old.name.lower(), old.name.lower())
-    assert slots(old) == []
+    assert slots(old) == [("barman",)]  # pg_rewind removed it
+    drop_slot("barman").run(old)
     assert old.data_directory.stat().st_ino == inode
     assert not (old.data_directory / state.MARK).exists()
 
 
 def test_one_that_stopped_where_the_other_went_on_is_rewound_in_no_time_and_nothing_is_saved(bare: Site) -> None:
     old, new = pair(bare)
+    CreateSlot("barman").run(old)
     old.supervisor.stop("postgresql")
     promote(bare, old, new)
     nodes = open_nodes(bare)
     seen = rejoin.look(nodes)
+    told = {check.name: check.observed for check in rejoin.preconditions(seen)}
+    assert told[f"others who read WAL of {old.name}"].endswith("barman")
     assert choose(seen).method == "rewind"
     plan = rejoin.plan(seen)
     assert not any("Save" in step.title for step in plan.changes)
     assert number(past(seen).end) == number(fork(seen).lsn)
     bring_back(bare)
     assert contents(old, "") == contents(new, "")
-    assert slots(old) == []
+    assert slots(old) == [("barman",)]
+    drop_slot("barman").run(old)
 
 
 @pytest.mark.parametrize("method", ["clone", "rewind"])
@@ -279,15 +327,35 @@ def test_refused_with_what_to_do(bare: Site) -> None:
     assert (refused.exit_code, refused.done) == (1, [])
 
 
-def fail_over(site: Site, only_old: list[str]) -> tuple[Node, Node]:
+def fail_over(site: Site, only_old: list[str], *statements: str) -> tuple[Node, Node]:
     """The primary of the moment gets rows that the standby never receives, and is killed; the standby is promoted."""
     old, new = pair(site)
     new.supervisor.stop("postgresql")
-    write(old, only_old)
+    write(old, only_old, *statements)
     kill(old)
     new.supervisor.start("postgresql")
     promote(site, old, new)
     return old, new
+
+
+@contextmanager
+def copying(old: Node, new: Node) -> Iterator[subprocess.Popen[bytes]]:
+    """A slow copy that a killed run left, with the slot in use."""
+    words = Clone(Follow(source_conninfo(old, new), old.site.replication.slot, "", 0), 60)._arguments(old)
+    command = old.command("pg_basebackup", *words, "-r", "32")
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **become(old.account)) as process:
+        held = {"node": new.name, "what": "the copy holds the slot", "deadline_s": 60}
+        wait.until(lambda: active(new), bool, **held)  # type: ignore[arg-type]
+        try:
+            yield process
+            assert process.wait(0) == -9
+        finally:
+            process.kill()
+
+
+def active(node: Node) -> bool:
+    sender = replication.look_sender(node)
+    return isinstance(sender, replication.Sender) and any(slot.active for slot in sender.slots)
 
 
 def promote(site: Site, old: Node, new: Node) -> None:
@@ -329,12 +397,14 @@ def pair(site: Site) -> tuple[Node, Node]:
     return nodes[primary], next(nodes[name] for name in site.pair if name != primary)
 
 
-def write(node: Node, texts: list[str]) -> None:
+def write(node: Node, texts: list[str], *statements: str) -> None:
     """A transaction each, and one that is rolled back."""
     with node.session(write=True) as connection:
         connection.execute("SET synchronous_commit = local")
         for text in texts:
             connection.execute("INSERT INTO documents (content, source) VALUES (%s, 'test')", (text,))
+        for statement in statements:
+            connection.execute(statement)
         connection.execute("BEGIN")
         connection.execute("INSERT INTO documents (content, source) VALUES ('never committed', 'test')")
         connection.execute("ROLLBACK")
@@ -383,8 +453,9 @@ def rows(seen: Rejoin) -> list[str]:
     found: list[Mapping[str, Any]] = []
     for table in told.tables:
         found += [json.loads(line) for line in (folder / table.file).read_text().splitlines()]
-    assert all(row["table"] == "public.documents" and row["key"] == {"id": row["row"]["id"]} for row in found)
     assert told.rows == len(found)
+    found = [row for row in found if row["table"] == "public.documents"]
+    assert all(row["key"] == {"id": row["row"]["id"]} for row in found)
     return [row["row"]["content"] for row in found]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from facts import NODES, NOW, STOPPED, UP, stopping
 
 from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Sender, Slot
+from aya_lib.cluster.replication import Login, Sender, Slot
 from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.cluster.state import Fence, State
 from aya_lib.node.supervisor import ServiceState
@@ -18,8 +20,9 @@ from aya_lib.operations.rejoin import plan, preconditions, rest
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, automatic
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import choose
-from aya_lib.operations.rejoin.salvage import Report, Salvaged, rows_query
-from aya_lib.operations.rejoin.staging import Journal, Staging
+from aya_lib.operations.rejoin.report import Report, Salvaged, parse
+from aya_lib.operations.rejoin.salvage import Save, rows_query
+from aya_lib.operations.rejoin.staging import Journal, Staging, parse_copies
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past, Span
 
 FORK = Switch(1, "0/3000000")
@@ -31,8 +34,10 @@ LEADER = Cluster("BETA", "7", False, "18.1", 2, "0/4000000", None, (FORK,))
 BETA = NodeSeen("BETA", UP, None, replace(FILES, node="BETA"), LEADER, Sender("BETA", (), (SLOT,)), None, None)
 STAGING = Staging(True, False, False, None, (), True, False)
 PAST = Past((Span(1, "0/3000000"),), "0/3000400", ("000000010000000000000003",), 2, (700, 701))
+LOGIN = Login("ALPHA", "BETA", "replicator", "/pw", "")
+STALE = replace(LOGIN, said='FATAL: password authentication failed for user "replicator"')
 SOURCE = Source(10**9, 10**8, 0, True)
-DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, 1e8, 10**11)
+DETAILS = Details(Control(True, False, 16 << 20), FORK, PAST, True, False, SOURCE, LOGIN, 1e8, 10**11, 10**11)
 CLEAN = replace(FILES, state="shut down", lsn="0/3000000")
 NOTHING = replace(DETAILS, past=replace(PAST, end="0/3000000", commits=0, xids=()))
 JOURNAL = Journal("ALPHA", "clone", "7", 2, True)
@@ -128,6 +133,20 @@ def test_a_frozen_server_is_killed_and_a_fenced_one_that_runs_is_stopped() -> No
     assert refused(rejoin(unmarked, state=State("BETA"))) == ["ALPHA is not a second primary"]
 
 
+def test_copies_that_run_on_are_known_by_program_and_folder_and_ended_first() -> None:
+    table = """    7 /pg/bin/pg_basebackup -D /d/data.incoming -d host=beta -w
+    8 pg_basebackup -D /d/data.incoming2 -d host=beta
+   9 /pg/bin/pg_rewind -D /d/data --source-server=x
+   10 tail -D /d/data.incoming -f
+   11 [pg_basebackup] <defunct>
+   12 sudo -n -u postgres -- /pg/bin/pg_basebackup -D /d/data.incoming -w
+   13 /pg/bin/pg_rewind --source-server=x -D /d/data
+"""
+    targets = {"pg_basebackup": Path("/d/data.incoming"), "pg_rewind": Path("/d/data")}
+    assert parse_copies(table, targets) == (7, 9, 13)
+    assert titles(rejoin(staging=replace(STAGING, copies=(7,))))[:2] == ["End", "Save"]
+
+
 def test_it_starts_by_itself_again_where_the_primary_does() -> None:
     off, on = replace(ALPHA, autostart=False), replace(BETA, autostart=True)
     found = plan(rejoin(off, on)).changes
@@ -154,8 +173,20 @@ def test_a_copy_that_does_not_come_to_stream_can_be_made_anew() -> None:
 
 def test_a_standby_that_is_only_down_is_only_started() -> None:
     files = replace(FILES, standby_signal=True, timeline=2, fenced=None)
-    down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=replace(DETAILS, fork=None, past=None))
+    details = replace(DETAILS, fork=None, past=None)
+    down = rejoin(replace(ALPHA, files=files), state=State("BETA"), details=details)
     assert titles(down) == ["Start"]
+    bare = replace(files, standby_signal=False, state="shut down in recovery")
+    assert titles(replace_files(down, bare)) == ["Put", "Start"]
+    assert refused(replace(replace_files(down, bare), details=replace(details, free=0))) == []  # nothing is copied
+    assert "Clone" in titles(replace_files(down, replace(bare, state="shut down")))  # it was a primary, and may have taken writes
+    begun = replace(STAGING, journal=replace(JOURNAL, method="rewind", done=False))
+    for half in (bare, files):
+        assert "Clone" in titles(replace(replace_files(down, half), staging=begun))  # the primary's settings are in it
+
+
+def replace_files(seen: Rejoin, files: Files) -> Rejoin:
+    return rejoin(replace(seen.node, files=files), state=State("BETA"), details=seen.details)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +200,14 @@ def test_a_standby_that_is_only_down_is_only_started() -> None:
         (rejoin(details=replace(DETAILS, past=Unseen("ALPHA", "x", "y"))), "auto", ["what BETA never received is known"]),
         (rejoin(details=replace(DETAILS, free=10**9)), "auto", ["disk of ALPHA"]),
         (rejoin(details=replace(DETAILS, free=10**9)), "rewind", []),
-        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", ["clone can work"]),
+        (rejoin(details=replace(DETAILS, wal_free=10**8)), "rewind", ["disk of ALPHA for pg_wal"]),
+        (rejoin(details=replace(DETAILS, wal_free=10**8)), "clone", []),
+        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "auto", []),  # by a rewind
+        (rejoin(details=replace(DETAILS, source=replace(SOURCE, tablespaces=1))), "clone", ["clone can work"]),
         (rejoin(details=replace(DETAILS, control=Control(False, False, 16 << 20))), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False)), "rewind", ["rewind can work"]),
         (rejoin(details=replace(DETAILS, checkpoint=False, archive=True)), "rewind", []),
+        (rejoin(details=replace(DETAILS, login=STALE)), "auto", ["ALPHA may receive"]),
         (rejoin(staging=replace(STAGING, link=True)), "auto", ["the folder of ALPHA's data directory"]),
         (rejoin(replace(ALPHA, process=Unseen("ALPHA", "ssh", "no route"))), "auto", ["ALPHA is not a second primary"]),
     ],
@@ -195,6 +230,13 @@ def test_a_rewind_is_chosen_only_where_it_saves_much(details: Details, method: s
     assert choose(rejoin(details=details)).method == method
 
 
+def test_a_rewind_is_chosen_where_a_clone_would_not_keep_the_place_of_the_wal() -> None:
+    linked = rejoin(staging=replace(STAGING, wal_link=True))
+    assert choose(linked).method == "rewind"
+    (told,) = (check for check in preconditions(linked, "clone") if check.name == "clone can work")
+    assert (told.status, "move it out again" in told.hint) == ("warning", True)
+
+
 def test_where_nothing_has_to_be_rewound_pg_rewind_only_sees_it() -> None:
     assert choose(rejoin(replace(ALPHA, files=CLEAN), details=NOTHING)).method == "rewind"
     assert choose(rejoin(details=NOTHING)).method == "clone"  # it was killed: its last records may be missing on the disk
@@ -205,6 +247,20 @@ def test_an_archive_is_used_by_pg_rewind() -> None:
     assert any(isinstance(step.action, Rewind) and "--restore-target-wal" in step.command for step in steps)
     assert not any("--restore-target-wal" in step.command for step in plan(rejoin(), "rewind").changes)
     assert any(isinstance(step.action, Clone) and "passfile=" in step.command for step in plan(rejoin()).changes)
+
+
+def test_what_is_prepared_is_said_where_it_can_still_be_committed_and_where_it_is_lost() -> None:
+    waiting = rejoin(details=replace(DETAILS, source=replace(SOURCE, prepared={"700": "tx1", "5": "tx0"})))
+    (told,) = (check for check in preconditions(waiting) if "never received" in check.name)
+    assert (told.status, "committed on ALPHA only: tx1" in told.observed) == ("warning", True)
+    assert "COMMIT PREPARED" in told.hint
+    assert next(step.action for step in plan(waiting).changes if isinstance(step.action, Save)).known == ("tx1", "tx0")
+    again = parse(json.dumps(asdict(replace(SAVED, definitions=("pg_authid of all databases",), prepared=("tx2",)))))
+    notes = Salvaged("f", again).table().notes
+    assert notes[-1].endswith("tx2")
+    assert "pg_authid" in notes[-2]
+    old = {name: value for name, value in asdict(SAVED).items() if name not in ("definitions", "prepared")}
+    assert parse(json.dumps(old)) == SAVED  # written by an earlier version
 
 
 def test_own_settings_stay_and_those_of_another_role_go() -> None:

@@ -113,6 +113,8 @@ def test_what_was_done_is_undone_when_a_later_change_fails_and_the_first_error_i
     assert runbook.nodes["BETA"].supervisor.state("postgresql").status == "running"
     states = [step["state"] for step in json.loads(record.read_text())["steps"] if step["kind"] == "change"]
     assert states == ["started", "done", "started", "failed", "undone"]
+    with pytest.raises(UsageError, match="is stale, it was carried out already"):
+        runbook.apply(Plan("p", changes))
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(bare: Site) -> None:

@@ -159,7 +159,7 @@ def _offline(sides: _Sides, site: Site) -> Iterator[None]:
 def _is_found(nodes: Nodes, name: str, here: Connection) -> bool:
     """Whether a question in other words finds the document on the laptop, by the laptop's own encoder and index."""
     vector, _ = Client(nodes[name], patience_s=0).query(QUESTION)
-    hits = Searcher(here, nodes[name].site.knowledge.language).search(QUESTION, vector, "vector", 3)
+    hits = Searcher(here).search(QUESTION, vector, "vector", 3)
     return any(hit.content == TEXT.format(4) for hit in hits)
 
 

@@ -13,12 +13,21 @@ from aya_lib.cluster.archive import Archive
 from aya_lib.cluster.judge import server
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Receiver, Sender, Slot, Stream
+from aya_lib.cluster.replication import Login, Receiver, Sender, Slot, Stream, clocks_apart
 from aya_lib.cluster.server import Cluster
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
 MB = 1024**2  # PostgreSQL's MB of a setting
+# What a refused login says, its SQLSTATE (appendix A of PostgreSQL's manual), which libpq does not give, and what to do.
+REFUSED = (
+    ("WAL sender", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
+    ("not permitted to log in", "28000", "On the primary: ALTER ROLE {role} LOGIN"),
+    ("does not exist", "28000", "Name the right replication_role in site.yaml, or create {role} on the primary"),
+    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
+    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
+)
+CLOCKS_S = 2.0  # two clocks that NTP keeps are far nearer; the time that an answer takes counts as being apart
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,30 @@ class Bridge:
 
 
 def stream(site: Site, sender: Sender | Missing, standby: str) -> Check:
-    """Exactly one row of pg_stat_replication, in state streaming."""
+    """The standby's row of pg_stat_replication is there, in state streaming. What others receive beside it is no failure."""
 
     def rule(side: Sender) -> Judged:
-        states = ", ".join(f"{s.application_name or s.client} {s.state}" for s in side.streams) or "none"
+        own = side.standby(site)
+        states = [f"{s.application_name or s.client} {s.state}" for s in ([own] if own else [])]
+        beside = [f"{s.application_name or s.client} {s.state}" for s in side.streams if s is not own]
+        told = f"{len(states)}: {', '.join(states) or 'none'}" + (f"; beside it {', '.join(beside)}" if beside else "")
         hint = f"Look at {standby}'s log for what its walreceiver says; restore brings a stopped standby back"
-        return passed_if([s.state for s in side.streams] == ["streaming"], f"{len(side.streams)}: {states}", hint)
+        return passed_if(own is not None and own.state == "streaming", told, hint)
 
     return evaluate("one stream to the standby", "1, state streaming", sender, rule)
+
+
+def login(node: str, found: Login | Missing) -> Check:
+    """The replication role gets in with the password that the node has: with a stale one it does not come back as a standby."""
+
+    def rule(seen: Login) -> Judged:
+        if not seen.said:
+            return Judged("passed", f"{seen.role} is let in by {seen.to}")
+        known = ((state, hint) for words, state, hint in REFUSED if words in seen.said)
+        state, hint = next(known, ("not known", "Read the log of {to}"))
+        return Judged("failed", f"refused by {seen.to}, SQLSTATE {state}: {seen.said}", hint.format(**vars(seen)))
+
+    return evaluate(f"{node} may receive", "the replication role is let in", found, rule, hint=f"Look at {node} by hand")
 
 
 def slot(site: Site, sender: Sender | Missing) -> Check:
@@ -132,9 +157,12 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     allowed = limit + (receiver.timeout_s / 2 if isinstance(receiver, Receiver) else 0)
 
     def reply(side: Sender) -> Judged:
-        ages = [stream.reply_age_s for stream in side.streams]
-        hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
-        return _age(ages[0] if ages else None, limit, hint)
+        own = side.standby(site)
+        apart = clocks_apart(sender, receiver) or 0.0
+        way = "ahead of" if apart > 0 else "behind"
+        standby = receiver.node if isinstance(receiver, Receiver) else "the standby"
+        clock = f"{standby}'s clock is {abs(apart):,.0f} s {way} {side.node}'s" if abs(apart) > CLOCKS_S else ""
+        return _reply(own.reply_age_s if own else None, limit, clock)
 
     def receipt(side: Receiver) -> Judged:
         return _age(side.receipt_age_s, allowed, "The primary has gone silent: look at the network, and whether it is frozen")
@@ -153,9 +181,10 @@ def lag(site: Site, sender: Sender | Missing) -> Check:
     limit_s, limit_bytes = site.replication.lag_below_s, site.replication.lag_below_bytes
 
     def rule(side: Sender) -> Judged:
-        if not side.streams:
+        own = side.standby(site)
+        if own is None:
             return Judged("failed", "no stream", "Run restore")
-        return _lag_of(side.streams[0], limit_s, limit_bytes, site.replication.silent_after_s)
+        return _lag_of(own, limit_s, limit_bytes, site.replication.silent_after_s)
 
     return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, rule)
 
@@ -192,6 +221,19 @@ def _lag_of(stream: Stream, limit_s: float, limit_bytes: int, silent_s: float) -
     told = f"{stream.bytes_behind:,} bytes, {seconds:.3f} s" if heard else f"{stream.bytes_behind:,} bytes, seconds not known"
     hint = "Is replay paused, is the standby busy with a long query, is the link slow? High lag loses that much in a failover"
     return passed_if(heard and seconds < limit_s and stream.bytes_behind < limit_bytes, told, hint)
+
+
+def _reply(age_s: float | None, limit_s: float, clock: str) -> Judged:
+    """``clock``: which clock is wrong by how much. Where that is not known, a reply of the future says nothing."""
+    hint = "The link is silent: look at the network, and whether the standby or its walreceiver is frozen"
+    mend = "Mend the clock: see on both nodes which one is not kept by NTP (timedatectl; macOS: sntp)"
+    if age_s is not None and age_s < -CLOCKS_S:
+        return Judged("unknown", f"{-age_s:,.0f} s in the future by the standby's clock, which could not be asked", mend)
+    judged = _age(None if age_s is None else max(0.0, age_s), limit_s, hint)
+    if not clock:
+        return judged
+    told = f"{judged.observed}; {clock}"
+    return Judged("warning", told, mend) if judged.status == "passed" else Judged(judged.status, told, hint)
 
 
 def _age(age_s: float | None, limit_s: float, hint: str) -> Judged:

@@ -4,6 +4,8 @@ only afterwards. Asked while the primary still serves, each of these costs nothi
 from __future__ import annotations
 
 from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
+from aya_lib.cluster.judge import replication
+from aya_lib.cluster.replication import Login as Entry
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
 from aya_lib.node.unseen import Down, Missing
 
@@ -17,7 +19,8 @@ def ready(found: Ready) -> list[Check]:
     """For a planned change of roles all of it counts; see :func:`urgent`. Of a standby that is down one line says so."""
     if isinstance(found.recovery, Down):
         return [replays(found)]
-    return [sizes(found), to_the_end(found), replays(found), *restores(found), room(found), writable(found), login(found)]
+    able = [sizes(found), to_the_end(found), replays(found), *restores(found), room(found), writable(found), login(found)]
+    return [*able, *receives(found)]
 
 
 def urgent(found: Ready) -> list[Check]:
@@ -128,6 +131,12 @@ def login(found: Ready) -> Check:
         return Check(check.name, "failed", check.expected, observed, hint)
     alike = isinstance(there, Login) and bool(there.refused)
     return optional([check])[0] if alike or check.status == "unknown" else check
+
+
+def receives(found: Ready) -> list[Check]:
+    """Either can be the other's standby: with a stale password it shows only once the roles have changed, or after a restart."""
+    checks = [(it, replication.login(node, it)) for node, it in found.receives.items()]
+    return [check if isinstance(it, Entry) else optional([check])[0] for it, check in checks]
 
 
 def logs_in(node: str, login: Login | Missing) -> Check:

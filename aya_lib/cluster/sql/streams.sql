@@ -1,4 +1,5 @@
--- Standbys as the sending server sees them. Bytes and ages are what a silent link cannot hide.
+-- Standbys as the sending server sees them. Bytes and ages are what a silent link cannot hide; reply_time is by the standby's
+-- own clock.
 SELECT application_name,
        coalesce(host(client_addr), 'local') AS client,
        pid,

@@ -2,7 +2,7 @@
 SELECT id, distance
   FROM (SELECT c.id, c.embedding <=> %(vector)s AS distance
           FROM chunks c {join}
-         WHERE c.embedding IS NOT NULL {filters}
+         WHERE c.embedding IS NOT NULL {required} {filters}
          ORDER BY {order}
          LIMIT %(candidates)s) AS candidates
  ORDER BY distance, id

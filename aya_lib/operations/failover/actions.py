@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aya_lib.cluster import state
@@ -144,3 +145,19 @@ class Close:
             connection.execute(INSERT, (str(entry["began"]), json.dumps(entry, default=str)))
         state.log(node.site, entry)
         state.change(node.site, under_way=None)
+
+
+def durations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each change of a run record with its seconds."""
+    started: dict[str, datetime] = {}
+    steps = []
+    for step in record.get("steps", []):
+        if step["kind"] != "change":
+            continue
+        at = datetime.fromisoformat(step["at"])
+        if step["state"] == "started":
+            started[step["title"]] = at
+        elif step["title"] in started:
+            seconds = round((at - started[step["title"]]).total_seconds(), 3)
+            steps.append({"step": step["title"], "node": step["node"], "state": step["state"], "seconds": seconds})
+    return steps

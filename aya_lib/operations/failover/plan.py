@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from aya_lib.cluster import service_file, state
@@ -17,7 +16,7 @@ from aya_lib.cluster.standby import Answer
 from aya_lib.cluster.state import Fence
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.operations.failover.actions import CatchUp, Close, Promote, StopOrderly
+from aya_lib.operations.failover.actions import CatchUp, Close, Promote, StopOrderly, durations
 from aya_lib.operations.failover.fencing import condition, mark_path, reached
 from aya_lib.operations.failover.look import Found, Promotable
 from aya_lib.plan.actions import CreateSlot, Kill, Nothing, Service, SetState, Setting, WriteFile, drop_slot, remove_file
@@ -128,22 +127,6 @@ def close(found: Found, after: Overview, record: Mapping[str, Any]) -> Plan:
     reason = str(record.get("parameters", {}).get("reason", ""))
     entry = Close({**began, "reason": reason, **where, "steps": durations(record)})
     return Plan(title, (change(new, "Write the failover log", entry, vital=False),), unwind=False)
-
-
-def durations(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each change of a run record with its seconds."""
-    started: dict[str, datetime] = {}
-    steps = []
-    for step in record.get("steps", []):
-        if step["kind"] != "change":
-            continue
-        at = datetime.fromisoformat(step["at"])
-        if step["state"] == "started":
-            started[step["title"]] = at
-        elif step["title"] in started:
-            seconds = round((at - started[step["title"]]).total_seconds(), 3)
-            steps.append({"step": step["title"], "node": step["node"], "state": step["state"], "seconds": seconds})
-    return steps
 
 
 def asks(old: Node, command: str) -> bool:

@@ -36,12 +36,13 @@ DROPPED = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standb
 
 @dataclass(frozen=True)
 class Follow:
-    """Whom the standby follows. ``source``: its primary_conninfo, without a password."""
+    """Whom the standby follows. ``source``: its primary_conninfo, without a password. ``has``: logical slots there."""
 
     source: str
     slot: str
     system_identifier: str
     timeline: int
+    has: tuple[str, ...] = ()
 
     def journal(self, node: Node, method: str, *, done: bool) -> Journal:
         return Journal(node.name, method, self.system_identifier, self.timeline, done)
@@ -59,6 +60,7 @@ class Clone:
 
     def run(self, node: Node) -> None:
         target = staging.incoming(node)
+        staging.end_copies(node)
         _begin(node)
         _sh(node, 'rm -rf "$1"', target, timeout_s=self.timeout_s)
         _keep_settings(node)
@@ -83,6 +85,7 @@ class Rewind:
         return f"pg_rewind {shlex.join(self._arguments(node))}"
 
     def run(self, node: Node) -> None:
+        staging.end_copies(node)
         staging.end_scratch(node)
         _begin(node)
         _keep_settings(node)
@@ -144,20 +147,24 @@ def _begin(node: Node) -> None:
 
 
 def _keep_settings(node: Node) -> None:
-    """Copy the node's own configuration files beside it, once: pg_rewind overwrites them with the primary's."""
-    script = 'rm -rf "$1.new"; mkdir -m 0700 "$1.new" && cp -p "$2"/*.conf "$1.new/" && mv "$1.new" "$1"'
-    _sh(node, f'[ -d "$1" ] || {{ {script}; }}', staging.own_settings(node), node.data_directory)
+    """Copy the node's own configuration files beside it, and which slots it has, once: pg_rewind overwrites and removes them."""
+    script = (
+        f'set -e; [ -d "$2" ] && exit; rm -rf "$2.new"; mkdir -m 0700 "$2.new"; cp -p "$1"/*.conf "$2.new/"; {staging.LIST_SLOTS}'
+    )
+    _sh(node, f'{script} > "$2.new/slots"; mv "$2.new" "$2"', node.data_directory, staging.own_settings(node))
 
 
 def _settle(node: Node, directory: Path, follow: Follow) -> None:
     """The node's own settings, whom it follows, and that it is a standby, into a copy that came from the primary.
 
-    Slots that the node had as a primary go: left on a standby, which nobody reads from, they would hold its WAL for ever.
+    The slot over which it is followed goes: on a standby nobody reads over it, and it would hold WAL for ever; and those of which
+    it is to get copies from the primary. Others stay, if the copy has them.
     """
     kept = staging.own_settings(node)
     own = node.shell.run(["cat", f"{kept}/postgresql.auto.conf"], account=node.account).checked().stdout
+    gone = shlex.join(f"pg_replslot/{name}" for name in (follow.slot, *follow.has))
     script = (
-        f'umask 077; touch "$1/standby.signal" && rm -f "$1/recovery.signal" "$1/{MARK}" && rm -rf "$1"/pg_replslot/* && '
+        f'umask 077; touch "$1/standby.signal" && rm -f "$1/recovery.signal" "$1/{MARK}" && (cd "$1" && rm -rf {gone}) && '
         'cp -p "$2"/*.conf "$1/" && cd "$1" && cat > postgresql.auto.conf.new && mv postgresql.auto.conf.new postgresql.auto.conf'
     )
     _sh(node, script, directory, kept, stdin=automatic(own, follow), timeout_s=SYNC_S)

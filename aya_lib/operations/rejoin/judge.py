@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from aya_lib.check import Check, Judged, evaluate, optional, passed_if
+from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import server
+from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import Overview
+from aya_lib.cluster.replication import Sender, Slot
 from aya_lib.cluster.server import Cluster, Switch
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.unseen import Down
+from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
-from aya_lib.operations.rejoin.method import Choice, choose, ready
+from aya_lib.operations.rejoin.method import Choice, choose, may_just_start, ready, tablespaces, wal_elsewhere
 from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.operations.verify import judge as verification
@@ -29,7 +30,7 @@ def preconditions(seen: Rejoin, method: str = "auto") -> list[Check]:
     if seen.streams or not seen.primary.writable or seen.node.name == seen.primary.name:
         return checks
     checks += [may_be_stopped(seen), same_system(seen)]
-    if ready(seen, method) or seen.details is None:
+    if ready(seen, method) or may_just_start(seen) or seen.details is None:
         return checks
     return [*checks, *_copy(seen, seen.details, choose(seen, method))]
 
@@ -114,9 +115,11 @@ def _copy(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
     if not (seen.incoming or seen.half_rewound):
         yield _history(seen, details)
         yield _known(seen, details)
+    yield from _others(seen, details)
     yield from _possible(seen, choice)
     if not seen.incoming:
-        yield _disk(seen, details, choice)
+        yield from _disks(seen, details, choice)
+        yield replication.login(seen.node.name, details.login)
         yield from optional([_link(seen, details)])
 
 
@@ -139,6 +142,12 @@ def _known(seen: Rejoin, details: Details) -> Check:
         if not isinstance(past, Past) or not (past.bytes or past.gone):
             return Judged("passed", "nothing")
         observed = f"{past.bytes:,} bytes of WAL, {past.commits} committed transactions: they are saved first"
+        waiting = details.source.undecided(past) if isinstance(details.source, Source) else []
+        if waiting:
+            told = f"{observed}; prepared on both and committed on {seen.node.name} only: {', '.join(waiting)}"
+            return Judged(
+                "warning", told, f"Its rows are on {seen.primary.name} as soon as it is committed there: COMMIT PREPARED"
+            )
         kept = "Rows of that time can only be found by comparing: keep the old directory, and do not use remove_old"
         return Judged("warning", f"{observed}; {past.gone}", kept) if past.gone else Judged("passed", observed)
 
@@ -146,8 +155,33 @@ def _known(seen: Rejoin, details: Details) -> Check:
     return evaluate(f"what {seen.primary.name} never received is known", "can be read", details.past or "nothing", of, hint=hint)
 
 
+def left_behind(node: str, primary: str, slots: Iterable[Slot], there: Iterable[Slot]) -> list[Check]:
+    """Who else reads the WAL of a node that is made anew: physical slots come back with it, logical ones do not, unless the
+    primary has a copy. No check when nobody does."""
+    has = {slot.name for slot in there}
+    gone = [slot.name for slot in slots if slot.logical and slot.name not in has]
+    back = [slot.name for slot in slots if not slot.logical]
+    name, expected, checks = f"others who read WAL of {node}", "their slots stay", []
+    if back:
+        checks.append(Check(name, "passed", expected, f"made again once {node} streams: {', '.join(back)}"))
+    if gone:
+        hint = (
+            f"They stay only where nothing has to be rewound; else their readers start afresh on {primary}. For a logical slot "
+            "on both nodes: make it with failover = true, and on the standby set sync_replication_slots, hot_standby_feedback "
+            "and a dbname in primary_conninfo (PostgreSQL 17 and later)"
+        )
+        checks.append(Check(f"{name} logically", "warning", expected, f"left behind: {', '.join(gone)}", hint, required=False))
+    return checks
+
+
+def _others(seen: Rejoin, details: Details) -> list[Check]:
+    sender = seen.primary.sender
+    if isinstance(details.slots, Missing):
+        return optional([absent(f"others who read WAL of {seen.node.name}", "its slots are known", details.slots)])
+    return left_behind(seen.node.name, seen.primary.name, details.slots, sender.slots if isinstance(sender, Sender) else ())
+
+
 def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
-    details = seen.details
     where = f"the folder of {seen.node.name}'s data directory"
 
     def of(staging: Staging) -> Judged:
@@ -157,38 +191,40 @@ def _possible(seen: Rejoin, choice: Choice) -> Iterator[Check]:
         return passed_if(staging.may_write, "may be written to" if staging.may_write else "may not be written to", hint)
 
     yield evaluate(where, "a copy can be put in its place", seen.staging, of)
-    tablespaces = details.source.tablespaces if details and isinstance(details.source, Source) else 0
-    cannot = choice.cannot if choice.method == "rewind" else ""
-    if choice.method == "clone" and tablespaces and not seen.incoming:
-        cannot = f"{seen.primary.name} has {tablespaces} tablespaces of its own: take the base backup by hand, with -T"
-    hint = f"Use method = {'clone' if choice.method == 'rewind' else 'rewind'}, if that can work"
-    yield Check(
-        f"{choice.method} can work", "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else ""
-    )
+    name, clone = f"{choice.method} can work", choice.method == "clone" and not seen.incoming
+    cannot, hint = ("", "") if choice.method == "clone" else (choice.cannot, "Use method = clone")
+    if clone and tablespaces(seen):
+        cannot = f"{seen.primary.name} has {tablespaces(seen)} tablespaces of its own: take the base backup by hand, with -T"
+        hint = f"A rewind cannot help: {choice.cannot}" if choice.cannot else "Use method = rewind"
+    if clone and wal_elsewhere(seen) and not cannot:
+        hint = f"With {seen.node.name} stopped move it out again and link it, or use method = rewind, which leaves it where it is"
+        yield Check(name, "warning", "possible", "its pg_wal, now on another disk, will lie in the data directory", hint)
+        return
+    yield Check(name, "failed" if cannot else "passed", "possible", cannot or choice.why, hint if cannot else "")
 
 
-def _disk(seen: Rejoin, details: Details, choice: Choice) -> Check:
-    """A clone stands beside the old directory; a rewind brings the primary's WAL. What is saved comes on top."""
-    source, past = details.source, details.past
-    name, expected = f"disk of {seen.node.name}", "room for the copy"
+def _disks(seen: Rejoin, details: Details, choice: Choice) -> Iterator[Check]:
+    """A clone, with its WAL, stands beside the old directory. A rewind brings the primary's WAL into pg_wal, which may be on a
+    disk of its own, and the crash recovery before it needs room there. What is saved comes on top."""
+    source, past = details.source, details.past.bytes if isinstance(details.past, Past) else 0
+    name, hint = f"disk of {seen.node.name}", f"Make room on {seen.node.name}"
     if not isinstance(source, Source):
-        return evaluate(name, expected, source, lambda _: passed_if(False, ""), hint=f"Look at {seen.primary.name} by hand")
-    copy = source.wal_bytes + (source.bytes if choice.method == "clone" else 0)
-    need = int(copy * SPARE) + (past.bytes if isinstance(past, Past) else 0)
-    hint = f"Make room on {seen.node.name}, or use method = rewind, which needs less"
-    return evaluate(
-        name,
-        f"{_mb(need)} free",
-        details.free,
-        lambda free: passed_if(free >= need, f"{_mb(free)} free", hint),
-    )
+        yield evaluate(name, "room", source, lambda _: passed_if(False, ""), hint=f"Look at {seen.primary.name} by hand")
+        return
+    wal = int(source.wal_bytes * SPARE) + past
+    if choice.method == "rewind":
+        yield _room(name, 3 * past, details.free, hint)
+        yield _room(f"disk of {seen.node.name} for pg_wal", wal, details.wal_free, hint)
+    else:
+        yield _room(name, int(source.bytes * SPARE) + wal, details.free, f"{hint}, or use method = rewind, which needs less")
+
+
+def _room(name: str, need: int, found: int | Missing, hint: str) -> Check:
+    return evaluate(name, f"{_mb(need)} free", found, lambda free: passed_if(free >= need, f"{_mb(free)} free", hint), hint=hint)
 
 
 def _link(seen: Rejoin, details: Details) -> Check:
-    hint = (
-        "No estimate without it. A clone needs the same role and password: is replication_passfile right, does pg_hba.conf let "
-        "the role in?"
-    )
+    hint = "No estimate without it"
     return evaluate(
         f"link from {seen.primary.name} to {seen.node.name}",
         "measured",

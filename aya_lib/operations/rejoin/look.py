@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from psycopg.conninfo import make_conninfo
-
-from aya_lib.cluster import contents, machine, overview
+from aya_lib.cluster import contents, machine, overview, wal
 from aya_lib.cluster.contents import Compared
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
-from aya_lib.cluster.replication import Receiver
+from aya_lib.cluster.replication import Login, Receiver, Slot, look_login, source_conninfo
 from aya_lib.cluster.server import Cluster, ControlData, Files, Switch, look_control
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.operations.rejoin import waldump
-from aya_lib.operations.rejoin.salvage import Newest, Salvaged, look_salvage
-from aya_lib.operations.rejoin.staging import Journal, Staging, look_staging
+from aya_lib.operations.rejoin.report import Newest, Salvaged
+from aya_lib.operations.rejoin.salvage import look_salvage
+from aya_lib.operations.rejoin.staging import Journal, Staging, look_slots, look_staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 
 SMALL_MB, LARGE_MB = 4, 32  # what is moved to measure a link: the small one, and the large one where that took no time
@@ -35,12 +35,18 @@ class Control:
 
 @dataclass(frozen=True)
 class Source:
-    """The primary: bytes of its databases and its WAL, further tablespaces, and whether pg_rewind may read its files."""
+    """The primary: bytes of its databases and its WAL, further tablespaces, and whether pg_rewind may read its files.
+    ``prepared``: transactions not decided there, by xid."""
 
     bytes: int
     wal_bytes: int
     tablespaces: int
     readable: bool
+    prepared: Mapping[str, str] = field(default_factory=dict)
+
+    def undecided(self, past: Past) -> list[str]:
+        """Those that the node committed, and the primary did not hear of it."""
+        return [gid for xid, gid in self.prepared.items() if int(xid) in past.xids]
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class Details:
     """Looked at only when the node is not a standby already. ``fork``: where its history left the primary's; None: nowhere.
 
     ``past``: its WAL from there on.  ``checkpoint``: the WAL back to the last common checkpoint is at hand.  ``archive``: a
-    restore_command is set.  ``link``: bytes a second from the primary.
+    restore_command is set.  ``link``: bytes a second from the primary.  ``free`` and ``wal_free``: bytes on
+    the disks of the data directory and of pg_wal.  ``slots``: over which others read the node's WAL.
     """
 
     control: Control | Missing
@@ -57,8 +64,11 @@ class Details:
     checkpoint: bool | Missing
     archive: bool | Missing
     source: Source | Missing
+    login: Login | Missing
     link: float | Missing
     free: int | Missing
+    wal_free: int | Missing
+    slots: tuple[Slot, ...] | Missing = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,19 +148,6 @@ def look(nodes: Nodes, node: str = "") -> Rejoin:
     return replace(found, details=_details(here, nodes[primary.name], target, primary))
 
 
-def source_conninfo(node: Node, primary: Node) -> str:
-    """How a node reaches the primary for replication. The password is in the file that the node has for it, never here."""
-    config, replication = primary.config, node.config.postgresql.replication_passfile
-    return make_conninfo(
-        host=config.host,
-        port=config.postgresql.port,
-        user=node.site.database.replication_role,
-        **({"passfile": str(node.site.path(replication))} if replication else {}),
-        application_name=node.name.lower(),
-        connect_timeout=3,
-    )
-
-
 def control_of(data: ControlData) -> Control:
     """The lines that a copy depends on."""
     checksums, log_hints = data["Data page checksum version"] != "0", data["wal_log_hints setting"] == "on"
@@ -176,8 +173,11 @@ def _details(here: Node, leader: Node, target: NodeSeen, primary: NodeSeen) -> D
         checkpoint,
         seen(here.name, "restore_command", lambda: _archive(here)),
         seen(leader.name, "how much it holds", lambda: _source(leader)),
+        look_login(here, leader),
         seen(here.name, f"measure the link from {leader.name}", lambda: _link(here, leader)),
         machine.free_bytes(here, here.data_directory.parent),
+        machine.free_bytes(here, wal.folder(here)),
+        seen(here.name, "list its slots", lambda: look_slots(here)),
     )
 
 

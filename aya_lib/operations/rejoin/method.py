@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.replication import Sender, Slot
-from aya_lib.cluster.server import Files, Switch
+from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
+from aya_lib.operations.rejoin.staging import Staging
 from aya_lib.operations.rejoin.waldump import NOWHERE, Past
 from aya_lib.show import Shown, Table
 
@@ -17,6 +18,7 @@ from aya_lib.show import Shown, Table
 # moved more than the disk took; 1.1 GB at best 3.1 s, so 350 MB/s at most.
 DISK_RATE = 350e6
 CLONE_S, REWIND_S = 1.0, 1.0
+WAS_STANDBY = "shut down in recovery"  # pg_controldata's state; "in archive recovery" is also what pg_rewind leaves
 WORTH_S = 60.0  # a clone keeps the old directory and is simpler: a rewind must save more than half of at least this
 
 
@@ -52,15 +54,41 @@ def choose(seen: Rejoin, method: str = "auto") -> Choice:
         return by("clone", cannot)
     if nothing_to_rewind(seen):
         return by("rewind", f"it stopped exactly where {seen.primary.name} went on, which pg_rewind only has to see")
+    if tablespaces(seen):
+        return by("rewind", f"{seen.primary.name} has tablespaces of its own, which a clone would have to be told where to put")
+    if wal_elsewhere(seen):
+        return by("rewind", "its pg_wal lies on another disk, where a clone's would not")
     if clone_s and rewind_s and clone_s > WORTH_S and rewind_s * 2 < clone_s:
         return by("rewind", "a clone would take more than twice as long")
     return by("clone", "simpler, keeps the old directory, and is fast enough" if clone_s else "simpler, keeps the old directory")
+
+
+def tablespaces(seen: Rejoin) -> int:
+    """How many the primary has outside its data directory, as far as it could be asked."""
+    return seen.details.source.tablespaces if seen.details and isinstance(seen.details.source, Source) else 0
+
+
+def wal_elsewhere(seen: Rejoin) -> bool:
+    """The node's pg_wal is a link to a folder elsewhere."""
+    return isinstance(seen.staging, Staging) and seen.staging.wal_link
 
 
 def ready(seen: Rejoin, method: str = "auto") -> bool:
     """A copy is in place and may be started; unless the WAL that it needs is lost, or a clone is asked for after a rewind."""
     again = method == "clone" and seen.journal is not None and seen.journal.method == "rewind"
     return seen.prepared and not lost(seen) and not again
+
+
+def may_just_start(seen: Rejoin) -> bool:
+    """A standby of the primary's own history that is down, also without standby.signal if it ended as a standby; or one that has
+    only just started and was not compared yet."""
+    details, files, leader = seen.details, seen.node.files, seen.primary.cluster
+    if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
+        return False
+    if seen.half_rewound:  # with the primary's settings in it
+        return False
+    standby = files.standby_signal or files.state == WAS_STANDBY
+    return standby and files.timeline == leader.timeline and details.fork is None and not lost(seen)
 
 
 def lost(seen: Rejoin) -> bool:

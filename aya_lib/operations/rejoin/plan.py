@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from aya_lib.cluster.replication import Slot
+from aya_lib.cluster.replication import Receiver, Sender, Slot, source_conninfo
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.errors import ParameterError
 from aya_lib.node.node import Node
@@ -12,12 +12,12 @@ from aya_lib.node.supervisor import ServiceState
 from aya_lib.node.unseen import Missing
 from aya_lib.operations.failover.fencing import mark_path
 from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let_read, remove, swap
-from aya_lib.operations.rejoin.look import Details, Rejoin, Source, source_conninfo
-from aya_lib.operations.rejoin.method import Choice, choose, lost, ready, seconds, slot_of
+from aya_lib.operations.rejoin.look import Details, Rejoin, Source
+from aya_lib.operations.rejoin.method import Choice, choose, lost, may_just_start, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
-from aya_lib.operations.rejoin.staging import EndScratch, Staging
+from aya_lib.operations.rejoin.staging import EndCopies, EndScratch, Staging
 from aya_lib.operations.rejoin.waldump import Past
-from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, drop_slot, remove_file
+from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, WriteFile, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
 METHODS = ("auto", "clone", "rewind")
@@ -32,13 +32,15 @@ def plan(seen: Rejoin, method: str = "auto", *, remove_old: bool = False, by: st
     if method not in METHODS:
         raise ParameterError(f"method: found '{method}', allowed are {', '.join(METHODS)}")
     node, primary = seen.nodes[seen.node.name], seen.nodes[seen.primary.name]
-    steps: Iterator[Change] = iter(())
+    steps: Iterable[Change] = ()
     if seen.node.name == seen.primary.name or isinstance(seen.compared, Missing):
         pass  # nothing to bring back; or it streams and could not be compared just now: that is no reason to make it anew
     elif seen.streams:
         steps = _tidy(node, seen, remove_old, by)
-    elif ready(seen, method) or may_just_start(seen):
+    elif ready(seen, method):
         steps = _start(node, seen)
+    elif may_just_start(seen):
+        steps = (*_signal(node, seen), *_start(node, seen))
     else:
         steps = _back(node, primary, seen, choose(seen, method))
     return Plan(f"How {seen.node.name} comes back as a standby of {seen.primary.name}", tuple(steps), unwind=False)
@@ -50,19 +52,23 @@ def rest(seen: Rejoin, *, remove_old: bool = False, by: str = "") -> Plan:
     return Plan(f"What is left of the rejoin of {seen.node.name}", tuple(steps), unwind=False)
 
 
-def may_just_start(seen: Rejoin) -> bool:
-    """A standby of the primary's own history that is down, or that has only just started and was not compared yet."""
-    details, files, leader = seen.details, seen.node.files, seen.primary.cluster
-    if details is None or not isinstance(files, Files) or not isinstance(leader, Cluster) or seen.compared is not None:
-        return False
-    return files.standby_signal and files.timeline == leader.timeline and details.fork is None and not lost(seen)
+def _signal(node: Node, seen: Rejoin) -> Iterator[Change]:
+    if isinstance(seen.node.files, Files) and not seen.node.files.standby_signal:
+        title = f"Put standby.signal back: {node.name} was in recovery when it ended, and would start as a primary without"
+        yield change(node, title, WriteFile(node.data_directory / "standby.signal", ""))
 
 
 def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[Change]:
     leader, details = seen.primary.cluster, seen.details
     if not isinstance(leader, Cluster) or details is None:
         return
-    follow = Follow(source_conninfo(node, primary), node.site.replication.slot, leader.system_identifier, leader.timeline)
+    has = (
+        tuple(slot.name for slot in seen.primary.sender.slots if slot.logical) if isinstance(seen.primary.sender, Sender) else ()
+    )
+    source, slot = source_conninfo(node, primary), node.site.replication.slot
+    follow = Follow(source, slot, leader.system_identifier, leader.timeline, has)
+    if isinstance(seen.staging, Staging) and seen.staging.copies:
+        yield change(node, "End the copies that a killed run left", EndCopies(seen.staging.copies))
     yield from _stop(node, seen)
     yield from _slot(primary, seen, choice)
     if not seen.incoming:
@@ -121,7 +127,8 @@ def _save(node: Node, seen: Rejoin, details: Details, leader: Cluster) -> Iterat
     begun = [one.folder for one in salvage if one.report is None] if isinstance(salvage, tuple) else []
     folder = begun[-1].rsplit("/", 1)[-1] if begun else f"{node.name}-{seen.overview.at:%Y%m%dT%H%M%SZ}"
     title = f"Save what {seen.primary.name} never received: {past.bytes:,} bytes of WAL, {past.commits} transactions"
-    yield change(node, title, Save(folder, leader))
+    known = tuple(details.source.prepared.values()) if isinstance(details.source, Source) else ()
+    yield change(node, title, Save(folder, leader, known))
 
 
 def _copy(node: Node, primary: Node, details: Details, choice: Choice, follow: Follow) -> Iterator[Change]:
@@ -161,6 +168,10 @@ def _tidy(node: Node, seen: Rejoin, remove_old: bool, by: str) -> Iterator[Chang
         yield change(node, f"Remember that {seen.primary.name} is the primary", SetState({"primary": agreed}))
     if not isinstance(staging, Staging) or not isinstance(leader, Cluster):
         return
+    has = {slot.name for slot in seen.node.receiver.slots} if isinstance(seen.node.receiver, Receiver) else set()
+    for slot in staging.slots:
+        if not slot.logical and slot.name not in has:
+            yield change(node, f"Make the slot {slot.name} again, over which others read from {node.name}", CreateSlot(slot.name))
     if staging.journal is not None:
         entry = _entry(seen, staging.journal.method, leader.timeline, by)
         yield change(node, f"Write into the failover log that {node.name} is back", SetState(entry=entry))

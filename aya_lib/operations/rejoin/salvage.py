@@ -1,5 +1,5 @@
 """What an old primary has that the new one never received: its WAL from the divergence on, and the rows. Saved, with a report
-of each time."""
+of each time (:mod:`aya_lib.operations.rejoin.report`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from psycopg import sql
@@ -21,98 +21,13 @@ from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 from aya_lib.node.sql import statement
-from aya_lib.node.unseen import Missing
+from aya_lib.operations.rejoin.report import Report, Salvaged, TableSalvaged, parse
 from aya_lib.operations.rejoin.staging import end_scratch, scratch_server
 from aya_lib.operations.rejoin.waldump import Past, Touched, look_past
-from aya_lib.show import Shown, Table
 
 REPORT = "report.json"  # written last: a folder without it was left by a killed run
 EXPORT_S = 3600  # one table that lost transactions touched is read as a whole
 MANY = 200  # files in one cp
-
-
-@dataclass(frozen=True)
-class TableSalvaged:
-    """``rows``: in ``file`` as JSON lines, with table, key and whole row. ``deleted``: how many were deleted."""
-
-    database: str
-    table: str
-    rows: int
-    deleted: int
-    file: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """``left``: where the old data directory stood when all was saved; from another position on there is more to save.
-
-    ``untold``: why rows could not be told, so that they are in the WAL or in the old directory only; empty when they could.
-    """
-
-    node: str
-    primary: str
-    at: str
-    system_identifier: str
-    timeline: int
-    fork: str
-    end: str
-    left: str
-    wal_bytes: int
-    segments: tuple[str, ...]
-    commits: int
-    tables: tuple[TableSalvaged, ...] = ()
-    untold: str = ""
-
-    @property
-    def rows(self) -> int:
-        return sum(table.rows for table in self.tables)
-
-
-@dataclass(frozen=True, repr=False)
-class Salvaged(Shown):
-    """One folder. ``report`` None: it was never finished."""
-
-    folder: str
-    report: Report | None
-
-    def covers(self, files: Files) -> bool:
-        """Whether it holds all that the data directory has now."""
-        report = self.report
-        here = (files.system_identifier, files.timeline, files.lsn)
-        return report is not None and (report.system_identifier, report.timeline, report.left) == here
-
-    def table(self) -> Table:
-        report = self.report
-        if report is None:
-            return Table(f"{self.folder}: not finished", tone="warning")
-        rows = tuple((t.database, t.table, str(t.rows), str(t.deleted), t.file) for t in report.tables)
-        notes = [
-            f"{report.node} left the history of {report.primary} at {report.fork} on timeline {report.timeline}, its WAL ends at"
-            f" {report.end}: {report.wal_bytes:,} bytes in {len(report.segments)} segments, {report.commits} committed"
-            " transactions",
-            f"in {self.folder}",
-        ]
-        notes += [f"Not all rows could be told: {report.untold}"] if report.untold else []
-        title = f"Saved of {report.node} at {report.at[:19]} UTC: {report.rows} rows that {report.primary} never received"
-        return Table(
-            title,
-            ("database", "table", "rows", "deleted", "file"),
-            rows,
-            tuple(notes),
-            "warning" if report.rows or report.untold else "plain",
-        )
-
-
-@dataclass(frozen=True, repr=False)
-class Newest(Shown):
-    """The last thing that was saved of a node, if anything ever was."""
-
-    salvage: tuple[Salvaged, ...] | Missing
-
-    def table(self) -> Table:
-        if not isinstance(self.salvage, tuple):
-            return Table(f"What was saved could not be seen: {self.salvage}", tone="unknown")
-        return self.salvage[-1].table() if self.salvage else Table("Nothing had to be saved", tone="passed")
 
 
 def place(node: Node) -> Path:
@@ -133,25 +48,17 @@ def look_salvage(node: Node) -> tuple[Salvaged, ...]:
     )
 
 
-def parse(text: str | None) -> Report | None:
-    """The report as it was written; None for one that is not there or not whole."""
-    try:
-        content = json.loads(text or "")
-        tables = tuple(TableSalvaged(**table) for table in content.pop("tables"))
-        return Report(**{**content, "segments": tuple(content["segments"])}, tables=tables)
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 @dataclass(frozen=True)
 class Save:
-    """``folder``: its name below :func:`place`. ``leader``: the primary as it was seen, with its history.
+    """``folder``: its name below :func:`place`. ``leader``: the primary as it was seen, with its history; ``known``: names of the
+    prepared transactions that it has too.
 
     Twice is harmless: what an unfinished run left in the folder is made anew, and the report is written last.
     """
 
     folder: str
     leader: Cluster
+    known: tuple[str, ...] = ()
 
     def command(self, node: Node) -> str:
         return f"pg_waldump, cp pg_wal/... and SELECT ... WHERE xmin = ANY (...) into {place(node) / self.folder}"
@@ -164,13 +71,25 @@ class Save:
         if past is None:
             raise ChangeFailed(f"{node.name}: nothing past the divergence can be read")
         _copy(node, past.segments, folder / "wal")
-        tables, untold = _rows(node, folder, past)
-        untold = "; ".join(why for why in (past.gone, untold) if why)
-        left_at = fork.lsn if fork else past.spans[0].start
-        names = {"node": node.name, "primary": self.leader.node, "at": state.stamp(), "untold": untold}
-        system = {"system_identifier": files.system_identifier, "timeline": files.timeline, "fork": left_at, "end": past.end}
-        counts = {"left": _files(node).lsn, "wal_bytes": past.bytes, "segments": past.segments, "commits": past.commits}
-        _write(node, folder / REPORT, asdict(Report(**names, **system, **counts, tables=tables)))  # type: ignore[arg-type]
+        found = _rows(node, folder, past)
+        report = Report(
+            node=node.name,
+            primary=self.leader.node,
+            at=state.stamp(),
+            system_identifier=files.system_identifier,
+            timeline=files.timeline,
+            fork=fork.lsn if fork else past.spans[0].start,
+            end=past.end,
+            left=_files(node).lsn,
+            wal_bytes=past.bytes,
+            segments=past.segments,
+            commits=past.commits,
+            tables=tuple(found.tables),
+            untold="; ".join(why for why in (past.gone, *found.untold) if why),
+            definitions=tuple(found.definitions),
+            prepared=tuple(name for name in found.prepared if name not in self.known),
+        )
+        _write(node, folder / REPORT, asdict(report))
 
 
 def _files(node: Node) -> Files:
@@ -199,27 +118,48 @@ def _copy(node: Node, segments: Sequence[str], folder: Path) -> None:
         node.shell.run(["cp", "-p", "--", *files, str(folder)], account=node.account, timeout_s=EXPORT_S).checked()
 
 
-def _rows(node: Node, folder: Path, past: Past) -> tuple[tuple[TableSalvaged, ...], str]:
+@dataclass
+class _Found:
+    tables: list[TableSalvaged] = field(default_factory=list)
+    definitions: list[str] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+
+def _rows(node: Node, folder: Path, past: Past) -> _Found:
     """The rows, and why they could not be told: then they are in the WAL only, and the rejoin goes on."""
-    if not past.touched:
-        return (), ""
-    try:
-        with scratch_server(node, folder) as sockets:
-            return tuple(_export(node, sockets, folder, past)), ""
-    except AyaError as error:
-        return (), error.message
+    found = _Found()
+    if past.touched or past.prepared:
+        try:
+            with scratch_server(node, folder) as sockets:
+                _export(node, sockets, folder, past, found)
+        except AyaError as error:
+            found.untold.append(error.message)
+    return found
 
 
-def _export(node: Node, sockets: Path, folder: Path, past: Past) -> list[TableSalvaged]:
+def _export(node: Node, sockets: Path, folder: Path, past: Past, found: _Found) -> None:
+    """Database by database: one that cannot be read, or a table, is told and does not end the rest."""
     names = json.loads(_psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
-    tables = []
-    for oid in sorted({touched.database for touched in past.touched} & {int(oid) for oid in names}):
+    found.prepared = json.loads(_psql(node, sockets, "template1", "SELECT coalesce(json_agg(gid), '[]') FROM pg_prepared_xacts"))
+    for oid in sorted({touched.database for touched in past.touched} & {0, *(int(oid) for oid in names)}):
         touched = {file.filenode: file for file in past.touched if file.database == oid}
-        wanted = "{" + ",".join(map(str, touched)) + "}"
-        query = statement(__package__, "touched_tables")
-        for table in json.loads(_psql(node, sockets, names[str(oid)], query, "-v", f"filenodes={wanted}")):
-            tables.append(_table(node, sockets, folder, names[str(oid)], table, touched[table["filenode"]], past.xids))
-    return tables
+        variables = ("-v", "filenodes={" + ",".join(map(str, touched)) + "}", "-v", f"shared={'false' if oid else 'true'}")
+        database = names[str(oid)] if oid else "template1"
+        try:
+            tables = json.loads(_psql(node, sockets, database, statement(__package__, "touched_tables"), *variables))
+        except AyaError as error:
+            found.untold.append(f"{database}: {error.message}")
+            continue
+        for table in tables:
+            if not table["rows"]:
+                found.definitions.append(f"{database}: {table['name']}" if oid else f"{table['name']} of all databases")
+                continue
+            try:
+                row = _table(node, sockets, folder, database, table, touched[table["filenode"]], past.xids)
+                found.tables.append(row)
+            except AyaError as error:
+                found.untold.append(f"{database}: {table['name']}: {error.message}")
 
 
 def _table(

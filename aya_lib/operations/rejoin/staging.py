@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from aya_lib.cluster import wal
+from aya_lib.cluster.replication import Slot
 from aya_lib.errors import UsageError
+from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 
@@ -38,6 +41,11 @@ SETTINGS = {
     "external_pid_file": "",
     "cluster_name": "aya scratch",
 }
+# A slot's name, its database (0: physical) and persistency (0: it lasts). (PostgreSQL: ReplicationSlotOnDisk in slot.c.)
+LIST_SLOTS = (
+    'for slot in "$1"/pg_replslot/*; do [ -f "$slot/state" ] || continue; '
+    'echo "${slot##*/} $(od -An -tu4 -j80 -N8 "$slot/state")"; done'
+)
 SOCKET = 80  # bytes of a folder that a socket's path has room for (macOS: 104 in all)
 
 
@@ -57,6 +65,8 @@ class Staging:
     """What stands beside the data directory. ``journal``: what an earlier run wrote about the copy that it made.
 
     ``kept``: old data directories. ``scratch``: a server without network runs on the data directory, left by a killed run.
+    ``copies``: PIDs of pg_basebackup and pg_rewind that run on for one. ``slots``: over which others read, before a copy.
+    ``wal_link``: its pg_wal lies elsewhere.
     """
 
     data: bool
@@ -66,6 +76,9 @@ class Staging:
     kept: tuple[str, ...]
     may_write: bool
     scratch: bool
+    copies: tuple[int, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    wal_link: bool = False
 
 
 def incoming(node: Node) -> Path:
@@ -91,7 +104,34 @@ def look_staging(node: Node) -> Staging:
     text = read(node.shell, journal(node), account=node.account) if journal(node).name in names else None
     kept = tuple(sorted(name for name in names if re.fullmatch(re.escape(here.name) + r"\.before-[0-9TZ]+", name)))
     scratch = data and is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
-    return Staging(data, link, incoming(node).name in names, parse_journal(text), kept, _test(node, "-w", here.parent), scratch)
+    may_write, copies = _test(node, "-w", here.parent), look_copies(node)
+    slots = read(node.shell, own_settings(node) / "slots", account=node.account) if own_settings(node).name in names else None
+    found = parse_journal(text), kept, may_write, scratch, copies, parse_slots(slots or "", node.site.replication.slot)
+    return Staging(data, link, incoming(node).name in names, *found, data and _test(node, "-L", wal.folder(node)))
+
+
+def look_slots(node: Node) -> tuple[Slot, ...]:
+    """The slots in the node's data directory, server running or not, without the site's own."""
+    words = ["sh", "-c", LIST_SLOTS, "sh", str(node.data_directory)]
+    return parse_slots(node.shell.run(words, account=node.account).checked().stdout, node.site.replication.slot)
+
+
+def parse_slots(text: str, own: str) -> tuple[Slot, ...]:
+    """What :data:`LIST_SLOTS` printed, without temporary slots and ``own``."""
+    found = re.findall(r"^(\w+) +(\d+) +0$", text, re.MULTILINE)
+    return tuple(Slot(name, False, None, None, None, int(database) > 0) for name, database in found if name != own)
+
+
+def look_copies(node: Node) -> tuple[int, ...]:
+    """PIDs of copies into this node's folders: each is known by its program and by the folder that it writes to."""
+    table = node.shell.run(["ps", "-A", "-ww", "-o", "pid=,args="]).checked().stdout
+    return parse_copies(table, {"pg_basebackup": incoming(node), "pg_rewind": node.data_directory})
+
+
+def parse_copies(table: str, targets: Mapping[str, Path]) -> tuple[int, ...]:
+    """The processes in ``ps``'s table (PID, arguments) that are one of these programs with its target as option -D."""
+    found = re.findall(r"^\s*(\d+)\s+(\S+)( .*)$", table, re.MULTILINE)
+    return tuple(int(pid) for pid, path, rest in found if f" -D {targets.get(Path(path).name)} " in f"{rest} ")
 
 
 def parse_journal(text: str | None) -> Journal | None:
@@ -156,6 +196,28 @@ class EndScratch:
 
     def run(self, node: Node) -> None:
         end_scratch(node)
+
+
+@dataclass(frozen=True)
+class EndCopies:
+    """End the copies that a killed run left, and wait until they are gone. What they wrote is of no use: it is made anew."""
+
+    pids: tuple[int, ...]
+
+    def command(self, node: Node) -> str:
+        return f"kill -KILL {' '.join(map(str, self.pids))}"
+
+    def run(self, node: Node) -> None:
+        end_copies(node)
+
+
+def end_copies(node: Node) -> None:
+    """Those that run now. Raises :class:`DeadlinePassed` when one does not end."""
+    pids = look_copies(node)
+    if pids:
+        node.shell.run(["kill", "-KILL", *map(str, pids)], account=node.account)
+        limit = node.site.deadlines.command_s
+        wait.until(lambda: look_copies(node), lambda left: not left, node=node.name, what="copies are ended", deadline_s=limit)
 
 
 def _test(node: Node, flag: str, path: Path) -> bool:

@@ -15,10 +15,11 @@ from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 
-# One line each: C <xid>[; subxacts: ...] for a commit, <operation> <xid> <relation> for a change of a row.
+# One line each: C <xid>[; subxacts: ...] for a commit, P <xid> for a PREPARE, <operation> <xid> <relation> for a change of a row.
 SHORT = (
     r"s/^rmgr: Transaction.* desc: COMMIT_PREPARED ([0-9]+):[^;]*(.*)$/C \1\2/p",
     r"s/^rmgr: Transaction.* tx: +([0-9]+),.* desc: COMMIT [^;]*(.*)$/C \1\2/p",
+    r"s/^rmgr: Transaction.* tx: +([0-9]+),.* desc: PREPARE .*$/P \1/p",
     r"s/^rmgr: Heap2? .* tx: +([0-9]+),.* desc: (MULTI_INSERT|INSERT|HOT_UPDATE|UPDATE|DELETE).* rel ([0-9]+\/[0-9]+\/[0-9]+).*$/"
     r"\2 \1 \3/p",
 )
@@ -37,7 +38,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Touched:
-    """A relation's file that committed transactions changed, and how many rows they say: a multi-insert counts as one."""
+    """A relation's file that committed transactions changed, and how many rows they say: a multi-insert counts as one.
+    ``database`` 0: one that all databases share."""
 
     database: int
     filenode: int
@@ -48,6 +50,7 @@ class Touched:
 @dataclass(frozen=True)
 class Past:
     """``end``: where the WAL ends. ``segments``: files from the divergence on. ``xids``: committed, subtransactions too.
+    ``prepared``: how many transactions were prepared, whatever became of them.
 
     ``gone``: a stretch that the node has recycled, so that its transactions cannot be told; empty when all is there.
     """
@@ -59,6 +62,7 @@ class Past:
     xids: tuple[int, ...] = ()
     touched: tuple[Touched, ...] = ()
     gone: str = ""
+    prepared: int = 0
 
     @property
     def bytes(self) -> int:
@@ -70,6 +74,7 @@ class Past:
 class _Sum:
     commits: set[int] = field(default_factory=set)
     xids: set[int] = field(default_factory=set)
+    prepared: set[int] = field(default_factory=set)
     changes: dict[tuple[int, str, int, int], int] = field(default_factory=dict)
 
 
@@ -129,7 +134,7 @@ def look(node: Node, wanted: tuple[Span, ...], segment_bytes: int, reached: str 
         files += [segment for segment in present if _within(segment, first, end, segment_bytes)]
     touched = _touched(total)
     xids = tuple(sorted(total.xids))
-    return Past(wanted, end, tuple(sorted(set(files))), len(total.commits), xids, touched, "; ".join(gone))
+    return Past(wanted, end, tuple(sorted(set(files))), len(total.commits), xids, touched, "; ".join(gone), len(total.prepared))
 
 
 def _first(span: Span, present: list[str], segment_bytes: int) -> Span | None:
@@ -219,6 +224,8 @@ def _add(total: _Sum, stdout: str) -> None:
             top = int(xid.rstrip(";"))
             total.commits.add(top)
             total.xids |= {top, *(int(sub) for sub in (subs[1].split() if subs else ()))}
+        elif kind == "P":
+            total.prepared.add(int(xid))
         else:
             _, database, filenode = rest[0].split("/")
             place = (int(xid), kind, int(database), int(filenode))
@@ -228,7 +235,7 @@ def _add(total: _Sum, stdout: str) -> None:
 def _touched(total: _Sum) -> tuple[Touched, ...]:
     sums: dict[tuple[int, int], list[int]] = {}
     for (xid, kind, database, filenode), count in total.changes.items():
-        if xid in total.xids and database:
+        if xid in total.xids:
             sums.setdefault((database, filenode), [0, 0])[kind == "DELETE"] += count
     return tuple(Touched(*place, *counts) for place, counts in sorted(sums.items()))
 

@@ -72,9 +72,11 @@ def equal(compared: Compared | Missing) -> Check:
         tables, differing = both.primary.tables, both.differing()
         if not differing:
             counts = ", ".join(f"{name.removeprefix('public.')} {table.rows}" for name, table in tables.items())
-            return Judged("passed", f"{len(tables)} tables equal: {counts} rows")
+            observed = "; ".join([f"{len(tables)} tables equal: {counts} rows", *both.left_out()])
+            hint = "See whether they can be read there, or compare them by hand"
+            return Judged("warning" if both.uncompared else "passed", observed, hint)
         hint = f"{both.standby.node} is not a copy of {both.primary.node}: run rejoin, which makes it one, before you rely on it"
-        return passed_if(False, "; ".join(f"{name}: {_difference(both, name)}" for name in differing), hint)
+        return passed_if(False, "; ".join(f"{name}: {both.difference(name)}" for name in differing), hint)
 
     return evaluate("contents are equal", "same counts and checksums", compared, rule)
 
@@ -89,12 +91,3 @@ def gone(leftovers: Iterable[Leftover | Missing]) -> list[Check]:
         evaluate(f"marked rows are gone{'' if isinstance(left, Planned) else f' on {left.node}'}", "no probe table", left, rule)
         for left in leftovers
     ]
-
-
-def _difference(both: Compared, table: str) -> str:
-    here, there = both.primary.tables.get(table), both.standby.tables.get(table)
-    if here is None or there is None:
-        return f"only on {both.primary.node if here else both.standby.node}"
-    if here.rows == there.rows:
-        return f"{here.rows} rows on both, checksums differ"
-    return f"{here.rows} rows on {both.primary.node}, {there.rows} on {both.standby.node}"

@@ -2,7 +2,7 @@
 SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text AS received_lsn,
        pg_last_xact_replay_timestamp() AS last_commit_at,
        w.latest_end_lsn::text AS told_lsn,
-       extract(epoch FROM clock_timestamp() - w.latest_end_time)::float8 AS told_age_s,
+       extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time)::float8 AS told_age_s,
        current_setting('restore_command') AS restore_command,
        current_setting('summarize_wal') = 'on' AS summarizes,
        current_setting('synchronous_standby_names') AS synchronous_names,

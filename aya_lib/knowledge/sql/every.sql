@@ -1,1 +1,0 @@
-websearch_to_tsquery(%(language)s::regconfig, %(query)s)
