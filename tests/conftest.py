@@ -19,6 +19,7 @@ from tests_support import make, up
 from xdist.scheduler import LoadScopeScheduling
 
 from aya_lib import lab as labs
+from aya_lib.runbook import lock
 from aya_lib.site import LAB_MARKER, Site, read_yaml
 
 HERE = Path(__file__).resolve().parent.parent
@@ -102,6 +103,13 @@ def place(room: range) -> Iterator[Path]:
     os.environ.update(before)
     shutil.rmtree(folder)
     assert not left, f"processes were left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_held() -> Iterator[None]:
+    """A runbook that a test left before its verdict gives its site back."""
+    yield
+    lock.let_go()
 
 
 @pytest.fixture(scope="session")

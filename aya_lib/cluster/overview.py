@@ -52,6 +52,13 @@ class NodeSeen:
         """Seen to be a primary. False says only that it was not seen to be one."""
         return isinstance(self.cluster, Cluster) and not self.cluster.in_recovery
 
+    @property
+    def follows(self) -> bool:
+        """Seen to be a standby: its server is in recovery, or, where that does not answer, would start as one."""
+        if isinstance(self.cluster, Cluster):
+            return self.cluster.in_recovery
+        return isinstance(self.files, Files) and self.files.standby_signal
+
 
 @dataclass(frozen=True, repr=False)
 class Overview(Shown):
@@ -68,7 +75,8 @@ class Overview(Shown):
 
     def pair(self, site: Site) -> tuple[NodeSeen, NodeSeen]:
         """Primary and standby as they are; see :func:`aya_lib.cluster.roles.chosen`."""
-        primary = roles.chosen(site, self.state, [node.name for node in self.writable()])
+        away = [name for name, node in self.nodes.items() if node.follows or self.fenced(name)]
+        primary = roles.chosen(site, self.state, [node.name for node in self.writable()], away)
         other = next(name for name in site.pair if name != primary)
         return self.nodes[primary], self.nodes[other]
 

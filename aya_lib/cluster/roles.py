@@ -39,7 +39,10 @@ def agreed(site: Site, known: State | None = None) -> str:
     return (known or state.read(site)).primary or site.primary
 
 
-def chosen(site: Site, known: State, writable: Collection[str]) -> str:
-    """Name of the primary: the node of the pair that accepts writes and is not fenced; where that does not tell, as agreed."""
+def chosen(site: Site, known: State, writable: Collection[str], away: Collection[str] = ()) -> str:
+    """Name of the primary: the node of the pair that accepts writes and is not fenced; where none does, the one that is not
+    ``away``: neither a standby nor fenced, as servers and data directories say; where that does not tell, as agreed."""
     able = [name for name in site.pair if name in writable and name not in known.fenced]
-    return able[0] if len(able) == 1 else agreed(site, known)
+    left = [name for name in site.pair if name not in {*writable, *known.fenced, *away}]
+    certain = able if len(able) == 1 else left if not any(name in site.pair for name in writable) else []
+    return certain[0] if len(certain) == 1 else agreed(site, known)

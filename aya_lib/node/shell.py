@@ -53,6 +53,9 @@ class Shell(Protocol):
         :class:`MissingProgram`.
         """
 
+    def start(self, argv: Sequence[str], *, account: str | None = None) -> subprocess.Popen[str]:
+        """Start a program that is talked to through its pipes, and that ends, by itself, when its standard input does."""
+
 
 @dataclass(frozen=True)
 class Local:
@@ -61,12 +64,26 @@ class Local:
     node: str
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
-        command, identity = _entered(argv, account)
         started = time.monotonic()
+        process = self.start(argv, account=account, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
         try:
-            process = subprocess.Popen(
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DeadlinePassed(self.node, " ".join(argv), f"no answer within {timeout_s:g} s") from None
+        finally:
+            _end(process)
+        if process.returncode in (126, 127) and stderr.startswith(REFUSED):
+            if process.returncode == 127:
+                raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml")
+            raise CommandFailed(self.node, argv, 126, stderr)
+        return Output(self.node, tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
+
+    def start(self, argv: Sequence[str], *, account: str | None = None, stdin: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        command, identity = _entered(argv, account)
+        try:
+            return subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -80,17 +97,6 @@ class Local:
             raise MissingProgram(f"{self.node}: no program {command[0]}", hint="Check bin_directory in site.yaml") from None
         except PermissionError as error:
             raise CommandFailed(self.node, command, 126, str(error)) from None
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise DeadlinePassed(self.node, " ".join(command), f"no answer within {timeout_s:g} s") from None
-        finally:
-            _end(process)
-        if process.returncode in (126, 127) and stderr.startswith(REFUSED):
-            if process.returncode == 127:
-                raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml")
-            raise CommandFailed(self.node, argv, 126, stderr)
-        return Output(self.node, tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
 
 
 def _entered(argv: Sequence[str], account: str | None) -> tuple[list[str], dict[str, Any]]:

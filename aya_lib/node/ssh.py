@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,10 +55,7 @@ class Ssh:
     sudo: bool = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 10, stdin: str | None = None, account: str | None = None) -> Output:
-        words = ["env", "LC_ALL=C", *argv]
-        if account is not None and account != self.target.user:
-            words = ["sudo", "-n", "-u", account, "--", *words]
-        remote = f"echo {REACHED} >&2; {shlex.join(words)}"
+        remote = f"echo {REACHED} >&2; {self._remote(argv, account)}"
         output = Local(self.node).run([*self.command, "--", self.target.host, remote], timeout_s=timeout_s, stdin=stdin)
         reached, marker, stderr = output.stderr.rpartition(f"{REACHED}\n")
         if output.status == OWN_FAILURE and not (reached or REACHED in output.stderr):
@@ -65,6 +63,17 @@ class Ssh:
         if output.status == 127:
             raise MissingProgram(f"{self.node}: no program {argv[0]}", hint="Check bin_directory in site.yaml, or install it")
         return Output(self.node, tuple(argv), output.status, output.stdout, stderr if marker else output.stderr, output.seconds)
+
+    def start(self, argv: Sequence[str], *, account: str | None = None) -> subprocess.Popen[str]:
+        """Over a connection of its own: the shared one may be closed meanwhile."""
+        ssh, *options = self.command
+        return Local(self.node).start([ssh, "-S", "none", *options, "--", self.target.host, self._remote(argv, account)])
+
+    def _remote(self, argv: Sequence[str], account: str | None) -> str:
+        words = ["env", "LC_ALL=C", *argv]
+        if account is not None and account != self.target.user:
+            words = ["sudo", "-n", "-u", account, "--", *words]
+        return shlex.join(words)
 
     @cached_property
     def command(self) -> list[str]:

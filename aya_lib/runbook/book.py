@@ -9,7 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -24,8 +24,8 @@ from aya_lib.plan.approval import require_approval
 from aya_lib.plan.change import Change, Plan
 from aya_lib.plan.change import apply as walk
 from aya_lib.runbook import interruption, parameters
-from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.notebook import Notebook
+from aya_lib.runbook.pair_lock import PairLock
 from aya_lib.runbook.record import Record, heading
 from aya_lib.runbook.screen import Screen
 from aya_lib.show import Note, Shown, Table
@@ -78,6 +78,7 @@ class Runbook(Shown):
         self.changes_site = declared.changes_site
         self.checks: dict[str, Check] = {}
         self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
+        self.lock: PairLock | None = None
         self.again = parameters.command(declared, self.parameters)
         self.record = self._begin()
         for other in [value for value in namespace.values() if isinstance(value, Runbook)]:
@@ -112,9 +113,11 @@ class Runbook(Shown):
             planned = Planned(would)
             self._note("look", Note(f"Not done in a dry run: {would}", "planned"), title=would, facts=planned)
             return planned  # type: ignore[return-value]
+        self._hold(looking=True)
         started = time.monotonic()
         self.notebook.looked()
-        facts = fact(self.nodes, *args, **kwargs)
+        with self._working():
+            facts = fact(self.nodes, *args, **kwargs)
         unseen = Note(f"Could not be seen: {facts}", "unknown") if isinstance(facts, Unseen) else None
         shown = facts if isinstance(facts, Shown) else unseen
         self._note("look", shown, title=_title(fact), facts=facts, seconds=_since(started))
@@ -155,8 +158,9 @@ class Runbook(Shown):
             self.pending = True
             return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
         require_approval(self.site, plan, self.approved_by)
+        self._hold()
         screen = Screen(plan)
-        with nullcontext() if os.environ.get("AYA_LOCKED") else site_lock(self.site.name, self.name):
+        with self._working():
             self.notebook.carried_out(plan)
             remain = walk(plan, self.nodes, lambda step, state, detail: self._report(screen, step, state, detail))
         again = f"Everything else is done. Run {self.name} again: it does what is left"
@@ -170,7 +174,8 @@ class Runbook(Shown):
         started, screen = time.monotonic(), Screen(None)
         self.notebook.looked()
         while True:
-            facts = look(self.nodes)
+            with self._working():
+                facts = look(self.nodes)
             checks = judge(self.site, facts)
             good = worst(checks) not in ("failed", "unknown")
             if good or self.dry_run or _since(started) >= deadline_s:
@@ -223,6 +228,20 @@ class Runbook(Shown):
         record.set(**content)
         return record
 
+    def _hold(self, *, looking: bool = False) -> None:
+        """Hold the site's lock from the first look of a run that may change something. One that was given back is taken anew for
+        a look only: a plan rests on looks during which nobody else was at work."""
+        if self.dry_run or (looking and not self.changes_site) or (self.lock and not (looking and self.lock.over)):
+            return
+        self.lock = PairLock(self.nodes, self.name, attended="AYA_RECORD" not in os.environ)
+        self.record.set(lock={"held": self.lock.held, "missing": self.lock.missing})
+        if not self.lock.held:
+            why = "; ".join(self.lock.missing)
+            self._show(Note(f"No node of the pair could be locked. Be sure that nobody else is at work: {why}", "warning"))
+
+    def _working(self) -> AbstractContextManager[None]:
+        return self.lock.working() if self.lock else nullcontext()
+
     def _judge(self, title: str, checks: list[Check]) -> None:
         for check in checks:
             self.checks[check.name] = check
@@ -237,6 +256,8 @@ class Runbook(Shown):
         return [Check(**{**vars(c), **later}) if c.status in ("failed", "unknown") else c for c in checks]
 
     def _report(self, screen: Screen, step: Change, state: str, detail: str) -> None:
+        if state == "started" and self.lock:
+            self.lock.require()
         with suppress(AyaError):  # no room for the record: a change that was begun is brought to its end first
             self.record.add("change", **_plain(step), state=state, detail=detail)
         screen.step(step, state, detail)
@@ -252,6 +273,8 @@ class Runbook(Shown):
     def _end(self, status: Status, line: str) -> None:
         outcome = "passed" if status == "warning" else status
         self.record.end(outcome, verdict={"status": outcome, "line": line})
+        if self.lock:
+            self.lock.release("the run had ended")
 
 
 def _flat(checks: Iterable[Check | Iterable[Check]]) -> list[Check]:

@@ -512,7 +512,7 @@ def test_how_a_node_is_from_all_sides(node: NodeSeen, word: str) -> None:
 
 
 def test_a_node_that_cannot_be_is_refused() -> None:
-    assert failover.request(SITE, by="me") == PLANNED
+    assert failover.request(SITE, to="BETA", by="me") == PLANNED
     for values in ({"to": "AIR"}, {"to": "GAMMA"}, {"fence": "none"}):
         with pytest.raises(UsageError):
             failover.request(SITE, by="me", **values)  # type: ignore[arg-type]

@@ -139,7 +139,8 @@ def expected(node: Node, service: str) -> bool:
     """Whether the service is to start by itself on the node as it is now."""
     if service != "embedding" or node.config.embedding is None or node.config.embedding.runs == "always":
         return True
-    return roles.agreed(node.site) == node.name
+    found = server.look(node)
+    return not found.in_recovery if isinstance(found, server.Cluster) else roles.agreed(node.site) == node.name
 
 
 def look_private(node: Node, account: str) -> Private | Missing | None:

@@ -180,7 +180,8 @@ def loss(found: Found) -> Check:
         return Check(name, "passed", expected, f"nothing: {request.old} is the primary again", required=False)
     if found.promotable is None:
         return Check(name, "passed", expected, "the promotion is past; see the failover log", required=False)
-    if not request.emergency:
+    given_up = request.emergency or (found.promoting and found.began.get("kind") == "emergency")
+    if not given_up:
         return Check(name, "passed", expected, f"nothing: {request.new} has all of {request.old}'s WAL before it is promoted")
     if found.promise.synchronous:
         bound = "no acknowledged write, unless a waiting commit was cancelled"

@@ -31,8 +31,9 @@ WALDUMP_S = 60
 
 @dataclass(frozen=True)
 class Request:
-    """``new`` is to be the primary in place of ``old``. ``emergency``: ``old`` is given up, not handed over. ``take_back``: a
-    failover that was broken off before the promotion is undone instead. ``by``: who asks."""
+    """``new`` is to be the primary in place of ``old``; empty until the look: the standby as it is then. ``emergency``: ``old``
+    is given up, not handed over. ``take_back``: a failover that was broken off before the promotion is undone instead. ``by``:
+    who asks."""
 
     old: str
     new: str
@@ -166,22 +167,39 @@ def request(
     by: str = "",
     take_back: bool = False,
 ) -> Request:
-    """What the runbook's parameters ask for; ``to`` empty: the site's standby; ``by`` empty: the user here.
+    """What the runbook's parameters ask for; ``to`` empty: the node that is the standby when it is looked at, whatever the site
+    names; ``by`` empty: the user here.
 
     :class:`UsageError` for a node that cannot be the primary, and for a fence that only an emergency may choose.
     """
-    new = to or site.standby
-    if new not in site.pair:
+    if to and to not in site.pair:
         raise UsageError(f"to: found '{to}', allowed are {' and '.join(site.pair)}, the two nodes that replicate")
     if not emergency and fence not in ("auto", "stopped"):
         raise UsageError(f"fence: '{fence}' is for an emergency; a planned failover always stops the old primary")
-    old = next(name for name in site.pair if name != new)
-    return Request(old, new, emergency, fence, confirmed_by, by or getpass.getuser(), take_back)
+    asked = Request("", "", emergency, fence, confirmed_by, by or getpass.getuser(), take_back)
+    return _between(site, asked, to) if to else asked
+
+
+def _between(site: Site, request: Request, new: str) -> Request:
+    return replace(request, old=next(name for name in site.pair if name != new), new=new)
+
+
+def resolved(site: Site, request: Request, site_seen: Overview) -> Request:
+    """The request with the nodes that it is between: the primary and the standby as they are. Where the old primary is fenced the
+    failover has been, and its new primary is meant again; so it is while one is under way whose old primary has not followed."""
+    if request.new:
+        return request
+    began, (primary, standby) = site_seen.state.under_way or {}, site_seen.pair(site)
+    new = primary.name if primary.writable and site_seen.fenced(standby.name) else standby.name
+    if began.get("old") in site.pair and (request.take_back or not site_seen.nodes[began["old"]].follows):
+        new = str(began["new"])
+    return _between(site, request, new)
 
 
 def look(nodes: Nodes, request: Request) -> Found:
     """The whole site, then what the promotion of ``request.new`` rests on."""
     site_seen = overview.look(nodes)
+    request = resolved(nodes.site, request, site_seen)
     promotable = look_promotable(nodes[request.new])
     behind = look_behind(nodes[request.old], site_seen, promotable)
     promise = look_promise(nodes[request.old], site_seen.nodes[request.old], site_seen.state, promotable)

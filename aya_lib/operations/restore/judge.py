@@ -161,4 +161,5 @@ def works(found: Found, tried: Application | Missing) -> list[Check]:
 
 def embeds(found: Found, vector: Vector | Missing) -> Check:
     """The primary's embedding service turns a sentence into a vector."""
-    return _beyond(found, services.vector(found.site, found.site.primary if isinstance(vector, Planned) else vector.node, vector))
+    node = found.primary.name if isinstance(vector, Planned) else vector.node
+    return _beyond(found, services.vector(found.site, node, vector))

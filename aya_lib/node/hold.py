@@ -1,0 +1,142 @@
+"""Locks on a node that last as long as this process and its way to the node: one on the machine, one in its server.
+
+They keep a second operator away, from whatever folder, account or machine he works. The machine's is flock(2) on the folder that
+holds the data directory, which no clone, rewind or restart takes away; the server's an advisory lock, on a standby too.
+Nothing is written. Whoever dies gives both back at once; whose connection is cut, after :data:`LAPSE_S`.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+from aya_lib.errors import AyaError, CommandFailed
+from aya_lib.node.deadline import Watch
+from aya_lib.node.node import Node
+from aya_lib.node.sql import column, statement, value
+
+BEAT_S = 5.0
+ANSWER_S = 15.0  # a server that does not answer a beat for so long counts as lost
+LAPSE_S = 60  # the node's machine gives its lock back after so long without a beat; more than a beat of two frozen servers
+WEEK_S = 604_800.0
+BUSY = 75  # the exit status of who finds the lock taken (sysexits.h: EX_TEMPFAIL)
+
+# Perl is on every macOS and nearly every Linux. Without it flock(1), which notices an end, but not a cut connection.
+PERL = (
+    'use Fcntl ":flock"; $|=1; alarm LAPSE; open(F,"<",$ARGV[1]) or die "$!\\n"; print "ready\\n"; <STDIN> or exit; '
+    'flock(F,LOCK_EX|LOCK_NB) or exit BUSY; print "held\\n"; do { alarm LAPSE } while <STDIN>'
+)
+SCRIPT = """
+command -v perl >/dev/null && exec perl -e "$1" aya-lock "$2" "$3"
+echo ready; read -r go || exit
+exec flock -n -E BUSY "$2" sh -c 'echo held; exec cat >/dev/null' aya-lock "$2" "$3"
+"""
+
+
+class Hold(Protocol):
+    """A lock on a node, free until :meth:`take`. ``where`` it is, for people."""
+
+    where: str
+
+    def take(self) -> str | None:
+        """Take it: None, or who holds it; an :class:`AyaError` when that cannot be told."""
+
+    def beat(self) -> bool:
+        """A sign of life; False: the lock is lost."""
+
+    def release(self) -> None:
+        """Give it back. Twice is harmless."""
+
+
+class Machine:
+    """The lock on the node's machine, held by a program there that ends with its standard input. ``who``: one line."""
+
+    def __init__(self, node: Node, who: str) -> None:
+        self.where, self._node, self._who = f"the machine of {node.name}", node, who
+        self._folder = str(node.data_directory.parent)
+        node.shell.run(["ls", "-d", "--", self._folder], account=node.account).checked()
+        script, program = (text.replace("LAPSE", str(LAPSE_S)).replace("BUSY", str(BUSY)) for text in (SCRIPT, PERL))
+        words = ["sh", "-c", script, "sh", program, self._folder, who]
+        self._process = node.shell.start(words, account=node.account)
+        if self._line() != "ready":
+            raise self._failure()
+
+    def take(self) -> str | None:
+        if self.beat() and self._line() == "held":
+            return None
+        with suppress(subprocess.TimeoutExpired):
+            if self._process.wait(5) == BUSY:
+                return self._holder()
+        raise self._failure()
+
+    def beat(self) -> bool:
+        with suppress(OSError, ValueError):
+            assert self._process.stdin
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        return self._process.poll() is None
+
+    def release(self) -> None:
+        with suppress(OSError, ValueError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
+
+    def _line(self) -> str:
+        """The next line of the program; empty when it ended or says nothing in time."""
+        stdout, limit_s = self._process.stdout, self._node.site.deadlines.command_s
+        assert stdout
+        return stdout.readline().strip() if select.select([stdout], [], [], limit_s)[0] else ""
+
+    def _holder(self) -> str:
+        """By the arguments of the program that holds it. Our own: two nodes may lie in one folder."""
+        listed = self._node.shell.run(["ps", "-A", "-ww", "-o", "args="], account=self._node.account).stdout
+        mark = f" aya-lock {self._folder} "
+        named = [line.rpartition(mark)[2].strip() for line in listed.splitlines() if mark in line]
+        return next((who for who in named if who != self._who), self._who if named else "another run")
+
+    def _failure(self) -> CommandFailed:
+        self._process.kill()
+        _, said = self._process.communicate()
+        return CommandFailed(self._node.name, ["flock", self._folder], self._process.returncode, said)
+
+
+class Server:
+    """The advisory lock in the node's server, held by a session of its own that no timeout ends."""
+
+    def __init__(self, node: Node, who: str) -> None:
+        self.where, self._stack = f"the server of {node.name}", ExitStack()
+        self._connection = self._stack.enter_context(node.session(database="postgres", deadline_s=WEEK_S))
+        self._watch = Watch(self._connection.fileno(), ANSWER_S)
+        self._stack.callback(self._watch.end)
+        try:
+            self._connection.execute(statement(__package__, "hold"), {"who": who})
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def take(self) -> str | None:
+        if value(self._connection, statement(__package__, "hold_take")):
+            return None
+        return next(iter(column(self._connection, statement(__package__, "hold_holder"))), "another run")
+
+    def beat(self) -> bool:
+        try:
+            self._connection.execute("SELECT 1")
+        except Exception:  # the server ended, was restarted, or says nothing: whatever it is, the lock is gone
+            return False
+        self._watch.renew()
+        return True
+
+    def release(self) -> None:
+        with suppress(AyaError):
+            self._stack.close()
