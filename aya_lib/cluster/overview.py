@@ -42,7 +42,7 @@ class NodeSeen:
     sync: ServiceState | Missing | None = None
 
     @property
-    def follows(self) -> bool:
+    def receives(self) -> bool:
         """Seen to receive and to replay."""
         it = self.receiver
         return isinstance(it, Receiver) and it.status == "streaming" and it.replay_state == "not paused"
@@ -151,7 +151,7 @@ def look_node(node: Node) -> NodeSeen:
         embedding = services.look_embedding(node, lost)
         cluster, sender, receiver = asked.result()
     found = NodeSeen(node.name, process, listener, files, cluster, sender, receiver, embedding, autostart, below, sync=sync)
-    well = found.writable or found.follows
+    well = found.writable or found.receives
     return found if well else replace(found, log=lost or log.look(node))
 
 

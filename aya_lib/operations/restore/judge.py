@@ -149,7 +149,7 @@ def _beyond(found: Found, check: Check) -> Check:
     if "run restore" not in check.hint.lower() or "Then run restore" in check.hint:  # which follows on what a person mends first
         return check
     standby = found.standby
-    node = standby if standby.name in check.name or "standby" in check.name or not standby.follows else found.primary
+    node = standby if standby.name in check.name or "standby" in check.name or not standby.receives else found.primary
     where = f"{node.name}'s log {node.log.file}" if isinstance(node.log, Log) else f"{node.name}'s log and that of its services"
     return replace(check, hint=f"restore did what it can, and this stays: read {where}")
 
