@@ -15,7 +15,7 @@ from aya_lib.cluster import service_file
 from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.replication import Receiver, Sender, Settings, Slot, Stream
+from aya_lib.cluster.replication import Login, Receiver, Sender, Settings, Slot, Stream
 from aya_lib.cluster.server import Cluster, Files, Switch
 from aya_lib.cluster.state import MARK, State
 from aya_lib.errors import AyaError, ChangeFailed, NoWayBack, Unreachable
@@ -28,7 +28,8 @@ from aya_lib.operations.failover.look import Found as Handing
 from aya_lib.operations.rejoin import waldump
 from aya_lib.operations.rejoin.actions import Clone, Rewind
 from aya_lib.operations.rejoin.look import Control, Details, Rejoin, Source
-from aya_lib.operations.rejoin.salvage import Report, Salvaged, Save
+from aya_lib.operations.rejoin.report import Report, Salvaged
+from aya_lib.operations.rejoin.salvage import Save
 from aya_lib.operations.rejoin.staging import Journal, Staging
 from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import CreateSlot, Kill, Script, Service, SetState, Setting, Sql, WriteFile
@@ -220,14 +221,14 @@ class World:
         compared = None
         if leader.name != name and self.streams(name):
             sides = [Contents(one.name, lsn(len(one.wal)), {"t": TableSum(len(one.wal), 9, str(one.wal))}) for one in (there, it)]
-            compared = Compared(*sides)
+            compared = Compared(sides[0], sides[1])
         found = Rejoin(NODES, glance, name, staging, compared, away or it.saved, None)
         return found if found.streams or name == leader.name else replace(found, details=self._details(it, leader, away))
 
     def _details(self, it: Server, leader: NodeSeen, away: Unseen | None) -> Details:
-        source = Source(10**9, 10**8, 0, True)
+        source, login = Source(10**9, 10**8, 0, True), Login(it.name, leader.name, "replicator", "/pw", "")
         if away:
-            return Details(away, None, None, away, away, source, away, away)
+            return Details(away, None, None, away, away, source, away, away, away, away)
         fork: Switch | None = None
         past: waldump.Past | None = None
         if isinstance(leader.cluster, Cluster):
@@ -236,7 +237,7 @@ class World:
             if fork and fork != waldump.NOWHERE:
                 commits = max(0, (number(end) - number(start)) // ROW)
                 past = waldump.Past((waldump.Span(fork.timeline, start),), end, ("1",), commits)
-        return Details(Control(True, False, 16 << 20), fork, past, True, False, source, 1e8, 10**11)
+        return Details(Control(True, False, 16 << 20), fork, past, True, False, source, login, 1e8, 10**11, 10**11)
 
     # What is done
 
@@ -264,6 +265,8 @@ class World:
                 it.stop(clean=False)
             case WriteFile() if str(action.path).endswith(MARK):
                 it.fence = action.text
+            case WriteFile():
+                it.signal = True
             case Script():
                 self._script(it, action)
             case CreateSlot() | Sql():
