@@ -27,7 +27,7 @@ EDGES = {
     "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
     "operations.verify": {"check", "cluster", "node", "picture"},
-    "operations.status": {"cluster"},
+    "operations.status": {"check", "cluster", "node"},
     "operations.failover": {"check", "cluster", "node", "plan"},
     "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
     "operations.switchback": {
@@ -53,12 +53,12 @@ EDGES = {
     "cli": {
         "air",
         "check",
-        "cluster",
         "embedding",
         "knowledge",
         "lab",
         "node",
         "operations.guard",
+        "operations.status",
         "runbook",
         "vectors",
     },
@@ -152,7 +152,7 @@ LOOKS = [
     name
     for name in MODULES
     if name.endswith(".look")
-    or (name.startswith("aya_lib.cluster.") and name != "aya_lib.cluster.canary")  # which measures by writing, and cleans up
+    or (name.startswith("aya_lib.cluster.") and name.rpartition(".")[2] not in ("canary", "application"))  # they try by writing
 ]
 TOUCHING = {"session", "shell"}  # of a node: what asks or changes something
 CALLED = {"postgresql", "open", "now", "utcnow", "today", "monotonic", "perf_counter"}

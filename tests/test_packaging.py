@@ -11,6 +11,7 @@ import sysconfig
 import tomllib
 import venv
 from collections.abc import Callable
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def test_the_conda_environment_is_the_same_list() -> None:
 def test_sql_and_documents_are_part_of_the_package() -> None:
     patterns = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["aya_lib"]
     own = [path for path in (HOME / "aya_lib").rglob("*") if path.is_file() and "shipped" not in path.parts]
-    for suffix in {path.suffix for path in own} - {".py", ".pyc", ".typed"}:
-        assert f"**/*{suffix}" in patterns
+    for path in own:
+        inside = str(path.relative_to(HOME / "aya_lib"))
+        assert path.suffix in (".py", ".pyc") or any(fnmatch(f"/{inside}", f"*/{each}") for each in patterns), inside
 
 
 def test_every_pin_can_be_installed_on_the_oldest_python_that_is_promised() -> None:

@@ -16,16 +16,16 @@ serve = group("Run a service in the foreground.")
 def status(site: SiteName = "lab", as_json: Json = False) -> None:
     """The state of a site at a glance, what is half done first. Exit 1 when a check failed or is unknown."""
     from aya_lib.check import Checks, worst
-    from aya_lib.cluster import overview
-    from aya_lib.cluster.judge.overview import judge
+    from aya_lib.operations.status import checks as judge
+    from aya_lib.operations.status import look
     from aya_lib.runbook import unfinished
     from aya_lib.show import as_text
 
     there = nodes(site)
-    seen = overview.look(there)
+    found = look(there)
     half = unfinished.checks(there.site.name)
-    checks = [*half, *judge(there.site, seen)]
-    at_a_glance = {"schema": 1, "site": there.site.name, "at": seen.at, "status": worst(checks)}
+    seen, checks = found.overview, [*half, *judge(found)]
+    at_a_glance = {"schema": 1, "application": found.application, "site": there.site.name, "at": seen.at, "status": worst(checks)}
     first = [Checks("Not finished", tuple(half)).table()] if half else []
     tables = (*first, seen.table(), Checks(f"Site {there.site.name}", tuple(checks)).table())
     answer("\n\n".join(map(as_text, tables)), {**at_a_glance, "checks": checks, "nodes": seen.nodes}, as_json)

@@ -19,7 +19,9 @@ import psycopg
 from psycopg import sql
 
 from aya_lib.cluster.replication import commits_wait
+from aya_lib.errors import DeadlinePassed
 from aya_lib.node import wait
+from aya_lib.node.deadline import cancelled_after
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, value
 from aya_lib.node.unseen import Missing, seen
@@ -30,6 +32,10 @@ LEVELS = ("local", "remote_write", "on", "remote_apply")  # synchronous_commit, 
 PATIENCE = 50  # times as many rows, until one that should wait was caught at it
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Hung(Exception):
+    """A commit did not return."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,8 @@ def commits(nodes: Nodes, primary: str, rows: int = 20) -> Commits | Missing:
     Where they should wait and none of ``rows`` was caught waiting, more are written: a wait may be shorter than a look.
     """
     node = nodes[primary]
-    budget = node.site.deadlines.command_s * (len(LEVELS) + 1)
+    limit_s = node.site.deadlines.command_s
+    budget = limit_s * (len(LEVELS) + 1)
 
     def measure() -> Commits:
         with marked(node, budget) as (writer, table), node.session(deadline_s=budget) as watcher:
@@ -151,7 +158,7 @@ def commits(nodes: Nodes, primary: str, rows: int = 20) -> Commits | Missing:
             levels = {}
             for number, level in enumerate(dict.fromkeys((*LEVELS, usual))):
                 writer.execute("SELECT set_config('synchronous_commit', %s, false)", (level,))
-                levels[level] = _level(writer, watcher, table, level, number * 10_000, rows, commits_wait(names, level))
+                levels[level] = _level(writer, watcher, table, level, number * 10_000, rows, commits_wait(names, level), limit_s)
             return Commits(primary, levels[usual], tuple(levels.values()))
 
     return seen(primary, "marked commits", measure)
@@ -197,6 +204,8 @@ def marked(node: Node, deadline_s: float) -> Iterator[tuple[Connection, str]]:
             connection.execute(sql.SQL(statement).format(sql.Identifier(table)))
             connection.execute("RESET synchronous_commit")
             yield connection, table
+    except Hung as error:
+        raise DeadlinePassed(node.name, "commit of a marked row", str(error)) from None
     finally:
         _drop(node, table)
 
@@ -235,10 +244,18 @@ def _wait_for_table(node: Node, reader: Connection, table: str, limit_s: float) 
     )
 
 
+def _commit(writer: Connection, insert: sql.Composed, number: int, limit_s: float) -> None:
+    with cancelled_after(writer, limit_s) as late:
+        writer.execute(insert, (number,))
+    if late.is_set():
+        names = value(writer, "SHOW synchronous_standby_names")
+        raise Hung(f"no return within {limit_s:g} s: it waits for a standby (synchronous_standby_names = '{names}')")
+
+
 def _time_row(writer: Connection, reader: Connection, table: str, number: int, limit_s: float) -> float | None:
     insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
     select = sql.SQL("SELECT 1 FROM {} WHERE number = %s").format(sql.Identifier(table))
-    writer.execute(insert, (number,))
+    _commit(writer, insert, number, limit_s)
     committed = time.perf_counter()
     while True:
         visible = reader.execute(select, (number,)).fetchone() is not None
@@ -249,7 +266,9 @@ def _time_row(writer: Connection, reader: Connection, table: str, number: int, l
             return None
 
 
-def _level(writer: Connection, watcher: Connection, table: str, level: str, first: int, rows: int, patient: bool) -> Level:
+def _level(
+    writer: Connection, watcher: Connection, table: str, level: str, first: int, rows: int, patient: bool, limit_s: float
+) -> Level:
     """Commit rows under the session's synchronous_commit while the other session watches what it waits for."""
     insert = sql.SQL("INSERT INTO {} (number) VALUES (%s)").format(sql.Identifier(table))
     event = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
@@ -257,7 +276,7 @@ def _level(writer: Connection, watcher: Connection, table: str, level: str, firs
 
     def commit(number: int) -> float:
         started = time.perf_counter()
-        writer.execute(insert, (number,))
+        _commit(writer, insert, number, limit_s)
         return (time.perf_counter() - started) * 1000
 
     with ThreadPoolExecutor(1) as pool:

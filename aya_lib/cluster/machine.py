@@ -1,14 +1,46 @@
-"""What a build can have on a node: free disk below the data directory, and memory. Parsers of Linux's and macOS's programs."""
+"""The machine below a server: free disk, memory, and processes that a signal stopped. Parsers of Linux's and macOS's programs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 from aya_lib.node.unseen import Missing, seen
+
+# The postmaster and its children that are in state T: ps of Linux and of macOS print it alike.
+STOPPED = """df -Pk -- "$1" "$1/pg_wal" || exit; echo; read -r p < "$1/postmaster.pid" 2>/dev/null || exit 0
+ps -A -o pid=,ppid=,stat=,args= | awk -v p="$p" '($1 == p || $2 == p) && $3 ~ /^T/ { $2 = $3 = ""; print }'"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``free``: bytes on the disk of the data directory and of ``pg_wal``; ``stopped``: PID and title of each of the server's
+    processes that a signal stopped."""
+
+    node: str
+    free: Mapping[str, int]
+    stopped: tuple[str, ...] = ()
+
+
+def look(node: Node) -> Machine | Missing:
+    """Both in one command, as the cluster's owner."""
+    where = str(node.data_directory)
+
+    def ask() -> Machine:
+        output = node.shell.run(["sh", "-c", STOPPED, "sh", where], account=node.account).checked()
+        disks, _, stopped = output.stdout.partition("\n\n")
+        free = {
+            folder: parse_df(node.name, line)
+            for folder, line in zip((where, f"{where}/pg_wal"), disks.splitlines()[1:], strict=True)
+        }
+        return Machine(node.name, free, tuple(" ".join(line.split()) for line in stopped.splitlines()))
+
+    return seen(node.name, f"df {where}", ask)
 
 
 def free_bytes(node: Node, folder: Path | None = None) -> int | Missing:

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from aya_lib.cluster import archive, replication, roles, server, services, state
+from aya_lib.cluster import archive, log, machine, replication, roles, server, services, state
 from aya_lib.cluster.archive import Archive
+from aya_lib.cluster.log import Log
+from aya_lib.cluster.machine import Machine
 from aya_lib.cluster.replication import Receiver, Sender
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Embedding, Health
@@ -23,7 +25,8 @@ from aya_lib.site import Site
 @dataclass(frozen=True)
 class NodeSeen:
     """One node. ``sender`` is there when it is a primary, ``receiver`` when it is in recovery. ``autostart``: whether its
-    PostgreSQL starts by itself at boot; None: no unit is there that could."""
+    PostgreSQL starts by itself at boot; None: no unit is there that could. ``log``: only of a server that does not answer, or
+    does not receive and replay. ``sync``: a laptop's daemon."""
 
     name: str
     process: ServiceState | Missing
@@ -34,6 +37,15 @@ class NodeSeen:
     receiver: Receiver | Missing | None
     embedding: Embedding | None
     autostart: bool | Missing | None = None
+    machine: Machine | Missing | None = None
+    log: Log | Missing | None = None
+    sync: ServiceState | Missing | None = None
+
+    @property
+    def receives(self) -> bool:
+        """Seen to receive and to replay."""
+        it = self.receiver
+        return isinstance(it, Receiver) and it.status == "streaming" and it.replay_state == "not paused"
 
     @property
     def writable(self) -> bool:
@@ -134,9 +146,13 @@ def look_node(node: Node) -> NodeSeen:
         listener = lost or services.look_listener(node, node.config.postgresql.port)
         files = lost or server.look_files(node)
         autostart = lost or _look_autostart(node)
+        below = lost or machine.look(node)
+        sync = (lost or services.look_process(node, "sync")) if "sync" in node.supervisor.units else None
         embedding = services.look_embedding(node, lost)
         cluster, sender, receiver = asked.result()
-    return NodeSeen(node.name, process, listener, files, cluster, sender, receiver, embedding, autostart)
+    found = NodeSeen(node.name, process, listener, files, cluster, sender, receiver, embedding, autostart, below, sync=sync)
+    well = found.writable or found.receives
+    return found if well else replace(found, log=lost or log.look(node))
 
 
 def _look_autostart(node: Node) -> bool | Missing | None:

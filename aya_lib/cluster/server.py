@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.state import MARK
@@ -13,6 +15,16 @@ from aya_lib.node.shell import exists
 from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import Connection, rows, statement, value
 from aya_lib.node.unseen import Missing, seen
+
+# A standby with less than its WAL asks for pauses its replay, and ends when that is resumed. (PostgreSQL: Hot Standby,
+# Administrator's Overview.) Setting -> line of pg_controldata, which has what the server that wrote the WAL had.
+SIZES = {
+    "max_connections": "max_connections setting",
+    "max_locks_per_transaction": "max_locks_per_xact setting",
+    "max_prepared_transactions": "max_prepared_xacts setting",
+    "max_wal_senders": "max_wal_senders setting",
+    "max_worker_processes": "max_worker_processes setting",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Cluster:
     """A server that answers. ``lsn``: written or, on a standby, replayed. ``history``: ends of earlier timelines.
 
     ``vector_dimension``: of the column ``chunks.embedding``; None when there is no such column, or it has no dimension.
+    ``sizes``: its own of :data:`SIZES`. ``clock_s``: how far its clock is before this machine's (seconds); None: not asked.
     """
 
     node: str
@@ -38,6 +51,8 @@ class Cluster:
     lsn: str
     vector_dimension: int | None = None
     history: tuple[Switch, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    clock_s: float | None = None
 
     @property
     def role(self) -> str:
@@ -49,7 +64,7 @@ class Files:
     """What the data directory says, server running or not. ``state`` is pg_controldata's *Database cluster state*.
 
     ``lsn`` is the furthest position known from the control file: the end of recovery, or the last checkpoint. ``fenced``: what
-    the mark says that a failover left there; None: no mark.
+    the mark says that a failover left there; None: no mark. ``asks``: what its WAL asks of a standby, see :data:`SIZES`.
     """
 
     node: str
@@ -59,6 +74,7 @@ class Files:
     state: str
     lsn: str
     fenced: str | None = None
+    asks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -78,9 +94,11 @@ def look(node: Node) -> Cluster | Missing:
 
 def read(name: str, connection: Connection) -> Cluster:
     """The same over a session that is open already."""
-    cluster = rows(connection, __package__, "cluster", Cluster, node=name)[0]
+    asked = time.time()
+    cluster = rows(connection, __package__, "cluster", Cluster, node=name, sizes=list(SIZES))[0]
+    clock_s = (cluster.clock_s or asked) - (asked + time.time()) / 2
     history = value(connection, statement(__package__, "history"), {"timeline": cluster.timeline})
-    return replace(cluster, history=parse_history(str(history or "")))
+    return replace(cluster, clock_s=clock_s, history=parse_history(str(history or "")))
 
 
 def look_files(node: Node) -> Files | Missing:
@@ -123,6 +141,7 @@ def files_of(node: str, control: ControlData, *, standby_signal: bool, fenced: s
         control["Database cluster state"],
         max(ends, key=number),
         fenced,
+        {name: int(control[line]) for name, line in SIZES.items() if line in control},
     )
 
 

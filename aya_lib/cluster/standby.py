@@ -12,22 +12,13 @@ from typing import Literal
 
 from aya_lib.cluster import machine, replication, wal
 from aya_lib.cluster.overview import NodeSeen
-from aya_lib.cluster.server import Cluster, look_control
+from aya_lib.cluster.server import SIZES, Cluster, look_control
 from aya_lib.errors import DeadlinePassed, Unreachable
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import NotAccepting, NotListening, rows
 from aya_lib.node.unseen import Down, Missing, seen
 
 ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
-# A standby refuses WAL of a primary that has more of these. (PostgreSQL: "Administrator's Overview" of Hot Standby.) The words
-# of pg_controldata, which has those of the server that wrote the WAL.
-SIZES = {
-    "max_connections": "max_connections setting",
-    "max_locks_per_transaction": "max_locks_per_xact setting",
-    "max_prepared_transactions": "max_prepared_xacts setting",
-    "max_wal_senders": "max_wal_senders setting",
-    "max_worker_processes": "max_worker_processes setting",
-}
 DOING = {
     "RestoreCommand": "its restore_command runs and has not ended",
     "RecoveryEndCommand": "its recovery_end_command runs and has not ended",

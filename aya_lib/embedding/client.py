@@ -86,6 +86,10 @@ class Client:
         return np.array(said["embedding"], dtype=np.float32), self._served(said)
 
     def _served(self, said: dict[str, Any]) -> Served:
+        """:class:`Unreachable` when another service is what answers on the port."""
+        if missing := {"model", "dimension"} - said.keys():
+            told = f"not an answer of the embedding service: it says no {' and no '.join(sorted(missing))}"
+            raise Unreachable(self.node, self.url, told, hint="Another program holds its port: see aya status")
         return Served(self.node, str(said["model"]), str(said.get("fingerprint")), int(said["dimension"]))
 
     def _ask(self, method: str, path: str, timeout_s: float, body: object = None) -> tuple[int, dict[str, Any]]:

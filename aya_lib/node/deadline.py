@@ -6,6 +6,11 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
 
 
 class Watch:
@@ -43,3 +48,23 @@ class Watch:
         self._ended.set()
         self._thread.join()
         self._socket.close()
+
+
+@contextmanager
+def cancelled_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[threading.Event]:
+    """Cancel what the session does after so many seconds, and say so by the event. A commit that waits for a standby returns
+    then, and has happened on the primary only; without it the server would wait on, with its locks, for a client that left."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=seconds)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+        timer.join()

@@ -36,6 +36,14 @@ class Down:
 
 
 @dataclass(frozen=True)
+class Otherwise(Down):
+    """It runs, and is not what was looked for: ``reason`` goes on from its name. Makes a check failed."""
+
+    def __str__(self) -> str:
+        return f"{self.node} {self.reason}"
+
+
+@dataclass(frozen=True)
 class Starting:
     """The server runs and takes no sessions: starting up, in crash recovery, or shutting down. Makes a check failed."""
 
@@ -60,14 +68,16 @@ Missing = Unseen | Down | Starting | Planned
 
 
 def seen(node: str, tried: str, look: Callable[[], T]) -> T | Unseen | Down | Starting:
-    """What ``look`` gives; :class:`Down` when nobody listens there; :class:`Unseen` when it could not be asked."""
+    """What ``look`` gives; :class:`Down` when nobody listens there; :class:`Unseen` when it could not be asked.
+
+    The node that is named is the one that the error names, where ``look`` asks more than one."""
     try:
         return look()
     except NotListening as error:
-        return Down(node, error.reason)
+        return Down(error.node, error.reason)
     except NotAccepting as error:
-        return Starting(node, error.reason)
+        return Starting(error.node, error.reason)
     except Unreachable as error:
-        return Unseen(node, tried, error.reason + (f". {error.hint}" if error.hint else ""))
+        return Unseen(error.node, tried, error.reason + (f". {error.hint}" if error.hint else ""))
     except (CommandFailed, SqlFailed, MissingProgram) as error:
         return Unseen(node, tried, str(error))

@@ -10,11 +10,15 @@ import psycopg
 import pytest
 
 from aya_lib import lab as labs
-from aya_lib.cluster import canary
+from aya_lib.check import Check
+from aya_lib.cluster import application, canary
 from aya_lib.cluster.canary import Leftover, Refusal, Visibility
+from aya_lib.cluster.judge import application as judge
+from aya_lib.lab import access
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.node.unseen import Down, Planned
+from aya_lib.node.sql import NotListening
+from aya_lib.node.unseen import Down, Planned, Unseen, seen
 from aya_lib.site import Site
 
 
@@ -97,7 +101,125 @@ def test_a_write_on_the_standby_is_refused_as_read_only_and_on_the_primary_it_is
     assert accepted.sqlstate is None
 
 
+def test_what_could_not_be_asked_is_said_of_the_node_that_did_not_answer() -> None:
+    def ask() -> None:
+        raise NotListening("ALPHA", "SQL", "connection refused")
+
+    assert seen("BETA", "marked rows from ALPHA", ask) == Down("ALPHA", "connection refused")
+
+
 def test_what_would_be_written_is_said_beforehand() -> None:
     assert canary.writes(canary.visibility).startswith("marked rows")
     assert canary.writes(canary.leftover) == ""
     assert str(Planned("x")) == "x"
+
+
+ROLE = "ALTER ROLE aya_user"
+READ_ONLY = "default_transaction_read_only = on"
+INDEX = "CREATE INDEX idx_chunks_embedding ON chunks USING ivfflat (embedding vector_cosine_ops) WITH (lists = 1)"
+PASSWORD = "ALTER ROLE aya_user PASSWORD %s"
+BROKEN = [
+    (f"{ROLE} CONNECTION LIMIT 0", f"{ROLE} CONNECTION LIMIT -1", "write search", "CONNECTION LIMIT", ROLE),
+    (f"{ROLE} NOLOGIN", f"{ROLE} LOGIN", "write search", "NOLOGIN", f"{ROLE} LOGIN"),
+    (f"{ROLE} VALID UNTIL '2001-01-01'", f"{ROLE} VALID UNTIL 'infinity'", "write search", "expired", "VALID UNTIL"),
+    ("REVOKE INSERT ON documents FROM aya_user", "GRANT INSERT ON documents TO aya_user", "write", "lacks INSERT", "GRANT"),
+    (f"{ROLE} SET {READ_ONLY}", f"{ROLE} RESET ALL", "write", f"read_only is on ({ROLE})", f"{ROLE} RESET"),
+    (f"ALTER DATABASE aya_rag SET {READ_ONLY}", "ALTER DATABASE aya_rag RESET ALL", "write", "ALTER DATABASE", "RESET"),
+    (f"ALTER SYSTEM SET {READ_ONLY}", "ALTER SYSTEM RESET ALL", "write", "ALTER SYSTEM", "ALTER SYSTEM RESET"),
+    ("ALTER SYSTEM SET synchronous_standby_names = ghost", "ALTER SYSTEM RESET ALL", "write", "= 'ghost'", "replication_mode"),
+    ("ALTER TABLE chunks ENABLE ROW LEVEL SECURITY", "ALTER TABLE chunks DISABLE ROW LEVEL SECURITY",
+     "write search", "no policy lets it see a row", "CREATE POLICY"),
+    ("DROP INDEX idx_chunks_embedding", INDEX, "index", "there is none", "aya vectors rebuild"),
+    ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_chunks_embedding'::regclass",
+     "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'idx_chunks_embedding'::regclass",
+     "index", "idx_chunks_embedding is invalid", "aya vectors rebuild"),
+    ("SELECT pg_create_physical_replication_slot('old', true)", "SELECT pg_drop_replication_slot('old')", "slots", "old", "drop"),
+    ("ALTER ROLE aya_user PASSWORD 'another'", PASSWORD, "write search", "no valid password", "another password"),
+]  # fmt: skip
+
+
+def works(nodes: Nodes) -> dict[str, Check]:
+    """The checks that did not pass, by a word of their names."""
+    found = judge.checks(nodes.site, application.ask(nodes["ALPHA"]))
+    return {check.name.rsplit(" ", 1)[-1]: check for check in found if check.status != "passed"}
+
+
+def owner(nodes: Nodes, text: str) -> None:
+    text = text.replace("%s", f"'{access.passwords(nodes.site)['aya_user']}'")
+    with nodes["ALPHA"].session(write=True) as connection:
+        for statement in (
+            "SET synchronous_commit = local",
+            "SET default_transaction_read_only = off",
+            text,
+            "SELECT pg_reload_conf()",
+        ):
+            connection.execute(statement.encode())
+
+
+def rows_left(nodes: Nodes) -> object:
+    with nodes["ALPHA"].session() as connection:
+        return connection.execute("SELECT count(*), min(id) FROM documents").fetchone()
+
+
+def test_the_application_works_and_nothing_is_left_of_the_trial(nodes: Nodes) -> None:
+    before = rows_left(nodes)
+    assert works(nodes) == {}
+    assert rows_left(nodes) == before
+
+
+@pytest.mark.parametrize(("broken", "mended", "named", "observed", "hint"), BROKEN)
+def test_a_state_in_which_nobody_can_work_fails_and_is_named(
+    nodes: Nodes, broken: str, mended: str, named: str, observed: str, hint: str
+) -> None:
+    owner(nodes, broken)
+    try:
+        found = works(nodes)
+        assert set(found) == set(named.split())
+        for check in found.values():
+            assert check.status == ("warning" if named == "slots" else "failed")
+            assert observed in check.observed
+            assert hint in check.hint
+    finally:
+        owner(nodes, mended)
+    assert works(nodes) == {}
+
+
+def test_marked_rows_whose_commit_hangs_are_given_up_named_and_gone(nodes: Nodes) -> None:
+    owner(nodes, "ALTER SYSTEM SET synchronous_standby_names = ghost")
+    try:
+        found = canary.visibility(nodes, "ALPHA", "BETA", 20)
+        assert isinstance(found, Unseen)
+        assert (found.node, "= 'ghost'" in found.reason) == ("ALPHA", True)
+        assert left(nodes) == ()
+    finally:
+        owner(nodes, "ALTER SYSTEM RESET ALL")
+
+
+def test_a_line_that_pg_hba_lacks_is_named(nodes: Nodes) -> None:
+    file = nodes["ALPHA"].data_directory / "pg_hba.conf"
+    before = file.read_text()
+    file.write_text("host all postgres 127.0.0.1/32 scram-sha-256\n")
+    try:
+        owner(nodes, "SELECT 1")
+        assert "pg_hba.conf" in works(nodes)["write"].hint
+    finally:
+        file.write_text(before)
+        owner(nodes, "SELECT 1")
+
+
+def test_the_holder_of_a_lock_is_named_and_how_to_end_it(nodes: Nodes) -> None:
+    with nodes["ALPHA"].session(write=True) as connection, connection.transaction():
+        connection.execute("LOCK TABLE documents")
+        pid = connection.info.backend_pid
+        found = works(nodes)
+        assert set(found) == {"write", "search"}
+        for check in found.values():
+            assert f"documents is locked: AccessExclusiveLock of PID {pid}" in check.observed
+            assert "LOCK TABLE documents" in check.observed
+            assert f"pg_terminate_backend({pid})" in check.hint
+
+
+def test_a_password_that_is_not_known_here_is_unknown_and_no_fault(nodes: Nodes) -> None:
+    refused = application.Attempt("no password supplied", None, login=True, known=False)
+    found = application.Application("ALPHA", "aya_user", refused, refused, hung=False, waits_for="", vectors=False)
+    assert [check.status for check in judge.checks(nodes.site, found)[:2]] == ["unknown", "unknown"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,9 +54,8 @@ def test_every_notebook_is_in_one_group() -> None:
 
 def test_a_changed_expected_output_is_noticed(lab: Site, tmp_path: Path) -> None:
     content = (settings.home() / "notebooks" / "start_here.ipynb").read_text()
-    assert "20 of 20 checks passed" in content
     changed = tmp_path / "start_here.ipynb"
-    changed.write_text(content.replace("20 of 20 checks passed", "19 of 20 checks passed"))
+    changed.write_text(re.sub(r"\d+ of (\d+) checks passed", r"0 of \1 checks passed", content))
     done = nbval(changed)
     assert done.returncode == 1
     assert "19 of 20" in done.stdout

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, evaluate, optional
+from dataclasses import replace
+
+from aya_lib.check import Check, Judged, Status, conclude, evaluate, optional
 from aya_lib.cluster.judge import replication, server, services
 from aya_lib.cluster.overview import NodeSeen, Overview, SiteSeen
 from aya_lib.cluster.replication import Receiver, Sender
+from aya_lib.cluster.server import Cluster, Files
 from aya_lib.node.supervisor import ServiceState
-from aya_lib.node.unseen import Down, Missing
+from aya_lib.node.unseen import Missing, Otherwise
 from aya_lib.site import Site
 
 
@@ -19,27 +22,53 @@ def checks(found: SiteSeen) -> list[Check]:
 def judge(site: Site, seen: Overview) -> list[Check]:
     """Every check of the site. Laptops and what runs on them are shown, and carry no weight: they may be away."""
     away = [check for name, node in seen.nodes.items() if name not in site.pair for check in _other(node)]
+    daemons = [check for name, node in seen.nodes.items() if name not in site.pair for check in daemon(node)]
     sender = sender_of(seen.pair(site)[0])
-    return [*pair(site, seen), replication.slot_limit(site, sender), mode(site, seen), *optional(away)]
+    return [*pair(site, seen), replication.slot_limit(site, sender), mode(site, seen), *optional(away), *daemons]
 
 
 def pair(site: Site, seen: Overview) -> list[Check]:
     """The primary, the standby, replication between them, and their services, as configured."""
     primary, standby = seen.pair(site)
+    leads = [server.alive(primary), server.primary(primary), server.vector_column(site, primary)]
+    follows = [server.alive(standby), server.standby(standby)]
     return [
         server.as_configured(site, seen),
-        server.alive(primary),
-        server.primary(primary),
-        server.vector_column(site, primary),
+        *explained(site, primary, leads),
         *embedding(primary),
-        server.alive(standby),
-        server.standby(standby),
+        *rejoined(primary, standby, explained(site, standby, [*follows, *stream(site, primary, standby)])),
         *([] if idle(site, standby) else embedding(standby)),
         server.one_primary([primary, standby]),
         server.same_system(primary, standby),
         server.not_diverged(standby, primary),
-        *stream(site, primary, standby),
+        *server.clocks(primary, standby),
+        *(check(node) for node in (primary, standby) for check in (server.moving, server.room)),
     ]
+
+
+def explained(site: Site, node: NodeSeen, checks: list[Check]) -> list[Check]:
+    """The cause first, where the node's log gives one; what follows from it points there, and to no runbook that cannot help."""
+    told = server.told(site, node)
+    if told is None or all(check.status == "passed" for check in checks):
+        return checks
+    return [
+        told,
+        *(replace(check, hint=f"See {told.name}") if check.status in ("failed", "unknown") else check for check in checks),
+    ]
+
+
+def rejoined(primary: NodeSeen, standby: NodeSeen, checks: list[Check]) -> list[Check]:
+    """For a standby that restore must not start as it is, the advice is what it would say."""
+    if primary.writable and standby.writable:
+        hint = "See 'no second primary'"
+    elif isinstance(standby.cluster, Cluster) or not isinstance(standby.files, Files):
+        return checks
+    else:
+        belongs = server.same_system(primary, standby), server.not_diverged(standby, primary)
+        if standby.files.standby_signal and all(check.status != "failed" for check in belongs):
+            return checks
+        hint = f"Run rejoin: {standby.name} must not be started as it is"
+    return [replace(check, hint=hint) if "restore" in check.hint.lower() else check for check in checks]
 
 
 def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
@@ -49,7 +78,7 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
         replication.stream(site, sender, standby.name),
         replication.slot(site, sender),
         replication.receives_from(site, receiver, primary),
-        replication.replaying(receiver),
+        server.replays(standby, replication.replaying(receiver)),
         *replication.silence(site, sender, receiver),
         replication.lag(site, sender),
     ]
@@ -67,6 +96,9 @@ def mode(site: Site, seen: Overview) -> Check:
         if now == "synchronous" and not any(stream.synchronous for stream in sender.streams):
             waiting = f"synchronous, and no standby is there: commits wait ({sender.settings.waiting} now)"
             hint = "Run restore; if commits must go on without the standby: aya run replication_mode -p mode=degraded"
+            if sender.streams:
+                names = sender.settings.names
+                hint = f"Commits wait for '{names}', which no standby here is: aya run replication_mode -p mode={asked}"
             return Judged("failed", waiting, hint)
         if known.mode == "degraded" and now == "asynchronous":
             since = f"degraded since {known.mode_since}, by {known.mode_by}: commits wait for nobody"
@@ -97,20 +129,35 @@ def idle(site: Site, node: NodeSeen) -> bool:
 
 def sender_of(node: NodeSeen) -> Sender | Missing:
     """The node's sending side; why there is none when there is none."""
-    return node.sender or _absent(node, "it is not a primary")
+    return node.sender or _absent(node, "is a standby: it sends nothing")
 
 
 def receiver_of(node: NodeSeen) -> Receiver | Missing:
     """The node's receiving side; why there is none when there is none."""
-    return node.receiver or _absent(node, "it is not in recovery")
+    return node.receiver or _absent(node, "is a primary itself: it receives nothing")
 
 
 def _absent(node: NodeSeen, why: str) -> Missing:
-    return node.cluster if isinstance(node.cluster, Missing) else Down(node.name, why)
+    return node.cluster if isinstance(node.cluster, Missing) else Otherwise(node.name, why)
 
 
 def _other(node: NodeSeen) -> list[Check]:
     """A laptop. Its services are there once air_setup has run; one that is stopped is nobody's worry here."""
     service = node.embedding
     stopped = service is not None and isinstance(service.process, ServiceState) and service.process.status == "stopped"
-    return [server.answers(node), *([] if stopped else embedding(node))]
+    checks = [server.answers(node), *([] if stopped else embedding(node))]
+    hint = f"restore leaves {node.name} alone: start it there, or run air_setup"
+    return [replace(check, hint=hint) if check.hint == "Run restore" else check for check in checks]
+
+
+def daemon(node: NodeSeen) -> list[Check]:
+    """A laptop's sync daemon, while the laptop is there: one that died leaves changes unsent. Stopped in order, or never set
+    up, it is nobody's worry."""
+    it = node.sync
+    if not isinstance(it, ServiceState) or it.status == "stopped":
+        return []
+    hint = "Run air_setup: it starts the daemon again. Changes wait meanwhile, and none is lost"
+    if it.status == "frozen":
+        hint = f"On {node.name}: kill -CONT {it.pid}"
+    status: Status = "passed" if it.status == "running" else "failed"
+    return [conclude(f"{node.name} sync daemon", "running, or stopped in order", Judged(status, str(it), hint))]

@@ -27,10 +27,14 @@ def port_free(node: str, service: str, port: int, listener: Listener | Missing |
         own = isinstance(process, ServiceState) and process.status in ("running", "frozen")
         if own and (holder.pid is None or holder.pid == process.pid):  # type: ignore[union-attr]
             return Judged("passed", f"held by the service itself, PID {holder.pid}")
-        hint = "Find out what it is and stop it, or give the service another port in site.yaml"
+        hint = f"Find out what it is and stop it{_or_let_restore(service)}, or give the service another port in site.yaml"
         return passed_if(False, f"held by another process: PID {holder.pid or 'not visible'}, {holder.command}", hint)
 
     return evaluate(f"{node} port {port} for {service}", "free, or its own", listener, rule)
+
+
+def _or_let_restore(service: str) -> str:
+    return " (restore does, with -p stop_port_holder=true)" if "embedding" in service else ""
 
 
 def healthy(service: Embedding) -> Check:

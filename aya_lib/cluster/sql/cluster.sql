@@ -9,7 +9,9 @@ SELECT %(node)s::text AS node,
        END AS timeline,
        (CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn,
        (SELECT nullif(atttypmod, -1) FROM pg_attribute
-         WHERE attrelid = to_regclass('public.chunks') AND attname = 'embedding' AND NOT attisdropped) AS vector_dimension
+         WHERE attrelid = to_regclass('public.chunks') AND attname = 'embedding' AND NOT attisdropped) AS vector_dimension,
+       (SELECT json_object_agg(name, setting::int) FROM pg_settings WHERE name = ANY (%(sizes)s)) AS sizes,
+       extract(epoch FROM clock_timestamp())::float8 AS clock_s
   FROM pg_control_system() s,
        pg_control_checkpoint() c,
        (SELECT pg_is_in_recovery() AS in_recovery) r

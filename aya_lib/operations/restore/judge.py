@@ -1,10 +1,15 @@
-"""May restore act, and did it succeed? The gate refuses wherever starting something would do harm."""
+"""May restore act on each part, and did it succeed? The gate is shut wherever starting something would do harm."""
 
 from __future__ import annotations
 
-from aya_lib.check import Check, Judged, absent, conclude, evaluate, optional, passed_if
-from aya_lib.cluster.judge import replication, server, services
-from aya_lib.cluster.judge.overview import pair, sender_of
+from collections.abc import Iterable
+from dataclasses import replace
+
+from aya_lib.check import Check, Judged, absent, conclude, evaluate, optional, passed_if, worst
+from aya_lib.cluster.application import Application
+from aya_lib.cluster.judge import application, replication, server, services
+from aya_lib.cluster.judge.overview import pair, receiver_of, sender_of
+from aya_lib.cluster.log import Log
 from aya_lib.cluster.overview import NodeSeen, Overview
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.services import Vector
@@ -13,27 +18,43 @@ from aya_lib.node.unseen import Missing, Planned, Starting, Unseen
 from aya_lib.operations.restore.look import Found
 from aya_lib.site import Site
 
+SITE = "the site"  # the part of the gate that concerns every change
+SHORT_S = 20.0  # for what was started beside something that stays down: a model is loaded, a standby has caught up
 
-def preconditions(found: Found) -> list[Check]:
-    """Everything that must be known, and must hold, before the first change.
 
-    With two primaries, an unseen fact, a passed-over primary, a missing ``standby.signal``, a foreign or diverged data
-    directory, a lost slot or a foreign process on a port, one of these is not passed.
+def gate(found: Found) -> dict[str, list[Check]]:
+    """What must be known, and must hold, before a change of each part: of :data:`SITE`, of a node's server, of its embedding
+    service (see :func:`service_of`). What is wrong with one part keeps no other from being brought back.
+
+    With two primaries, a passed-over primary, or a node that might be one and cannot be asked, nothing is changed at all.
     """
     site, overview = found.site, found.overview
     primary, standby = overview.pair(site)
-    checks = [
-        known(primary),
-        *_alone(overview, standby, server.one_primary([primary, standby])),
-        server.not_passed_over(site, overview),
-        server.not_fenced(primary, overview),
-        may_start_as_primary(primary),
-        *_follower(overview, standby, primary),
-        *(port for node in (primary, standby) for port in ports(site, node, found.stop_port_holder)),
-    ]
+    parts = {
+        SITE: [*_alone(overview, standby, server.one_primary([primary, standby])), server.not_passed_over(site, overview)],
+        primary.name: [known(primary), server.not_fenced(primary, overview), may_start_as_primary(primary), port(site, primary)],
+        standby.name: [*_follower(overview, standby, primary), port(site, standby), *replay(standby)],
+    }
     if primary.writable:
-        checks.append(replication.slot_not_lost(site, sender_of(primary), standby.name, replication.bridge(site, overview)))
-    return checks
+        lost = replication.slot_not_lost(site, sender_of(primary), standby.name, replication.bridge(site, overview))
+        parts[standby.name].append(lost)
+    elif not overview.fenced(standby.name):
+        parts[SITE].append(parts[standby.name].pop(0))  # unknown, it might be the primary
+    return parts | {service_of(node): service_port(node, found.stop_port_holder) for node in (primary, standby)}
+
+
+def service_of(node: NodeSeen) -> str:
+    return f"{node.name}'s embedding service"
+
+
+def shut(checks: Iterable[Check]) -> bool:
+    return worst(checks) in ("failed", "unknown")
+
+
+def patience(found: Found, deadline_s: float) -> float:
+    """How long to wait for the end (seconds): what the gate keeps shut, or a log has a cause for, waiting does not mend."""
+    known = any(server.cause(found.site, node) for node in (found.primary, found.standby))
+    return min(deadline_s, SHORT_S) if known or any(map(shut, gate(found).values())) else deadline_s
 
 
 def _alone(overview: Overview, standby: NodeSeen, check: Check) -> list[Check]:
@@ -45,12 +66,7 @@ def _follower(overview: Overview, standby: NodeSeen, primary: NodeSeen) -> list[
     """May the standby be started? A fenced one is left alone, and does not keep the primary from being brought back."""
     if overview.fenced(standby.name):
         return optional([known(standby), server.not_fenced(standby, overview)])
-    return [
-        known(standby),
-        may_start_as_standby(standby),
-        server.same_system(primary, standby),
-        related(standby, primary),
-    ]
+    return [known(standby), may_start_as_standby(standby), server.same_system(primary, standby), related(standby, primary)]
 
 
 def known(node: NodeSeen) -> Check:
@@ -59,7 +75,7 @@ def known(node: NodeSeen) -> Check:
     if not isinstance(node.process, ServiceState):
         return absent(name, expected, node.process)
     if node.process.status in ("running", "frozen") or isinstance(node.cluster, Cluster):
-        later = "Let it finish (its log tells how far it is), then run restore again"
+        later = "Let it finish: its log tells how far it is, and aya status when it is there"
         hint = later if isinstance(node.cluster, Starting) else server.server_hint(node)
         return evaluate(name, expected, node.cluster, lambda cluster: Judged("passed", f"running, {cluster.role}"), hint=hint)
     state = f"{node.process.status} ({node.process.detail})" if node.process.detail else node.process.status
@@ -75,10 +91,7 @@ def may_start_as_primary(node: NodeSeen) -> Check:
 
 def may_start_as_standby(node: NodeSeen) -> Check:
     """A server that is down and is to be the standby has ``standby.signal``; without it, it would be a second primary."""
-    hint = (
-        f"Without standby.signal {node.name} starts as a second primary. Find out who removed it; if {node.name} was never "
-        f"promoted, put an empty standby.signal into its data directory, else make it anew with pg_basebackup"
-    )
+    hint = f"Without standby.signal {node.name} starts as a second primary. Run rejoin: it makes {node.name} a standby again"
     return _may_start(node, "standby", "standby.signal is there, or it runs already", True, hint)
 
 
@@ -108,20 +121,45 @@ def related(standby: NodeSeen, primary: NodeSeen) -> Check:
     return conclude(name, expected, passed_if(here[0] <= there[0], observed, hint))
 
 
-def ports(site: Site, node: NodeSeen, stop_port_holder: bool = False) -> list[Check]:
-    """The ports of the node's services are free or their own."""
-    port, service = site.nodes[node.name].postgresql.port, node.embedding
-    checks = [services.port_free(node.name, "PostgreSQL", port, node.listener, node.process)]
-    if service is not None and not stop_port_holder:
-        checks.append(services.port_free(node.name, "the embedding service", service.port, service.listener, service.process))
-    return checks
+def port(site: Site, node: NodeSeen) -> Check:
+    """The server's port is free or its own."""
+    return services.port_free(node.name, "PostgreSQL", site.nodes[node.name].postgresql.port, node.listener, node.process)
+
+
+def service_port(node: NodeSeen, stop_port_holder: bool) -> list[Check]:
+    """The port of the node's embedding service is free, its own, or may be freed."""
+    service = node.embedding
+    if service is None or stop_port_holder:
+        return []
+    return [services.port_free(node.name, "the embedding service", service.port, service.listener, service.process)]
+
+
+def replay(standby: NodeSeen) -> list[Check]:
+    """A replay that is paused because of smaller settings is not to be resumed."""
+    found = server.replays(standby, replication.replaying(receiver_of(standby)))
+    return [found] if server.too_small(standby) else []
 
 
 def restored(site: Site, found: Found) -> list[Check]:
-    """The success criteria of restore, apart from the vector."""
-    return pair(site, found.overview)
+    """The success criteria of restore, apart from the vector. What stays wrong is not for restore to mend: no hint says so."""
+    return [_beyond(found, check) for check in pair(site, found.overview)]
+
+
+def _beyond(found: Found, check: Check) -> Check:
+    if "run restore" not in check.hint.lower() or "Then run restore" in check.hint:  # which follows on what a person mends first
+        return check
+    standby = found.standby
+    node = standby if standby.name in check.name or "standby" in check.name or not standby.receives else found.primary
+    where = f"{node.name}'s log {node.log.file}" if isinstance(node.log, Log) else f"{node.name}'s log and that of its services"
+    return replace(check, hint=f"restore did what it can, and this stays: read {where}")
+
+
+def works(found: Found, tried: Application | Missing) -> list[Check]:
+    """Somebody can write and search again."""
+    return application.checks(found.site, tried)
 
 
 def embeds(found: Found, vector: Vector | Missing) -> Check:
     """The primary's embedding service turns a sentence into a vector."""
-    return services.vector(found.site, found.primary.name if isinstance(vector, Planned) else vector.node, vector)
+    node = found.primary.name if isinstance(vector, Planned) else vector.node
+    return _beyond(found, services.vector(found.site, node, vector))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from aya_lib.check import Check, optional
 from aya_lib.cluster.judge import replication
 from aya_lib.cluster.judge.overview import idle
 from aya_lib.cluster.overview import NodeSeen
@@ -14,6 +15,7 @@ from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing
 from aya_lib.operations.restore.actions import RenewSlot
+from aya_lib.operations.restore.judge import SITE, gate, service_of, shut
 from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import CreateSlot, Service, Sql, Terminate, drop_slot
 from aya_lib.plan.change import Change, Plan, change
@@ -22,20 +24,33 @@ from aya_lib.plan.change import Change, Plan, change
 def plan(found: Found) -> Plan:
     """The changes that are missing, in order: primary, its embedding service, standby, replication.
 
-    Only what was seen to be down is started. What could not be seen yields no change: the preconditions before refuse.
+    Only what was seen to be down is started. What the gate is shut for yields no change, and the rest goes on.
     """
     nodes, overview = found.nodes, found.overview
     leader, follower = overview.pair(found.site)
     primary, standby = nodes[leader.name], nodes[follower.name]
-    steps = [
-        *_server(primary, leader),
-        *_embedding(primary, leader, found.stop_port_holder),
-        *_slot(primary, leader, replication.bridge(found.site, overview)),
-        *([] if overview.fenced(standby.name) else _server(standby, follower)),
-        *([] if idle(found.site, follower) else _embedding(standby, follower, found.stop_port_holder)),
-        *_replay(standby, follower),
+    kept = {part for part, checks in gate(found).items() if shut(checks)}
+    parts = [
+        (leader.name, _server(primary, leader)),
+        (service_of(leader), _embedding(primary, leader, found.stop_port_holder)),
+        (SITE, _slot(primary, leader, replication.bridge(found.site, overview))),
+        (follower.name, () if overview.fenced(standby.name) else _server(standby, follower)),
+        (service_of(follower), () if idle(found.site, follower) else _embedding(standby, follower, found.stop_port_holder)),
+        (follower.name, _replay(standby, follower)),
     ]
+    steps = [step for part, changes in parts if not {part, SITE} & kept for step in changes]
     return Plan("What restore changes", tuple(steps), unwind=False)
+
+
+def preconditions(found: Found) -> list[Check]:
+    """The gate, for all parts. One that is shut for a part which the plan leaves alone carries no weight while there is another
+    change to make."""
+    more, parts = bool(plan(found)), gate(found)
+    return [
+        check
+        for part, checks in parts.items()
+        for check in (optional(checks) if part != SITE and more and shut(checks) else checks)
+    ]
 
 
 def _server(node: Node, seen: NodeSeen) -> Iterator[Change]:

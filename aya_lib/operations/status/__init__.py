@@ -1,6 +1,6 @@
-"""The state of a site at a glance, for a runbook."""
+"""The state of a site at a glance."""
 
-from aya_lib.cluster.judge.overview import checks
-from aya_lib.cluster.overview import look_site as look
+from aya_lib.operations.status.judge import checks
+from aya_lib.operations.status.look import look
 
 __all__ = ["checks", "look"]

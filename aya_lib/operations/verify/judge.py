@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aya_lib.check import Check, Judged, evaluate, passed_if
+from aya_lib.cluster.application import Application
 from aya_lib.cluster.canary import Leftover, Refusal, Visibility
 from aya_lib.cluster.contents import Compared
-from aya_lib.cluster.judge import server
+from aya_lib.cluster.judge import application, server
 from aya_lib.cluster.judge.overview import stream
 from aya_lib.cluster.overview import SiteSeen
 from aya_lib.node.unseen import Missing, Planned
@@ -32,6 +33,11 @@ def roles(found: SiteSeen) -> list[Check]:
 def streaming(found: SiteSeen) -> list[Check]:
     """The stream, the slot, and when each side last heard of the other."""
     return stream(found.site, found.primary, found.standby)
+
+
+def works(found: SiteSeen, tried: Application | Missing) -> list[Check]:
+    """The application's role can write and search on the primary."""
+    return application.checks(found.site, tried)
 
 
 def visible(measured: Visibility | Missing) -> Check:
@@ -69,7 +75,7 @@ def equal(compared: Compared | Missing) -> Check:
             observed = "; ".join([f"{len(tables)} tables equal: {counts} rows", *both.left_out()])
             hint = "See whether they can be read there, or compare them by hand"
             return Judged("warning" if both.uncompared else "passed", observed, hint)
-        hint = f"{both.standby.node} is not a copy of {both.primary.node}: make it anew with pg_basebackup before you rely on it"
+        hint = f"{both.standby.node} is not a copy of {both.primary.node}: run rejoin, which makes it one, before you rely on it"
         return passed_if(False, "; ".join(f"{name}: {both.difference(name)}" for name in differing), hint)
 
     return evaluate("contents are equal", "same counts and checksums", compared, rule)
