@@ -212,8 +212,10 @@ def variables() -> str:
 
 
 def messages() -> list[str]:
-    """What the project may say, each as a pattern: every string of its code, with anything where a value stands; and its SQL."""
-    found = [re.escape(path.read_text()) for path in (HOME / "aya_lib").rglob("*.sql")]
+    """What the project may say, each as a pattern: every string of its code, with anything where a value stands; and its SQL, and
+    what logs mean."""
+    kept = [path for kind in ("*.sql", "reasons.yaml") for path in (HOME / "aya_lib").rglob(kind)]
+    found = [re.escape(path.read_text()) for path in kept]
     for path in (HOME / "aya_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:

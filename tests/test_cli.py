@@ -165,9 +165,9 @@ def test_psql_and_env_reach_the_nodes(lab: Site) -> None:
     assert "psql is the PostgreSQL" in process(["-m", "aya_lib"], "lab", "psql", "alpha", "--help").stdout
     assert "aya lab psql [OPTIONS] {node}" in aya("lab", "psql", "-h").stdout
     lines = aya("lab", "env").stdout
-    shell = f'{lines}psql service=alpha postgres -Atc "SELECT 1" && pg_dump --version'
+    shell = f'{lines}psql service=alpha -Atc "SHOW default_transaction_read_only" && pg_dump --version'
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
-    assert done.stdout.startswith("1\npg_dump (PostgreSQL) 18"), done.stderr
+    assert done.stdout.startswith("off\npg_dump (PostgreSQL) 18"), done.stderr
 
 
 @pytest.mark.parametrize(

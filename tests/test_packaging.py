@@ -111,12 +111,12 @@ def test_a_wheel_brings_runbooks_and_sites_and_keeps_what_it_makes_out_of_its_ow
     assert "/home/.local/state/aya/runs" in installed("runs").stderr
     assert "Site second: ports from" in installed("lab", "new", "second").stdout
     assert "Known sites: lab, production, second" in installed("status", "--site", "nope").stderr
-    assert installed("init", str(tmp_path / "work")).returncode == 0
-    (tmp_path / "work" / "README.md").write_text("mine")
-    again = installed("init", str(tmp_path / "work")).stdout
-    assert "work: 0 files written" in again
+    assert installed("init", str(tmp_path / "desk")).returncode == 0
+    (tmp_path / "desk" / "README.md").write_text("mine")
+    again = installed("init", str(tmp_path / "desk")).stdout
+    assert "desk: 0 files written" in again
     assert "Kept, though this version ships others: README.md" in again
-    inside = tmp_path / "work" / "notebooks"
-    assert f"no run is kept in {tmp_path}/work/runs" in installed("runs", cwd=inside).stderr
+    inside = tmp_path / "desk" / "notebooks"
+    assert f"no run is kept in {tmp_path}/desk/runs" in installed("runs", cwd=inside).stderr
     assert "deadline_s" in installed("params", "restore", cwd=inside).stdout
-    assert installed("init", str(tmp_path / "work" / "README.md")).returncode == 2
+    assert installed("init", str(tmp_path / "desk" / "README.md")).returncode == 2

@@ -63,14 +63,18 @@ class Host:
         return remote_listener(self.shell, port) if self.config.ssh else local_listener(self.shell, port)
 
     def command(self, program: str, *arguments: str) -> list[str]:
-        """The argument list that runs one of PostgreSQL's programs of this node."""
+        """The argument list that runs one of PostgreSQL's programs of this node, with sessions as whoever starts it has them."""
+        return self._command(program, arguments, [])
+
+    def _command(self, program: str, arguments: tuple[str, ...], own: list[str]) -> list[str]:
         config = self.config.postgresql
         words = [f"LD_LIBRARY_PATH={self.site.path(config.library_directory)}"] if config.library_directory else []
-        words += session.environment() if program in CLIENTS else []
+        words += own
         return [*(["env", *words] if words else []), str(self.site.path(config.bin_directory) / program), *arguments]
 
     def postgresql(self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None) -> Output:
-        """Run one of PostgreSQL's programs on the node, as the cluster's owner."""
+        """Run one of PostgreSQL's programs on the node, as the cluster's owner; its sessions, read-only, set what they rely on."""
         timeout_s = timeout_s or self.site.deadlines.command_s
-        output = self.shell.run(self.command(program, *arguments), timeout_s=timeout_s, stdin=stdin, account=self.account)
+        command = self._command(program, arguments, session.environment() if program in CLIENTS else [])
+        output = self.shell.run(command, timeout_s=timeout_s, stdin=stdin, account=self.account)
         return replace(output, argv=(program, *arguments))  # an error names the program, not its environment
