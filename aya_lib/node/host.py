@@ -73,7 +73,7 @@ class Host:
         return [*(["env", *words] if words else []), str(self.site.path(config.bin_directory) / program), *arguments]
 
     def postgresql(self, program: str, *arguments: str, timeout_s: float | None = None, stdin: str | None = None) -> Output:
-        """Run one of PostgreSQL's programs on the node, as the cluster's owner; its sessions, read-only, set what they rely on."""
+        """Run one of PostgreSQL's programs on the node, as the cluster's owner; its sessions are read-only and settled."""
         timeout_s = timeout_s or self.site.deadlines.command_s
         command = self._command(program, arguments, session.environment() if program in CLIENTS else [])
         output = self.shell.run(command, timeout_s=timeout_s, stdin=stdin, account=self.account)

@@ -9,7 +9,8 @@ from facts import NODES, NOW, UP
 
 from aya_lib.cluster.judge import standby
 from aya_lib.cluster.overview import NodeSeen, Overview
-from aya_lib.cluster.standby import SIZES, Answer, Login, Ready, Recovery
+from aya_lib.cluster.server import SIZES
+from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
 from aya_lib.node.unseen import Missing, Unseen
 from aya_lib.operations import switchback
 from aya_lib.operations.failover import fencing, judge
