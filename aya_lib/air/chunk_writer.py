@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 BUDGET_S = 5.0  # then others are pushed and pulled, and the writer goes on where it was
-AT_ONCE = 64  # chunks embedded between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ class ChunkWriter:
         while (done := sum(map(len, begun.vectors))) < len(begun.chunks):
             if time.monotonic() > until:
                 return False
-            begun.vectors.append(client.vectors([chunk.text for chunk in begun.chunks[done : done + AT_ONCE]]))
+            part = begun.chunks[done : done + client.pace.size]  # a request's worth, by the encoder's measured speed
+            begun.vectors.append(client.vectors([chunk.text for chunk in part]))
         put(here, begun.document, begun.chunks, [vector for some in begun.vectors for vector in some])
         self.begun = None
         return True

@@ -164,7 +164,7 @@ class Searcher:
         if vector is None and mode != "text":
             raise UsageError(f"mode '{mode}' takes the question's vector")
         given = (filters or Filters()).given()
-        asked = words.parse(words.clean(query))
+        asked = words.parse(words.clean(query) if mode != "vector" else "")
         if time.monotonic() - self._tuned_at > FRESH_S:
             self._tune()
         self.lexemes = words.lexemes(self.connection, asked) if mode != "vector" else []

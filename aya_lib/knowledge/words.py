@@ -18,6 +18,7 @@ from aya_lib.node.sql import Connection, rows, statement, value
 
 LONGEST = 20_000  # characters of a question: some pages of a log. The encoder reads the first 256 to 512 tokens
 WORDS = 64  # lexemes that are looked for, the rarest of a longer question
+COUNTED = 1000  # pages of a table that is counted and not estimated: a millisecond or two
 CANDIDATES = 1000  # chunks of each kind that are ranked; ranking all of them found no more (benchmarks/search.py)
 WEIGHTS = [0.4, 0.4, 0.7, 1.0]  # of the text, (nothing), the headings, the title, in PostgreSQL's order D, C, B, A
 
@@ -81,7 +82,7 @@ def parse(query: str) -> Asked:
 def lexemes(connection: Connection, asked: Asked) -> list[Lexeme]:
     """Those that some chunk has, the rarest first, at most ``WORDS``. :class:`AyaError`: the schema is of before."""
     try:
-        found = rows(connection, __package__, "lexemes", Lexeme, text=asked.text, words=WORDS, most=CANDIDATES)
+        found = rows(connection, __package__, "lexemes", Lexeme, text=asked.text, words=WORDS, most=CANDIDATES, counted=COUNTED)
     except psycopg.errors.UndefinedFunction:
         raise AyaError("the schema does not have the words of this version", hint="Run: aya run ingest") from None
     return [one for one in found if one.chunks > 0]

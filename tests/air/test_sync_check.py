@@ -177,6 +177,7 @@ def test_mending_that_changes_nothing_ends_at_once_and_says_why(pair: Nodes) -> 
     ended = run(pair)
     assert ended.exit_code == 1
     assert "mending made no progress: chunk" in str(ended.error)
-    assert "a chunk's document is missing on the primary. Mend the cause, then compare again" in str(ended.error)
+    assert "a chunk's document is missing on the primary" in str(ended.error)
+    assert "Mend the cause, then compare again" in str(ended.error)
     ask(pair, "ALPHA", "DELETE FROM chunks WHERE document_id = %s", number)
     assert passed(run(pair)).done == []

@@ -118,6 +118,7 @@ def test_a_dry_run_of_ingest_writes_nothing(library: Nodes, tmp_path: Path) -> N
 
 def test_an_encoder_of_another_model_closes_the_gate(library: Nodes) -> None:
     with library["ALPHA"].session(write=True) as connection:
+        (saved,) = connection.execute("SELECT value::text FROM aya_settings WHERE key = 'embedding'").fetchone() or ("{}",)
         connection.execute("UPDATE aya_settings SET value = value || '{\"fingerprint\": \"0\"}' WHERE key = 'embedding' ")
     try:
         last = evaluate.preconditions(evaluate.look(library))[-1]
@@ -127,3 +128,5 @@ def test_an_encoder_of_another_model_closes_the_gate(library: Nodes) -> None:
             connection.execute("DELETE FROM aya_settings WHERE key = 'embedding'")
     unrecorded = evaluate.preconditions(evaluate.look(library))[-1]
     assert (unrecorded.status, unrecorded.observed) == ("passed", "not recorded yet: loading verifies it")
+    with library["ALPHA"].session(write=True) as connection:
+        connection.execute("INSERT INTO aya_settings VALUES ('embedding', %s::jsonb)", (saved,))

@@ -125,7 +125,7 @@ def left_slot(alpha: Node) -> Iterator[None]:
 def test_what_would_delay_or_be_missed_is_asked_before_anything_is_stopped(pair: Site) -> None:
     nodes = open_nodes(pair)
     alpha, beta = nodes["ALPHA"], nodes["BETA"]
-    planned, lost = failover.request(pair), failover.request(pair, emergency=True)
+    planned = failover.request(pair)
     for fault, name, words, stops_lost in (
         (nullcontext(), "", "", False),
         (setting(beta, "restore_command", "exit 127"), "BETA's restore_command answers", "status 127", False),
@@ -140,7 +140,7 @@ def test_what_would_delay_or_be_missed_is_asked_before_anything_is_stopped(pair:
         bad = {one.name: one for one in failover.preconditions(found) if one.status != "passed"}
         assert sorted(bad) == ([name] if name else []), bad
         assert all(words in one.observed and one.hint for one in bad.values()), bad
-        gate = failover.preconditions(replace(found, request=lost))
+        gate = failover.preconditions(replace(found, request=replace(found.request, emergency=True)))
         stopping = [one.name for one in gate if one.status in ("failed", "unknown") and one.required]
         assert stopping == ["planned or emergency", *([name] if stops_lost else [])]
     assert found.ready is not None

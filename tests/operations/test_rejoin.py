@@ -96,7 +96,7 @@ def test_an_old_primary_that_somebody_started_as_a_standby_is_said_by_all_saved_
     faults.inject(bare, "diverged")
     state.change(bare, primary="BETA")  # as after a failover: only what ALPHA has can tell now
     nodes = open_nodes(bare)
-    verified, restored = (step(name, site=bare.name) for name in ("verify_replication", "restore"))
+    verified, restored = step("verify_replication", site=bare.name), step("restore", site=bare.name, deadline_s=1)
     assert (verified.exit_code, restored.exit_code) == (1, 1)
     assert {told.check("ALPHA has not diverged")["status"] for told in (verified, restored)} == {"failed"}
     assert verified.check("contents are equal")["status"] == "failed"

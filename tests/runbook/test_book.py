@@ -134,7 +134,7 @@ def test_a_dry_run_of_a_probe_writes_nothing(bare: Site) -> None:
     result = step("verify_replication", site=bare.name, dry_run=True)
     planned = {step["name"] for step in result.record["steps"] if step["kind"] == "check" and step["status"] == "planned"}
     assert result.record["outcome"] == "planned", result.error
-    assert planned == {"marked rows arrive", "a write on the standby is refused"}
+    assert planned == {"marked rows arrive", "a write on the standby is refused", "aya_user can write", "aya_user can search"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("dry_run", "perhaps"), ("deadline_s", 1.5), ("site", 7)])

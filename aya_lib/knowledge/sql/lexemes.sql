@@ -19,13 +19,16 @@ WITH given AS (
      ORDER BY share NULLS FIRST, length(lexeme) DESC, lexeme
      LIMIT %(words)s
 ), size AS MATERIALIZED (
-    SELECT CASE WHEN reltuples > 0 THEN reltuples ELSE (SELECT count(*) FROM chunks) END::float AS chunks
-      FROM pg_class WHERE oid = 'chunks'::regclass
+    -- As the planner has it: the rows a page of the last ANALYZE, and the pages of today; a small table is counted.
+    SELECT CASE WHEN reltuples > 0 AND relpages > 0 AND pages > %(counted)s THEN reltuples / relpages * pages
+                ELSE (SELECT count(*) FROM chunks) END::float AS chunks
+      FROM pg_class, LATERAL (SELECT pg_relation_size(oid) / current_setting('block_size')::int AS pages) AS today
+     WHERE oid = 'chunks'::regclass
 ), counted AS MATERIALIZED (
     SELECT query::text, part, of, size.chunks AS size,
            CASE WHEN share IS NOT NULL THEN share * size.chunks
                 ELSE (SELECT count(*) FROM (SELECT FROM chunks WHERE chunk_terms @@ query LIMIT %(most)s) AS having_it) END AS chunks
       FROM rarest, size
 )
-SELECT query, part, chunks, ln(1 + greatest(size - chunks + 0.5, 0) / (chunks + 0.5)) AS idf, of
+SELECT query, part, chunks, ln(1 + (greatest(size, max(chunks) OVER ()) - chunks + 0.5) / (chunks + 0.5)) AS idf, of
   FROM counted ORDER BY chunks, query
