@@ -46,7 +46,7 @@ def test_restore_mends(lab: Site, fault: str) -> None:
 
 def test_a_foreign_process_on_the_port_is_left_alone_until_we_are_told(lab: Site) -> None:
     inject(lab, "port-taken")
-    refused = step("restore")
+    refused = step("restore", deadline_s=1)
     assert refused.exit_code == 1
     assert refused.done == []
     config = lab.nodes["ALPHA"].embedding

@@ -83,8 +83,8 @@ def judged(site: Site, name: str) -> Check:
     return next(check for check in found if check.name == name)
 
 
-def restored(site: Site) -> Stepped:
-    return step("restore", site=site.name, deadline_s=60)
+def restored(site: Site, deadline_s: int = 60) -> Stepped:
+    return step("restore", site=site.name, deadline_s=deadline_s)
 
 
 def mended(site: Site) -> list[str]:
@@ -193,7 +193,7 @@ def test_without_one_of_the_files_or_with_one_cut_short_it_is_refused_and_nothin
         assert bridge.missing == ()
         gone = store(site) / bridge.needed[len(bridge.needed) // 2]
         gone.rename(gone.with_suffix(".away"))
-        refused = restored(site)
+        refused = restored(site, 3)
         assert (refused.exit_code, refused.done) == (1, [])
         told = refused.check("slot beta_slot still holds the WAL")
         assert f"lacks 1 of {len(bridge.needed)} files, the first is {gone.name}" in told["observed"]
@@ -210,7 +210,7 @@ def test_a_standby_that_does_not_read_the_archive_is_told_how_and_mended_then(si
     beta = open_nodes(site)["BETA"]
     Setting("restore_command", None).run(beta)
     with lost(site):
-        refused = restored(site)
+        refused = restored(site, 3)
         assert refused.done == ["Start PostgreSQL (stopped)"]
         told = refused.check("slot beta_slot still holds the WAL")
         assert (told["status"], "BETA does not read from there" in told["observed"]) == ("failed", True)
