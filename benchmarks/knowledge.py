@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 
 from aya_lib import lab as labs
 from aya_lib.embedding.client import Client
-from aya_lib.knowledge import evaluate
+from aya_lib.knowledge import evaluate, words
 from aya_lib.knowledge.chunking import Chunk
 from aya_lib.knowledge.evaluation import Evaluation
 from aya_lib.knowledge.ingest import ingest
@@ -146,8 +146,12 @@ def _one_mode(searcher: Searcher, mode: Mode, asked: list[str], vectors: Any) ->
     for _ in range(60):
         for text, vector in zip(asked, vectors, strict=True):
             depth = 10 if mode != "hybrid" else 50
-            values = {"query": text, "language": "english", "vector": Vector(vector), "limit": 10, "depth": depth}
+            candidates = max(4 * depth, searcher.tuning.ef_search)
+            values = {"vector": Vector(vector), "limit": 10, "depth": depth, "candidates": candidates}
+            parsed = words.parse(text)
             started = time.perf_counter()
+            if mode != "vector":
+                values |= words.values(searcher.connection, parsed, words.lexemes(searcher.connection, parsed))
             searcher.connection.execute(query, values).fetchall()
             middle = time.perf_counter()
             searcher.search(text, vector, mode, 10)
@@ -178,7 +182,9 @@ def main() -> None:
         try:
             labs.up(site)
             nodes = open_nodes(site)
-            found = {"ingest": loading(nodes, folder), "search": searching(nodes), "quality": quality(nodes)}
+            found: dict[str, Any] = {"search": {}, "quality": {}} | {"ingest": loading(nodes, folder)}
+            print(json.dumps(found), flush=True)
+            found |= {"search": searching(nodes), "quality": quality(nodes)}
             found["writing"] = writing(nodes["ALPHA"])
         finally:
             labs.delete(site)
