@@ -106,9 +106,8 @@ CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (na
 $$;
 
 -- One write of a laptop: a document with all its chunks, or its end. outcome: applied, conflict (document_id: the one that
--- stands in the way), gone (it was deleted here), taken
--- (another has a unique value of it), refused. chunks null: they stay as they are. Every column that is sent is
--- written, also one that was added later; one that is not there is refused.
+-- stands in the way), gone (it was deleted here), taken (another has a unique value of it), refused. parts null: its chunks
+-- stay as they are. Every column that is sent is written, also one that was added later; one that is not there is refused.
 CREATE OR REPLACE FUNCTION aya_sync.push(
     client_id uuid, mutation_id uuid, operation text, id integer, base bigint, document jsonb, parts jsonb,
     OUT outcome text, OUT document_id integer, OUT document_version bigint, OUT reason text
