@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from aya_lib.air import tables, triggers
+from aya_lib.air import tables, triggers, unique
 from aya_lib.air.fit import MEND, TABLES, Apart
 from aya_lib.air.link import DAY_S, FETCH_S, At, Ends, Laptop, Log, within
 from aya_lib.air.position import Position, Snapshot, advanced
@@ -170,15 +170,29 @@ def _apply(ends: Ends, batch: Batch) -> int:
         "i_rest": tables.listed([name for name in ends.fit.chunks if name != "embedding"], "i"),
         "set_rest": tables.assigned(ends.fit.chunks, "i", "id", "chunk_text", "embedding"),
     }
+    columns = [one for one in unique.look(ends.here) if one.name in ends.fit.documents]
+    parts["empty"] = unique.emptied(columns, ends.fit.documents) or sql.Composed([sql.SQL("id = d.id")])
+    names = sorted({one.name for one in columns} | {"source_uri"})
+    parts["d_unique"], parts["i_unique"] = tables.listed(names, "d"), tables.listed(names, "i")
     others = triggers.foreign(ends.here)
-    for name in ["apply", *(["as_they_came"] if others.names and others.passable else [])]:
-        for text in statement(__package__, name).split("-- next"):
-            try:
+    try:
+        for text in statement(__package__, "apply").split("-- next"):
+            if "{same}" in text:
+                _until_none(ends.here, [sql.SQL(text).format(same=same) for same in unique.same(columns)])
+            else:
                 ends.here.execute(sql.SQL(text).format(**parts))
-            except psycopg.IntegrityError as error:
-                message = f"{ends.laptop} refuses a row of {ends.primary}: {error.diag.message_primary}"
-                raise Apart(message, hint=MEND) from None
+        if others.names and others.passable:
+            ends.here.execute(sql.SQL(statement(__package__, "as_they_came")).format(**parts))
+    except psycopg.IntegrityError as error:
+        message = f"{ends.laptop} refuses a row of {ends.primary}: {error.diag.message_primary}"
+        raise Apart(message, hint=MEND) from None
     return int(value(ends.here, "SELECT count(*) FROM skipped"))
+
+
+def _until_none(here: Connection, queries: Sequence[sql.Composed]) -> None:
+    """Each again and again until all together find nothing more."""
+    while sum([here.execute(query).rowcount for query in queries]):
+        pass
 
 
 def remember(here: Connection, snapshot: str, log: Log, mark: Mark) -> None:

@@ -6,19 +6,24 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 
+from aya_lib.air import unique
 from aya_lib.air.link import SLOWEST, STEP_S, At, Ends, within
 from aya_lib.air.position import Position
 from aya_lib.air.pull import Incomplete
-from aya_lib.node.sql import rows, statement, value
+from aya_lib.air.unique import Unique
+from aya_lib.node.deadline import Watch
+from aya_lib.node.sql import raised_by, rows, statement, value
 
 LOOKED = 1000  # mutations of which is known that they are next,
 AT_ONCE = 20  # mutations in one transaction of the primary,
 AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
+TOGETHER = 10  # times that those which wait for each other are sent, each time without the ones that were refused
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A row of ``write_queue`` that is next for its document. ``size``: bytes of the document's content."""
+    """A row of ``write_queue`` that is next for its document. ``changed``: columns of an UPDATE, None: all; ``size``: bytes
+    of the document's content."""
 
     id: int
     mutation: str
@@ -27,6 +32,7 @@ class Mutation:
     document_id: int | None
     base_version: int | None
     chunks_changed: bool
+    changed: list[str] | None
     kind: str | None
     has_content: bool
     size: int
@@ -42,6 +48,7 @@ class Taken:
     document_id: int | None
     base_version: int | None
     chunks_changed: bool
+    changed: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -67,16 +74,21 @@ class Payload:
         return len(self.document) + len(self.chunks or "")
 
 
+Later = dict[int, tuple[Mutation, Outcome]]
+
+
 @dataclass
 class Pushed:
     """Counts of one push; ``dead``: (queue id, reason) of those refused, ``failed``: of those that are tried again;
-    ``later``: those whose unique value another document has, which may yet free it."""
+    ``later``: those whose unique value another document has, which may yet give it up; ``held``: those that wait for the next
+    round because such a one does."""
 
     applied: int = 0
     conflicts: int = 0
     dead: list[tuple[int, str]] = field(default_factory=list)
     failed: list[tuple[int, str]] = field(default_factory=list)
-    later: dict[int, tuple[Mutation, Outcome]] = field(default_factory=dict)
+    held: list[int] = field(default_factory=list)
+    later: Later = field(default_factory=dict)
 
 
 def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
@@ -84,20 +96,50 @@ def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
 
     :class:`Incomplete` when the primary gave a document an id that another has here: it is not the one that was known.
     """
-    done.failed, done.later = [], {}
+    done.failed, done.held, done.later = [], [], {}
     largest = int(ends.site.knowledge.max_file_mb * 1e6)
-    applied = -1
     while True:
-        tried = [*(number for number, _ in done.failed), *done.later]
+        tried = [*(number for number, _ in done.failed), *done.held, *done.later]
         waiting = rows(ends.here, __package__, "push_next", Mutation, most=LOOKED, but=tried, largest=largest)
-        if not waiting and (not done.later or applied == done.applied):
+        if not waiting and not done.later:
             break
-        if not waiting:  # what stood in the way may have gone meanwhile
-            done.later, applied = {}, done.applied
         at("push: looked")
+        if not waiting:
+            _together(ends, done, at)
         for first in range(0, len(waiting), AT_ONCE):
             _some(ends, waiting[first : first + AT_ONCE], done, at)
+
+
+def _together(ends: Ends, done: Pushed, at: At) -> None:
+    """Those that wait for each other's unique values, in one transaction: each is given up before any is taken. One that a
+    document beside them stands against is refused, or held while that one waits, and the others go without it."""
+    for _ in range(TOGETHER):
+        group, done.later = done.later, {}
+        try:
+            refused = _exchange(ends, [mutation for mutation, _ in group.values()], done, at, unique.look(ends.there))
+        except psycopg.Error as error:
+            if not _theirs(ends, error):
+                raise
+            if _of_one(ends, error):
+                done.failed += [(number, _reason(error)) for number in group]
+                return
+            refused = group  # what stands in a column for a moment was not taken: as when they are sent one by one
+        for mutation, outcome in refused.values():
+            _hold(ends, mutation, outcome, done, but=[*group, *done.held])
+        done.later = {number: one for number, one in group.items() if number not in refused} if refused else {}
+        if not done.later:
+            return
     for mutation, outcome in done.later.values():
+        _refuse(ends, mutation, outcome, done)
+    done.later = {}
+
+
+def _hold(ends: Ends, mutation: Mutation, outcome: Outcome, done: Pushed, but: list[int]) -> None:
+    """Refuse it, unless a document that waits, and was not sent yet, may give up what stands in its way."""
+    stands = outcome.outcome == "taken" or (mutation.operation == "INSERT" and outcome.outcome == "conflict")
+    if stands and value(ends.here, statement(__package__, "push_unsent"), {"but": but}):
+        done.held.append(mutation.id)
+    else:
         _refuse(ends, mutation, outcome, done)
 
 
@@ -125,14 +167,22 @@ def _alone(ends: Ends, mutation: Mutation, done: Pushed, at: At) -> None:
     except psycopg.Error as error:
         if not _of_one(ends, error):
             raise
-        done.failed.append((mutation.id, " ".join((error.diag.message_primary or str(error)).split())))
+        done.failed.append((mutation.id, _reason(error)))
+
+
+def _reason(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or str(error)).split())
+
+
+def _theirs(ends: Ends, error: psycopg.Error) -> bool:
+    """Whether the primary said it, and neither the connection nor the laptop."""
+    said = ends.there.pgconn.status == psycopg.pq.ConnStatus.OK and error.diag.sqlstate is not None
+    return said and raised_by(ends.there, error)
 
 
 def _of_one(ends: Ends, error: psycopg.Error) -> bool:
-    """Whether an error may be of one mutation: locked, no room for it, an internal error; and not of the connection, or here."""
-    there = ends.there.pgconn.status == psycopg.pq.ConnStatus.OK and error.diag.sqlstate is not None
-    mine = ends.here.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
-    return there and not mine and str(error.diag.sqlstate)[:2] in ("40", "53", "54", "55", "XX")
+    """Whether an error may be of one mutation: locked, no room for it, an internal error."""
+    return _theirs(ends, error) and str(error.diag.sqlstate)[:2] in ("40", "53", "54", "55", "XX")
 
 
 def unfit(ends: Ends, mutation: Mutation) -> str:
@@ -155,44 +205,66 @@ def unfit(ends: Ends, mutation: Mutation) -> str:
     return ""
 
 
-def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At) -> None:
+def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At, together: list[Unique] | None = None) -> Later:
+    """Send them, and write down what became of them. ``together``: unique columns whose values they take from each other; then
+    all are applied or none is, and those are given that could not be."""
     ids = [mutation.id for mutation in mutations]
     now = {taken.id: taken for taken in rows(ends.here, __package__, "push_taken", Taken, ids=ids)}
     mutations = [replace(mutation, **vars(now[mutation.id])) for mutation in mutations if mutation.id in now]
     if not mutations:
-        return
+        return {}
     at("push: taken")
-    client = ends.state().client
-    outcomes: list[tuple[Mutation, Outcome]] = []
-    drawn = None
+    client, outcomes, drawn, sent = ends.state().client, Later(), None, 0
     with within(ends.there, STEP_S) as watch:
         with ends.there.transaction():
-            sent = 0
-            for mutation in mutations:
-                travelling = {"documents": list(ends.fit.documents), "chunks": list(ends.fit.chunks)}
-                payload = rows(ends.here, __package__, "push_payload", Payload, id=mutation.id, **travelling)[0]
+            for mutation in mutations if together is None else _given_up(ends, mutations, together, watch):
+                payload = _payload(ends, mutation)
                 sent += payload.size
                 watch.renew(more_s=payload.size / SLOWEST)
                 values = {**vars(mutation), **vars(payload), "client": client}
-                outcomes.append((mutation, rows(ends.there, __package__, "push_send", Outcome, **values)[0]))
+                outcomes[mutation.id] = mutation, rows(ends.there, __package__, "push_send", Outcome, **values)[0]
                 at("push: sent")
-                if sent > AT_ONCE_BYTES:
+                if sent > AT_ONCE_BYTES and together is None:
                     break
+            refused = {number: one for number, one in outcomes.items() if one[1].outcome != "applied"}
+            if together is not None and refused:
+                raise psycopg.Rollback
             watch.renew()
-            if any(outcome.outcome == "applied" for _, outcome in outcomes):
+            if len(refused) < len(outcomes):
                 drawn = ends.sign()
             at("push: signed")
+        if together is not None and refused:
+            return refused
         position = ends.position()
     at("push: committed there")
     if drawn is not None:  # before it says that anything has arrived: a primary that loses this must be seen to
         ends.here.execute("UPDATE aya_sync.laptop SET round = %s", (drawn,))
-    for mutation, outcome in outcomes:
+    for mutation, outcome in outcomes.values():
         try:
             _settle(ends, mutation, outcome, position, done)
         except Incomplete:
             ends.here.execute("UPDATE aya_sync.laptop SET snapshot = NULL")
             raise
         at("push: acknowledged here")
+    return {}
+
+
+def _payload(ends: Ends, mutation: Mutation) -> Payload:
+    travelling = {"documents": list(ends.fit.documents), "chunks": list(ends.fit.chunks)}
+    return rows(ends.here, __package__, "push_payload", Payload, id=mutation.id, **travelling)[0]
+
+
+def _given_up(ends: Ends, mutations: list[Mutation], columns: list[Unique], watch: Watch) -> list[Mutation]:
+    """The same, after each has given up its unique values there: its version has then become another."""
+    found = []
+    for mutation in mutations:
+        watch.renew()
+        changed = ends.fit.documents if mutation.changed is None else mutation.changed
+        if mutation.operation == "UPDATE" and (empty := unique.emptied(columns, changed)):
+            base = unique.give_up(ends.there, mutation.document_id, mutation.base_version, empty)
+            mutation = replace(mutation, base_version=base)
+        found.append(mutation)
+    return found
 
 
 def _settle(ends: Ends, mutation: Mutation, outcome: Outcome, position: Position, done: Pushed) -> None:

@@ -32,7 +32,24 @@ Row = TypeVar("Row")
 SILENCE: dict[str, Any] = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
+OF = "of"  # attribute of an error: the connection that raised it
 Values = Mapping[str, object] | Sequence[object] | None
+
+
+class _Connection(psycopg.Connection[tuple[object, ...]]):
+    """Its errors say whose they are: one of a session around this one is not this node's."""
+
+    def wait(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().wait(*args, **named)
+        except psycopg.Error as error:
+            vars(error)[OF] = self
+            raise
+
+
+def raised_by(connection: Connection, error: psycopg.Error) -> bool:
+    """Whether it was this session that failed, and not another that was open beside it."""
+    return vars(error).get(OF, connection) is connection
 
 
 class NotListening(Unreachable):
@@ -64,9 +81,11 @@ def session(
     watch = Watch(connection.fileno(), deadline_s)
     try:
         yield connection
-    except psycopg.errors.QueryCanceled as error:
-        raise DeadlinePassed(node.name, where, str(error)) from None
     except psycopg.Error as error:
+        if not raised_by(connection, error):
+            raise
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            raise DeadlinePassed(node.name, where, str(error)) from None
         if watch.fired:
             raise DeadlinePassed(node.name, where, f"no answer within {deadline_s:g} s") from None
         if isinstance(error, psycopg.OperationalError) and connection.broken:
@@ -91,7 +110,7 @@ def _connect(node: Host, where: str, database: str | None, role: str | None, wri
     }
     try:
         known = _password(node, role, database or config.name)
-        connection = psycopg.connect(
+        connection = _Connection.connect(
             **server,
             dbname=database or config.name,
             user=role,

@@ -16,9 +16,10 @@ CREATE TEMPORARY TABLE skipped ON COMMIT DROP AS
      WHERE EXISTS (SELECT FROM write_queue q WHERE NOT q.synced AND q.document_id = t.id)
         OR (EXISTS (SELECT FROM documents d WHERE d.id = t.id) AND NOT EXISTS (SELECT FROM locked l WHERE l.id = t.id));
 -- next
--- And whose source_uri such a document still has.
-INSERT INTO skipped SELECT i.id FROM incoming_documents i JOIN documents d ON d.source_uri = i.source_uri AND d.id <> i.id
- WHERE d.id IN (SELECT id FROM skipped);
+-- And whose unique value such a document still has, or one that waits.
+INSERT INTO skipped SELECT DISTINCT i.id FROM incoming_documents i JOIN documents d ON {same} AND d.id <> i.id
+ WHERE i.id NOT IN (SELECT id FROM skipped) AND (d.id > 0 OR d.source_uri IS DISTINCT FROM i.source_uri)
+   AND (d.id IN (SELECT id FROM skipped) OR EXISTS (SELECT FROM write_queue q WHERE NOT q.synced AND q.document_id = d.id));
 -- next
 DELETE FROM incoming_chunks WHERE document_id IN (SELECT id FROM skipped);
 DELETE FROM incoming_documents WHERE id IN (SELECT id FROM skipped);
@@ -40,8 +41,8 @@ DELETE FROM chunks c USING incoming_documents i
    AND (c.id < 0 OR (i.id IN (SELECT row_id FROM aya_sync.refetch WHERE relation = 'd')
                      AND NOT EXISTS (SELECT FROM incoming_chunks x WHERE x.id = c.id)));
 -- next
-UPDATE documents d SET source_uri = NULL FROM incoming_documents i
- WHERE d.id = i.id AND d.source_uri IS DISTINCT FROM i.source_uri AND d.source_uri IS NOT NULL;
+-- All unique values are given up before any is taken.
+UPDATE documents d SET {empty} FROM incoming_documents i WHERE d.id = i.id AND ROW ({d_unique}) IS DISTINCT FROM ROW ({i_unique});
 -- next
 INSERT INTO documents ({documents}) SELECT {documents} FROM incoming_documents
     ON CONFLICT (id) DO UPDATE SET {set_documents};

@@ -1,6 +1,6 @@
 -- The next mutation of each document that may be sent now: none before it is unsent, refused, or still without its chunks.
 -- One that is too large has none, and is refused.
-SELECT q.id, q.mutation::text AS mutation, q.operation, q.table_name, q.document_id, q.base_version, q.chunks_changed, q.attempts,
+SELECT q.id, q.mutation::text AS mutation, q.operation, q.table_name, q.document_id, q.base_version, q.chunks_changed, q.attempts, q.changed,
        jsonb_typeof(q.data) AS kind,
        coalesce(jsonb_typeof(q.data -> 'content') = 'string', false) AS has_content,
        coalesce(octet_length(coalesce(d.content, q.data ->> 'content')), 0) AS size
