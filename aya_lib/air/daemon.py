@@ -151,12 +151,12 @@ class Daemon:
         """Chunks for what was written here, offline too: it is found by a search here at once. How long until more are made."""
         self.at("chunks")
         self.state.waiting = ""
-        with self.nodes[self.name].session(write=True, deadline_s=600) as here:
-            try:
+        try:
+            with self.nodes[self.name].session(write=True, deadline_s=600) as here:
                 return 0.0 if self.writer.write(here) else POLL_S
-            except AyaError as error:
-                self.state.waiting = str(error)
-                return WAITING_S
+        except AyaError as error:  # what is complete is pushed all the same
+            self.state.waiting = str(error)
+            return WAITING_S
 
     def _paused(self) -> float:
         """Seconds for which the primary is to be left alone; 0: it is not."""

@@ -17,6 +17,7 @@ from aya_lib.node.sql import raised_by, rows, statement, value
 LOOKED = 1000  # mutations of which is known that they are next,
 AT_ONCE = 20  # mutations in one transaction of the primary,
 AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
+FAILED = 20  # that were not taken, and are tried again: no more are tried in this round, for it may be the primary's fault
 TOGETHER = 10  # times that those which wait for each other are sent, each time without the ones that were refused
 
 
@@ -100,13 +101,16 @@ def push(ends: Ends, done: Pushed, at: At = lambda step: None) -> None:
     largest = int(ends.site.knowledge.max_file_mb * 1e6)
     while True:
         tried = [*(number for number, _ in done.failed), *done.held, *done.later]
-        waiting = rows(ends.here, __package__, "push_next", Mutation, most=LOOKED, but=tried, largest=largest)
+        most = LOOKED if len(done.failed) < FAILED else 0
+        waiting = rows(ends.here, __package__, "push_next", Mutation, most=most, but=tried, largest=largest)
         if not waiting and not done.later:
             break
         at("push: looked")
         if not waiting:
             _together(ends, done, at)
         for first in range(0, len(waiting), AT_ONCE):
+            if len(done.failed) >= FAILED:
+                break
             _some(ends, waiting[first : first + AT_ONCE], done, at)
 
 

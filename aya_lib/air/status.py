@@ -121,10 +121,12 @@ class Status(Shown):
             return self.hung
         if self.daemon.paused_until:
             return f"the primary is left alone until {self.daemon.paused_until} (aya air resume)"
+        if self.daemon.doing.startswith(("push", "pull", "copy", "compare")):
+            return f"a round is under way: {self.daemon.doing}"
         return f"offline: {self.daemon.last_error or 'the first round has not ended yet'}"
 
     def table(self) -> Table:
-        daemon, queue, lines = self.daemon, self.queue, [("daemon", "does not run")]
+        daemon, queue, lines = self.daemon, self.queue, [("daemon", "does not run. Run: aya run air_setup")]
         if daemon:
             lines = [
                 ("daemon", f"runs, PID {daemon.pid}, since {daemon.started}"),

@@ -61,7 +61,8 @@ def run_round(ends: Ends, writer: ChunkWriter | None = None, at: At = lambda ste
     done.adopted += value(ends.here, statement(__package__, "adopt_chunks"))
     done.notices = [*ends.silent, *ends.fit.notes, *([ends.fit.held] if ends.fit.held else [])]
     if done.pushed.failed:
-        reasons = "; ".join(f"mutation {number}: {reason}" for number, reason in done.pushed.failed)
+        reasons = "; ".join(f"mutation {number}: {reason}" for number, reason in done.pushed.failed[:3])
+        reasons += f"; and {len(done.pushed.failed) - 3} more" if len(done.pushed.failed) > 3 else ""
         raise SqlFailed(ends.primary, f"not taken, and tried again: {reasons}")
     return done
 

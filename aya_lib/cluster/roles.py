@@ -21,7 +21,8 @@ def primary(nodes: Nodes) -> Node:
     if writable:
         raise Unreachable(" and ".join(writable), "find the primary", "both accept writes", hint="Run verify_replication first")
     seen = "; ".join(f"{name}: {'a standby' if isinstance(it, Cluster) else it}" for name, it in clusters.items())
-    raise Unreachable(nodes.site.primary, "find the primary", f"no node accepts writes ({seen})", hint="Run restore")
+    hint = "" if "password" in seen else "Run restore"  # what is said of a password says what to do
+    raise Unreachable(nodes.site.primary, "find the primary", f"no node accepts writes ({seen})", hint=hint)
 
 
 def readable(nodes: Nodes) -> Node:

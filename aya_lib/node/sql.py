@@ -32,6 +32,7 @@ Row = TypeVar("Row")
 SILENCE: dict[str, Any] = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 MESSAGE = 400  # characters of a server's message that are shown
 Connection = psycopg.Connection[tuple[object, ...]]
+NO_ROOM = "Make room on that disk (df -h), never by deleting files in pg_wal"
 OF = "of"  # attribute of an error: the connection that raised it
 Values = Mapping[str, object] | Sequence[object] | None
 
@@ -90,7 +91,8 @@ def session(
             raise DeadlinePassed(node.name, where, f"no answer within {deadline_s:g} s") from None
         if isinstance(error, psycopg.OperationalError) and connection.broken:
             raise Unreachable(node.name, where, str(error)) from None
-        raise SqlFailed(node.name, _message(error), sqlstate=error.sqlstate) from None
+        hint = NO_ROOM if error.sqlstate == "53100" else ""
+        raise SqlFailed(node.name, _message(error), sqlstate=error.sqlstate, hint=hint) from None
     finally:
         watch.end()
         connection.close()

@@ -84,11 +84,13 @@ class Prepare:
 
     def run(self, node: Node) -> None:
         text = SQL(sql.statement("aya_lib.air", self.side)).format(version=Literal(SCHEMA_VERSION))
+        always = sql.statement("aya_lib.air", "always")
         with node.session(write=True, deadline_s=60) as connection:
             if self.side == "laptop":
                 schema.create(connection, node.site, offline_queue=True)
             with connection.transaction():
                 connection.execute(text)
+                connection.execute(always)
 
 
 def password(node: Node, role: str) -> Secret:

@@ -186,17 +186,6 @@ CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.chunks_after();
 CREATE OR REPLACE TRIGGER aya_sync_truncate BEFORE TRUNCATE ON chunks EXECUTE FUNCTION aya_sync.no_truncate();
 
--- They fire in sessions that replicate or restore (session_replication_role = replica), too, and when they were disabled.
-DO $$
-DECLARE
-    silent record;
-BEGIN
-    FOR silent IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
-                   WHERE tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND starts_with(tgname, 'aya_sync_') AND tgenabled <> 'A' LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', silent.relation, silent.tgname);
-    END LOOP;
-END $$;
-
 -- A document's chunks follow it when the primary's id replaces the local one.
 DO $$
 DECLARE

@@ -87,17 +87,6 @@ CREATE OR REPLACE TRIGGER aya_sync_delete AFTER DELETE ON chunks REFERENCING OLD
 CREATE OR REPLACE TRIGGER aya_sync_truncate AFTER TRUNCATE ON chunks
     FOR EACH STATEMENT EXECUTE FUNCTION aya_sync.note('*');
 
--- They fire in sessions that replicate or restore (session_replication_role = replica), too, and when they were disabled.
-DO $$
-DECLARE
-    silent record;
-BEGIN
-    FOR silent IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
-                   WHERE tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND starts_with(tgname, 'aya_sync_') AND tgenabled <> 'A' LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', silent.relation, silent.tgname);
-    END LOOP;
-END $$;
-
 -- given: a value is stored in it, and not computed.
 CREATE OR REPLACE FUNCTION aya_sync.columns(of_table regclass) RETURNS TABLE (name text, given boolean) LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp AS $$
