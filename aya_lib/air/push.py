@@ -12,7 +12,7 @@ from aya_lib.air.position import Position
 from aya_lib.air.pull import Incomplete
 from aya_lib.air.unique import Unique
 from aya_lib.node.deadline import Watch
-from aya_lib.node.sql import raised_by, rows, statement, value
+from aya_lib.node.sql import NO_ROOM, raised_by, rows, statement, value
 
 LOOKED = 1000  # mutations of which is known that they are next,
 AT_ONCE = 20  # mutations in one transaction of the primary,
@@ -175,7 +175,8 @@ def _alone(ends: Ends, mutation: Mutation, done: Pushed, at: At) -> None:
 
 
 def _reason(error: psycopg.Error) -> str:
-    return " ".join((error.diag.message_primary or str(error)).split())
+    text = " ".join((error.diag.message_primary or str(error)).split())
+    return f"{text}. {NO_ROOM}" if error.diag.sqlstate == "53100" else text
 
 
 def _theirs(ends: Ends, error: psycopg.Error) -> bool:

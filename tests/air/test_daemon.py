@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from air_work import AYA, ask, aya, count, one, prepare, same
+from air_work import AYA, ask, aya, count, one, one_round, prepare, same
 from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
+from aya_lib.air import chunk_writer
 from aya_lib.air import daemon as program
+from aya_lib.air.chunk_writer import ChunkWriter
+from aya_lib.air.setup.actions import password
 from aya_lib.air.status import hung
 from aya_lib.air.status import look as look_status
 from aya_lib.lab import faults
@@ -42,12 +45,12 @@ def daemon(place: Path) -> Iterator[tuple[Nodes, subprocess.Popen[str]]]:
 
 
 def until(look: Callable[[], Any], what: str) -> None:
-    wait.until(look, bool, node="AIR", what=what, deadline_s=30, poll_s=0.05)
+    wait.until(look, bool, node="AIR", what=what, deadline_s=60, poll_s=0.05)
 
 
 def status(nodes: Nodes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(aya(nodes, "air", "status", "--json").stdout)
-    return found
+    """As ``aya air status --json`` prints it, which takes a second of the processor's time for Python to start."""
+    return look_status(nodes["AIR"].site).json()
 
 
 def test_what_changes_on_either_side_is_carried_without_waiting_for_the_poll(daemon: tuple[Nodes, Any]) -> None:
@@ -106,16 +109,6 @@ def test_a_daemon_that_is_stopped_or_silent_is_never_called_well_and_goes_on_aft
     assert "no sign of life from the daemon for" in hung(state)
 
 
-def test_a_large_document_keeps_no_small_one_waiting(daemon: tuple[Nodes, Any]) -> None:
-    nodes, _ = daemon
-    ask(nodes, "AIR", "INSERT INTO documents (content) SELECT string_agg(md5(g::text), ' ') FROM generate_series(1, 6000) g")
-    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Small, behind the large one.')")
-    until(lambda: count(nodes, "ALPHA", "Small, behind%"), "the small one is there")
-    assert one(nodes, "AIR", "SELECT count(*) FROM write_queue WHERE NOT synced") == 1, "the large one was no hindrance"
-    ask(nodes, "AIR", "DELETE FROM documents WHERE length(content) > 100000")
-    until(lambda: status(nodes)["queued"] == 0 and same(nodes) == [], "both sides are equal")
-
-
 def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_is_back(daemon: tuple[Nodes, Any]) -> None:
     nodes, _ = daemon
     faults.inject(nodes["AIR"].site, "alpha-down")
@@ -129,6 +122,37 @@ def test_offline_it_says_so_keeps_what_is_written_and_sends_it_when_the_primary_
     until(lambda: count(nodes, "ALPHA", "Written while offline."), "it is there")
     until(lambda: same(nodes) == [], "both sides are equal")
     assert aya(nodes, "air", "status").returncode == 0
+
+
+def test_a_password_that_is_wrong_or_a_database_that_is_gone_is_named_and_gone_on_from(daemon: tuple[Nodes, Any]) -> None:
+    nodes, _ = daemon
+    right = password(nodes["ALPHA"], "postgres").reveal()
+    change = "ALTER ROLE postgres PASSWORD '{}'"
+
+    def said() -> str:
+        return str(status(nodes)["last_error"])
+
+    with nodes["ALPHA"].session(write=True, deadline_s=60) as still_open:
+        still_open.execute(change.format("rotated").encode())
+        try:
+            ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('While locked out.')")
+            until(lambda: "no valid password for role postgres. Put it into ~/.pgpass" in said(), "the password is named")
+            assert "Run restore" not in said()
+            assert not status(nodes)["online"]
+        finally:
+            still_open.execute(change.format(right).encode())
+    until(lambda: count(nodes, "ALPHA", "While locked out."), "it is there")
+    rename = "ALTER DATABASE {} RENAME TO {}"
+    with nodes["AIR"].session(database="postgres", write=True, deadline_s=60) as beside:
+        beside.execute("ALTER DATABASE aya_rag ALLOW_CONNECTIONS false")
+        beside.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = 'aya_rag'")
+        beside.execute(rename.format("aya_rag", "gone").encode())
+        try:
+            until(lambda: 'database "aya_rag" does not exist' in said(), "the database is named")
+        finally:
+            beside.execute(rename.format("gone", "aya_rag").encode())
+            beside.execute("ALTER DATABASE aya_rag ALLOW_CONNECTIONS true")
+    until(lambda: status(nodes)["online"], "it is online again")
 
 
 def test_it_follows_a_failover_while_both_sides_are_written(daemon: tuple[Nodes, Any]) -> None:
@@ -164,6 +188,20 @@ def test_it_ends_in_order_and_the_status_says_that_it_does_not_run(daemon: tuple
     log = (nodes["AIR"].site.root / "log" / "air-sync.log").read_text()
     assert "ended" in log
     assert "Traceback" not in log
+
+
+def test_a_large_document_keeps_no_small_one_waiting(daemon: tuple[Nodes, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon has ended: its writer of chunks works here."""
+    nodes, _ = daemon
+    monkeypatch.setattr(chunk_writer, "BUDGET_S", 1.0)
+    ask(nodes, "AIR", "INSERT INTO documents (content) SELECT string_agg(md5(g::text), ' ') FROM generate_series(1, 4000) g")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Small, behind the large one.')")
+    with nodes["AIR"].session(write=True, deadline_s=60) as here:
+        assert ChunkWriter(nodes, "AIR").write(here), "the large one is not ready yet"
+    one_round(nodes)
+    assert count(nodes, "BETA", "Small, behind%") == 1
+    assert one(nodes, "AIR", "SELECT count(*) FROM write_queue WHERE NOT synced") == 1, "the large one was no hindrance"
+    ask(nodes, "AIR", "DELETE FROM documents WHERE length(content) > 100000")
 
 
 def test_the_log_is_rotated_and_the_oldest_part_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,28 +58,25 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("values", "said"), BAD, ids=[said for _, said in BAD])
-def test_a_row_that_cannot_be_sent_says_why_and_stays(pair: Nodes, values: tuple[object, ...], said: str) -> None:
-    ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, %s, %s, %s)", *values)
-    writing(pair, "AIR", f"after: {said}")
-    before = ask(pair, "AIR", "SELECT id, data FROM write_queue WHERE NOT synced ORDER BY id")[0]
+def test_a_row_that_cannot_be_sent_says_why_and_stays(pair: Nodes) -> None:
+    insert = "INSERT INTO write_queue (operation, table_name, data, document_id) VALUES (%s, %s, %s, %s) RETURNING id"
+    said = {one(pair, "AIR", insert, *values): why for values, why in BAD}
+    writing(pair, "AIR", "after all of them")
+    before = ask(pair, "AIR", "SELECT id, data FROM write_queue WHERE id = ANY (%s) ORDER BY id", list(said))
     done = one_round(pair)
-    assert (done.pushed.applied, done.pushed.dead) == (1, [(before[0], said)])
-    assert ask(pair, "AIR", "SELECT id, data, state, reason FROM write_queue WHERE NOT synced") == [(*before, "dead", said)]
+    assert (done.pushed.applied, dict(done.pushed.dead)) == (1, said)
+    left = ask(pair, "AIR", "SELECT id, data, state, reason FROM write_queue WHERE NOT synced ORDER BY id")
+    assert left == [(number, data, "dead", said[number]) for number, data in before]
     assert count(pair, "ALPHA", "x") == 0
 
 
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (r'{"content": "a\u0000b"}', "unsupported Unicode escape sequence"),
-        (r'{"content": "\ud800"}', "invalid input syntax for type json"),
-        ('{"content": ', "invalid input syntax for type json"),
-    ],
-)
-def test_what_is_no_text_or_no_json_does_not_enter_the_queue(pair: Nodes, data: str, said: str) -> None:
-    with pytest.raises(SqlFailed, match=said):
-        ask(pair, "AIR", "INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', %s)", data)
+def test_what_is_no_text_or_no_json_does_not_enter_the_queue(pair: Nodes) -> None:
+    insert = "INSERT INTO write_queue (operation, table_name, data) VALUES ('INSERT', 'documents', %s)"
+    json = "invalid input syntax for type json"
+    nul = r'{"content": "a\u0000b"}', "unsupported Unicode escape sequence"
+    for data, said in (nul, (r'{"content": "\ud800"}', json), ('{"content": ', json)):
+        with pytest.raises(SqlFailed, match=said):
+            ask(pair, "AIR", insert, data)
 
 
 def test_a_document_that_is_too_large_is_not_even_cut_stays_and_can_be_deleted(pair: Nodes) -> None:
@@ -190,6 +187,28 @@ def test_an_internal_error_about_one_document_keeps_no_other_back_and_is_said_at
     finally:
         ask(pair, "ALPHA", "DROP FUNCTION broken CASCADE")
     assert one_round(pair).pushed.applied == 1
+
+
+def test_of_many_that_are_not_taken_some_are_tried_and_those_behind_them_have_their_turn(
+    pair: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "FAILED", 4)
+    monkeypatch.setattr(push, "AT_ONCE", 2)
+    for number in range(6):
+        writing(pair, "AIR", f"locked {number}")
+    good = writing(pair, "AIR", "behind the locked ones")
+    function = "BEGIN IF NEW.content LIKE 'locked%%' THEN RAISE lock_not_available; END IF; RETURN NEW; END"
+    ask(pair, "ALPHA", f"CREATE FUNCTION locked() RETURNS trigger LANGUAGE plpgsql AS $${function}$$")
+    ask(pair, "ALPHA", "CREATE TRIGGER locked BEFORE INSERT ON documents FOR EACH ROW EXECUTE FUNCTION locked()")
+    try:
+        with pytest.raises(SqlFailed, match=r"; and 1 more$"):
+            one_round(pair)
+        with pytest.raises(SqlFailed):
+            one_round(pair)
+    finally:
+        ask(pair, "ALPHA", "DROP FUNCTION locked CASCADE")
+    assert (good < 0, count(pair, "ALPHA", "behind the locked ones")) == (True, 1)
+    assert one_round(pair).pushed.applied == 6
 
 
 def test_what_changes_between_the_look_and_the_sending_is_sent_as_it_is_then(pair: Nodes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from air_work import add, as_it_is, ask, count, killed, offline, one, one_round, prepare, rewrite, same, texts, writing
+from tests_support import fill
 
 from aya_lib.air.link import open_ends
 from aya_lib.air.position import survives
+from aya_lib.errors import SqlFailed
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 
@@ -267,3 +270,28 @@ def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idl
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
     one_round(own)
     assert ask(own, "ALPHA", known) == before
+
+
+@pytest.mark.parametrize("name", ["ALPHA", "AIR"])
+def test_a_full_disk_is_said_of_the_side_that_has_it_and_gone_on_from(own: Nodes, name: str) -> None:
+    disk = own[name].data_directory.with_name("small")
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk]).returncode:
+        pytest.skip("a small disk cannot be made here")
+    try:
+        shutil.chown(disk, own[name].data_directory.owner())
+        ask(own, name, f"CREATE TABLESPACE small LOCATION '{disk}'")
+        ask(own, name, "ALTER TABLE chunks SET TABLESPACE small")
+        fill(disk)
+        writing(own, "AIR" if name == "ALPHA" else "ALPHA", f"too much for {name}", 120)
+        with pytest.raises(SqlFailed, match=rf"^{name}: .*No space left on device\. Make room on that disk"):
+            one_round(own)
+        (disk / "filler").unlink()
+        one_round(own)
+        assert same(own) == []
+        assert count(own, name, f"too much for {name}") == 1
+    finally:
+        (disk / "filler").unlink(missing_ok=True)
+        ask(own, name, "ALTER TABLE chunks SET TABLESPACE pg_default")
+        ask(own, name, "DROP TABLESPACE IF EXISTS small")
+        subprocess.run(["umount", "-l", disk])
