@@ -28,6 +28,18 @@ GROUPS = {
     "roles": [path for path in NOTEBOOKS if path.stem in ROLES],
     "laptop": [path for path in NOTEBOOKS if path.stem in LAPTOP],
 }
+# A measurement at the size of a person's table is the benchmark's and takes a minute: the notebook is the same with a small one.
+SMALLER = {"benchmark_ivfflat": ('corpus: str = "auto"', 'corpus: str = "generated:3000x64"')}
+
+
+def lighter(path: Path, folder: Path) -> Path:
+    """The notebook, or a copy of it in ``folder`` with a small corpus as its parameter."""
+    if path.stem not in SMALLER:
+        return path
+    content, (default, small) = path.read_text(), map(json.dumps, SMALLER[path.stem])
+    assert default[1:-1] in content
+    (folder / path.name).write_text(content.replace(default[1:-1], small[1:-1]))
+    return folder / path.name
 
 
 def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
@@ -37,10 +49,10 @@ def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_committed_output_is_what_a_run_gives_today(lab: Site, group: str) -> None:
+def test_every_committed_output_is_what_a_run_gives_today(lab: Site, group: str, tmp_path: Path) -> None:
     """Marked outputs are as committed, and every check, plan and verdict is as kept in ``tests/golden``."""
     try:
-        done = nbval(*GROUPS[group])
+        done = nbval(*(lighter(path, tmp_path) for path in GROUPS[group]))
     finally:
         if group != "first":
             again(lab, embedding=True)  # documents were loaded, BETA may be the primary, the laptop was set up
