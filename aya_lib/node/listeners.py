@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from aya_lib.errors import MissingProgram
+from aya_lib.node import sock_diag
 from aya_lib.node.shell import Shell
 from aya_lib.node.supervisor import Listener
 
 HIDDEN = "a process of another account"
+LAST: dict[int, int] = {}  # port: PID, to be looked at first; it counts only while that process has the very socket
 
 
 def local_listener(shell: Shell, port: int) -> Listener | None:
     """Who listens on the port of this machine; where the system has no list of sockets (macOS), as :func:`remote_listener`."""
-    tables = [path.read_text() for name in ("tcp", "tcp6") if (path := Path("/proc/net", name)).exists()]
-    if not tables:
+    inodes = _listening(port)
+    if inodes is None:
         return remote_listener(shell, port)
-    row = re.compile(rf"^ *\d+: \w+:{port:04X} \S+ 0A (?:\S+ +){{5}}(\d+)", re.MULTILINE)  # 0A: LISTEN; the last one: inode
-    sockets = {f"socket:[{inode}]" for table in tables for inode in row.findall(table)}
-    if not sockets:
+    if not inodes:
         return None
-    # Whose it is costs a look at every process's files, so only then; in order: who opened it before those that it forked.
-    pid = next((pid for pid in psutil.pids() if any(_leads_to(file, sockets) for file in _files(pid))), None)
+    pid = _holder(port, {f"socket:[{inode}]" for inode in inodes})
     return Listener(port, pid, command(pid) if pid else HIDDEN)
+
+
+def _listening(port: int) -> set[int] | None:
+    """Inodes of the sockets that listen on the port; None where there is no list of them."""
+    if hasattr(socket, "AF_NETLINK"):
+        with suppress(OSError):
+            return sock_diag.listening(port)
+    tables = [path.read_text() for name in ("tcp", "tcp6") if (path := Path("/proc/net", name)).exists()]
+    row = re.compile(rf"^ *\d+: \w+:{port:04X} \S+ 0A (?:\S+ +){{5}}(\d+)", re.MULTILINE)  # 0A: LISTEN; the last one: inode
+    return {int(inode) for table in tables for inode in row.findall(table)} if tables else None
+
+
+def _holder(port: int, sockets: set[str]) -> int | None:
+    """The process that has one of these sockets open. Reading the files of all processes is the dear part, so whoever had the
+    port last is asked first; else the oldest, before those that it forked."""
+    for pid in (LAST.get(port, 0), *psutil.pids()):  # 0 is nobody
+        if any(_leads_to(file, sockets) for file in _files(pid)):
+            LAST[port] = pid
+            return pid
+    return None
 
 
 def _files(pid: int) -> list[str]:
