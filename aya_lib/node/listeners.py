@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from aya_lib.node.shell import Shell
 from aya_lib.node.supervisor import Listener
 
 HIDDEN = "a process of another account"
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+EARLY = 12  # files of a process that are read first
 
 
 def local_listener(shell: Shell, port: int) -> Listener | None:
     """Who listens on the port of this machine; where the system hides it from us (macOS), as :func:`remote_listener`."""
-    if _nobody(port):
-        return None
+    if TABLES[0].exists():
+        sockets = _sockets(port)
+        pid = _owner(sockets) if sockets else None
+        return Listener(port, pid, command(pid) if pid else HIDDEN) if sockets else None
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
@@ -28,11 +33,33 @@ def local_listener(shell: Shell, port: int) -> Listener | None:
     return None
 
 
-def _nobody(port: int) -> bool:
-    """Whether Linux lists no listener on the port: cheap, while finding whose a socket is reads every process's files."""
-    tables = [path for name in ("tcp", "tcp6") if (path := Path("/proc/net") / name).exists()]
-    rows = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
-    return bool(tables) and not any(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows)  # 0A: LISTEN
+def _sockets(port: int) -> set[str]:
+    """What Linux calls the sockets that listen on the port, as a process's folder of files names them."""
+    row = re.compile(rf":{port:04X} [0-9A-F]+:0000 0A (?:\S+ +){{5}}(\d+)")  # 0A: LISTEN; the ninth column is the inode
+    found = (row.findall(table.read_text()) for table in TABLES if table.exists())
+    return {f"socket:[{inode}]" for inode in next(filter(None, found), [])}
+
+
+def _owner(sockets: set[str]) -> int | None:
+    """The process that has one of them open. A program opens the socket on which it listens among its first files, so these are
+    read first of all processes; None: none whose files we may read."""
+    for early in (True, False):
+        for pid in psutil.pids():
+            try:
+                files = [file for file in os.listdir(f"/proc/{pid}/fd") if (int(file) < EARLY) is early]
+                if any(_file(pid, file) in sockets for file in files):
+                    return pid
+            except OSError:
+                continue
+    return None
+
+
+def _file(pid: int, file: str) -> str:
+    """What it is; empty when it was closed meanwhile."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{file}")
+    except FileNotFoundError:
+        return ""
 
 
 def command(pid: int) -> str:

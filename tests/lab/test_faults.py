@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pairs import reconfigured
 from tests_support import again, passed, step
 
 from aya_lib.errors import UsageError
@@ -56,9 +57,15 @@ def test_a_foreign_process_on_the_port_is_left_alone_until_we_are_told(lab: Site
     assert any("Stop the process" in title for title in told.done)
 
 
+def impatient(site: Site) -> None:
+    """What does not answer here never will."""
+    reconfigured(site, lambda config: config["deadlines"].update(connect_s=1, statement_s=2))
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_restore_leaves_the_pair_as_it_is(bare: Site, fault: str) -> None:
     gate, check, expected = REFUSED[fault]
+    impatient(bare)
     inject(bare, fault)
     try:
         verified = step("verify_replication", site=bare.name)
@@ -78,6 +85,7 @@ def test_restore_leaves_the_pair_as_it_is(bare: Site, fault: str) -> None:
 
 
 def test_a_silent_link_is_seen_although_the_state_says_streaming(bare: Site) -> None:
+    impatient(bare)
     inject(bare, "walreceiver-silent")  # the last test that needs the lab: it is not made anew
     seen = step("verify_replication", site=bare.name)
     assert seen.check("one stream to the standby")["status"] == "passed"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make, scratch_databases, up
+from tests_support import make, scratch_databases, step, up
 
 from aya_lib import lab as labs
 from aya_lib.errors import UsageError
@@ -64,8 +64,8 @@ def current(node: Node) -> LiveIndex:
 
 def test_a_dry_run_measures_nothing_and_changes_nothing(library: Nodes) -> None:
     before = current(library["ALPHA"])
-    done = run("benchmark_ivfflat", {"site": "story", "dry_run": True})
-    assert done.exit_code == 0, done.record["error"]
+    done = step("benchmark_ivfflat", site="story", dry_run=True)
+    assert done.error is None
     assert done.record["outcome"] == "planned"
     assert current(library["ALPHA"]) == before
     assert scratch_databases(library["ALPHA"]) == []
@@ -103,9 +103,9 @@ def test_a_kept_result_can_be_built_and_another_index_asked_for(library: Nodes) 
 
 def test_an_index_that_does_not_reach_the_target_is_taken_back(library: Nodes) -> None:
     before = current(library["ALPHA"]).index()
-    done = run("rebuild_index", {"site": "story", "family": "ivfflat", "lists": 300, "probes": 1})
+    done = step("rebuild_index", site="story", family="ivfflat", lists=300, probes=1)
     assert done.exit_code == 1
-    assert "recall" in str(done.record["error"])
+    assert "recall" in str(done.error)
     assert current(library["ALPHA"]).index() == before
     assert seen(library["ALPHA"]).leftovers == ()
 
