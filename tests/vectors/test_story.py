@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make, scratch_databases, step, up
+from tests_support import make, passed, scratch_databases, step, up
 
 from aya_lib import lab as labs
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
-from aya_lib.runbook.run import run
 from aya_lib.vectors import catalog, wire
 from aya_lib.vectors.catalog import Live, LiveIndex
 from aya_lib.vectors.generated import generate, parse
@@ -72,13 +71,11 @@ def test_a_dry_run_measures_nothing_and_changes_nothing(library: Nodes) -> None:
 
 
 def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_and_figures(library: Nodes) -> None:
-    values = {"site": "story", "families": ["ivfflat"], "seconds": 0.1, "clients": 1, "rebuild": True}
-    done = run("benchmark_ivfflat", values)
-    assert done.exit_code == 0, done.record["error"]
-    stem = done.notebook.stem
-    kept = {path.name.removeprefix(stem) for path in done.notebook.parent.glob(f"{stem}.*")}
+    done = passed(step("benchmark_ivfflat", site="story", families=["ivfflat"], seconds=0.1, clients=1, rebuild=True))
+    record = done.names["runbook"].record.path
+    kept = {path.name.removeprefix(record.stem) for path in record.parent.glob(f"{record.stem}.*")}
     assert {".vectors.json", ".points.csv", ".points.parquet", ".recall_qps.png", ".lists_probes.png"} <= kept
-    said = json.loads(done.notebook.with_suffix(".vectors.json").read_text())
+    said = json.loads(record.with_suffix(".vectors.json").read_text())
     assert said["corpus"]["name"] == "chunks.embedding on ALPHA"
     assert said["today"]["options"] == {"lists": 100}
     best = said["recommendation"]
