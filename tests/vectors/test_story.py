@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make, passed, scratch_databases, step, up
+from tests_support import aya, make, passed, scratch_databases, step, up
 
 from aya_lib import lab as labs
 from aya_lib.errors import UsageError
@@ -87,11 +85,11 @@ def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_
 
 def test_a_kept_result_can_be_built_and_another_index_asked_for(library: Nodes) -> None:
     (kept,) = Path(os.environ["AYA_RUNS"]).glob("story/benchmark_ivfflat/*.vectors.json")
-    command = [sys.executable, "-m", "aya_lib", "vectors", "rebuild", "--site", "story", "--json"]
-    again = subprocess.run([*command, "--from", str(kept)], capture_output=True, text=True, timeout=120)
+    command = ["vectors", "rebuild", "--site", "story", "--json"]
+    again = aya(*command, "--from", str(kept))
     assert again.returncode == 0, again.stderr
     assert not [step for step in json.loads(again.stdout)["steps"] if step["kind"] == "change"]
-    other = subprocess.run([*command, "--family", "hnsw", "--ef-search", "60"], capture_output=True, text=True, timeout=120)
+    other = aya(*command, "--family", "hnsw", "--ef-search", "60")
     assert other.returncode == 0, other.stderr
     assert json.loads(other.stdout)["outcome"] == "passed"
     assert current(library["ALPHA"]).index() == hnsw()
@@ -138,7 +136,7 @@ def test_wrong_use_of_the_commands_is_one_line_and_exit_2(library: Nodes, tmp_pa
         (["bench", "compare", str(foreign), str(foreign)], "foreign.json"),
     ):
         site = ["--site", "story"] if words[0] == "vectors" else []
-        done = subprocess.run([sys.executable, "-m", "aya_lib", *words, *site], capture_output=True, text=True, timeout=60)
+        done = aya(*words, *site)
         assert done.returncode in (1, 2), done
         assert said in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
