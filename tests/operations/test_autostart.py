@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from pairs import kill
-from tests_support import again, only, passed, step
+from tests_support import again, aya, only, passed, step
 
 from aya_lib import lab as labs
 from aya_lib.cluster import state as standing
@@ -306,8 +306,7 @@ def said(node: Node, line: str) -> None:
 
 
 def guard(node: Node) -> subprocess.CompletedProcess[str]:
-    words = ["guard", "--site", node.site.name, "--node", node.name]
-    return subprocess.run([sys.executable, "-m", "aya_lib", *words], capture_output=True, text=True, timeout=SECONDS)
+    return aya("guard", "--site", node.site.name, "--node", node.name)
 
 
 def pids(site: Site) -> dict[tuple[str, str], int | None]:

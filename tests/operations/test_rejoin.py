@@ -54,6 +54,12 @@ apply(rejoin.plan(rejoin.look(nodes), sys.argv[3]), nodes, lambda *told: None)
 """
 
 
+@pytest.fixture(scope="module")
+def bare(pair: Site) -> Site:
+    """Without embedding services, which each look at the site would ask for."""
+    return pair
+
+
 def test_a_standby_that_follows_needs_nothing(bare: Site) -> None:
     nodes = open_nodes(bare)
     seen = rejoin.look(nodes)
