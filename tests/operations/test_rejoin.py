@@ -56,7 +56,6 @@ apply(rejoin.plan(rejoin.look(nodes), sys.argv[3]), nodes, lambda *told: None)
 
 @pytest.fixture(scope="module")
 def bare(pair: Site) -> Site:
-    """Without embedding services, which each look at the site would ask for."""
     return pair
 
 
