@@ -44,6 +44,7 @@ from aya_lib.node.node import open_nodes
 from aya_lib.node.sql import Connection
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import Site
+from benchmarks.knowledge import on_cpu
 
 RESULTS = Path(__file__).with_suffix(".json")
 QUESTIONS = json.loads(Path(__file__).with_name("search_questions.json").read_text())
@@ -222,11 +223,6 @@ def latency(connection: Connection, model: Model) -> dict[str, Any]:
     for what, ms in times.items():
         found[what] = f"p50 {statistics.median(ms):.1f}, p95 {np.quantile(ms, 0.95):.1f}"
     return found | {"words: share of the exact first ten texts": exact(searcher, asked)}
-
-
-def on_cpu(connection: Connection) -> float:
-    """Milliseconds that the session's server process has run, on Linux: what it waited for a core is not in it."""
-    return int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 def exact(searcher: Searcher, asked: Sequence[str]) -> float:
