@@ -8,6 +8,7 @@ import psycopg
 
 from aya_lib.air import unique
 from aya_lib.air.link import SLOWEST, STEP_S, At, Ends, within
+from aya_lib.air.mutation import Mutation, Outcome, Payload, Taken, unfit
 from aya_lib.air.position import Position
 from aya_lib.air.pull import Incomplete
 from aya_lib.air.unique import Unique
@@ -19,60 +20,6 @@ AT_ONCE = 20  # mutations in one transaction of the primary,
 AT_ONCE_BYTES = 8_000_000  # and as soon as it has more than this, it is committed
 FAILED = 20  # that were not taken, and are tried again: no more are tried in this round, for it may be the primary's fault
 TOGETHER = 10  # times that those which wait for each other are sent, each time without the ones that were refused
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A row of ``write_queue`` that is next for its document. ``changed``: columns of an UPDATE, None: all; ``size``: bytes
-    of the document's content."""
-
-    id: int
-    mutation: str
-    operation: str | None
-    table_name: str | None
-    document_id: int | None
-    base_version: int | None
-    chunks_changed: bool
-    changed: list[str] | None
-    kind: str | None
-    has_content: bool
-    size: int
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What of a mutation may have changed since it was looked at."""
-
-    id: int
-    operation: str | None
-    document_id: int | None
-    base_version: int | None
-    chunks_changed: bool
-    changed: list[str] | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the primary made of it: applied, conflict, gone, taken (another has a unique value of it), or refused; with the
-    reason."""
-
-    outcome: str
-    document_id: int | None = None
-    document_version: int | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Payload:
-    """What is sent, as JSON that is not read on the way, or numbers would lose digits. ``chunks``: None when they stay."""
-
-    document: str
-    chunks: str | None
-
-    @property
-    def size(self) -> int:
-        return len(self.document) + len(self.chunks or "")
 
 
 Later = dict[int, tuple[Mutation, Outcome]]
@@ -151,7 +98,7 @@ def _some(ends: Ends, waiting: list[Mutation], done: Pushed, at: At) -> None:
     """So many as go in one transaction of the primary; when one of them fails, each alone."""
     fit = []
     for mutation in waiting:
-        if why := unfit(ends, mutation):
+        if why := unfit(mutation, ends.site.knowledge.max_file_mb):
             _bury(ends, mutation, why, done)
         else:
             fit.append(mutation)
@@ -190,26 +137,6 @@ def _of_one(ends: Ends, error: psycopg.Error) -> bool:
     return _theirs(ends, error) and str(error.diag.sqlstate)[:2] in ("40", "53", "54", "55", "XX")
 
 
-def unfit(ends: Ends, mutation: Mutation) -> str:
-    """Why a row of the queue cannot be sent at all; empty when it can."""
-    limit = ends.site.knowledge.max_file_mb
-    if mutation.table_name != "documents":
-        return f"table '{mutation.table_name}' is not synchronised; allowed is 'documents'"
-    if mutation.operation not in ("INSERT", "UPDATE", "DELETE"):
-        return f"operation '{mutation.operation}' is unknown; allowed are 'INSERT', 'UPDATE', 'DELETE'"
-    if mutation.document_id is None and mutation.operation != "INSERT":
-        return f"{mutation.operation} without document_id: change the row of documents itself, and the queue follows"
-    if mutation.operation == "INSERT" and (mutation.document_id or -1) > 0 and not mutation.attempts:
-        return f"INSERT with document_id {mutation.document_id}: ids above zero are given by the primary"
-    if mutation.kind != "object":
-        return f"data is {mutation.kind or 'missing'}; allowed is a JSON object with the columns of documents"
-    if not mutation.has_content and mutation.operation != "DELETE":
-        return "data.content is missing or not a text"
-    if mutation.size > limit * 1e6 and mutation.operation != "DELETE":
-        return f"the document has {mutation.size / 1e6:.1f} MB; allowed are {limit:g} MB (knowledge.max_file_mb)"
-    return ""
-
-
 def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At, together: list[Unique] | None = None) -> Later:
     """Send them, and write down what became of them. ``together``: unique columns whose values they take from each other; then
     all are applied or none is, and those are given that could not be."""
@@ -220,6 +147,8 @@ def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At, toget
         return {}
     at("push: taken")
     client, outcomes, drawn, sent = ends.state().client, Later(), None, 0
+    anew = _anew(ends, client, [mutation for mutation in mutations if not mutation.attempts])
+    mutations = [mutation for mutation in mutations if mutation.mutation not in anew]
     with within(ends.there, STEP_S) as watch:
         with ends.there.transaction():
             for mutation in mutations if together is None else _given_up(ends, mutations, together, watch):
@@ -252,6 +181,21 @@ def _exchange(ends: Ends, mutations: list[Mutation], done: Pushed, at: At, toget
             raise
         at("push: acknowledged here")
     return {}
+
+
+def _anew(ends: Ends, client: str, first: list[Mutation]) -> set[str]:
+    """Those that were never sent, and that the primary has: this laptop was put back. They are queued anew, as changes of what
+    arrived, or what was written since would be taken for sent."""
+    query = (
+        "SELECT mutation::text, document_id, version FROM aya_sync.mutations WHERE client = %s AND mutation = ANY (%s::uuid[])"
+    )
+    with within(ends.there, STEP_S):
+        known = ends.there.execute(query, (client, [mutation.mutation for mutation in first])).fetchall() if first else []
+    for mutation, number, version in known:
+        with ends.applying() as here:
+            values = {"mutation": mutation, "document_id": number, "version": version}
+            here.execute(statement(__package__, "push_anew"), values)
+    return {str(mutation) for mutation, _, _ in known}
 
 
 def _payload(ends: Ends, mutation: Mutation) -> Payload:

@@ -39,22 +39,22 @@ def equal(own: Nodes) -> Iterator[None]:
 
 
 @contextmanager
-def stopped(nodes: Nodes) -> Iterator[Path]:
-    """The primary's files while it does not run."""
-    nodes["ALPHA"].supervisor.stop("postgresql")
-    yield nodes["ALPHA"].data_directory
-    nodes["ALPHA"].supervisor.start("postgresql")
+def stopped(nodes: Nodes, node: str = "ALPHA") -> Iterator[Path]:
+    """A server's files while it does not run."""
+    nodes[node].supervisor.stop("postgresql")
+    yield nodes[node].data_directory
+    nodes[node].supervisor.start("postgresql")
 
 
-def copied(nodes: Nodes, name: str) -> Path:
-    with stopped(nodes) as data:
+def copied(nodes: Nodes, name: str, node: str = "ALPHA") -> Path:
+    with stopped(nodes, node) as data:
         copy = data.with_name(name)
         subprocess.run(["cp", "-a", data, copy], check=True)
     return copy
 
 
-def put_back(nodes: Nodes, copy: Path) -> None:
-    with stopped(nodes) as data:
+def put_back(nodes: Nodes, copy: Path, node: str = "ALPHA") -> None:
+    with stopped(nodes, node) as data:
         shutil.rmtree(data)
         subprocess.run(["cp", "-a", copy, data], check=True)
 
@@ -270,6 +270,29 @@ def test_a_round_that_is_killed_between_both_commits_compares_nothing_and_an_idl
     assert one(own, "AIR", "SELECT round FROM aya_sync.laptop") == before[0][1]
     one_round(own)
     assert ask(own, "ALPHA", known) == before
+
+
+def test_a_laptop_that_is_put_back_sends_nothing_twice_and_keeps_what_was_written_since(own: Nodes) -> None:
+    base = document(own, "on both sides at the copy")
+    one_round(own)
+    offline(own, "queued at the copy", "queued at the copy and edited since")
+    copy = copied(own, "laptop", "AIR")
+    one_round(own)
+    offline(own, "pushed after the copy")
+    ask(own, "AIR", "UPDATE documents SET category = 'after the copy' WHERE id = %s", base)
+    one_round(own)
+    put_back(own, copy, "AIR")
+    ask(own, "AIR", "UPDATE documents SET category = 'since' WHERE content LIKE '%%edited since'")
+    offline(own, "written after going back")
+    assert len(one_round(own).compared) == 1
+    one_round(own)
+    assert same(own) == []
+    for content in ("queued at the copy", "pushed after the copy", "written after going back"):
+        assert count(own, "ALPHA", content) == 1
+    assert one(own, "ALPHA", "SELECT category FROM documents WHERE id = %s", base) == "after the copy"
+    kept = "SELECT document ->> 'category' FROM aya_sync.conflicts WHERE document ->> 'content' LIKE '%%edited since'"
+    there = ask(own, "ALPHA", "SELECT category FROM documents WHERE content LIKE '%%edited since'")
+    assert [*there, *ask(own, "AIR", kept)].count(("since",)) == 1, "what was written since is somewhere"
 
 
 @pytest.mark.parametrize("name", ["ALPHA", "AIR"])
