@@ -17,7 +17,7 @@ from psycopg import sql
 
 from aya_lib import lab as labs
 from aya_lib import settings
-from aya_lib.cli.main import main
+from aya_lib.cli import main as cli
 from aya_lib.errors import AyaError
 from aya_lib.lab import access, clusters, documents
 from aya_lib.lab.new import new
@@ -60,6 +60,17 @@ def make(place: Path, name: str, *, backend: str | None = None) -> Site:
         content["embedding"]["backend"] = backend
         file.write_text(yaml.safe_dump(content, sort_keys=False))
     return load_site(name)
+
+
+def aya(*words: str) -> subprocess.CompletedProcess[str]:
+    """What ``aya`` does with these words, in this process: its imports are paid for once."""
+    out, error, code = io.StringIO(), io.StringIO(), 0
+    with patch.object(sys, "argv", ["aya", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), error.getvalue())
 
 
 def scratch_databases(node: Node) -> list[str]:
@@ -118,17 +129,6 @@ def passed(stepped: Stepped) -> Stepped:
     assert stepped.error is None, stepped.error
     assert stepped.record["outcome"] == "passed", stepped.record["verdict"]
     return stepped
-
-
-def aya(*words: str) -> subprocess.CompletedProcess[str]:
-    """What ``aya`` does with these words, in this process: its imports are paid for once."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    with patch.object(sys, "argv", ["aya", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), error.getvalue())
 
 
 def up(site: Site, *, embedding: bool = False) -> None:
