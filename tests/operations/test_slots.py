@@ -166,6 +166,8 @@ def test_the_slot_warns_while_its_wal_is_still_there(site: Site) -> None:
     with deaf(beta):
         write_wal(alpha, 6)
         told, found = replication.slot(site, sender(site)), slot(site)
+        still = judged(site, "BETA's processes move")
+    assert (still.status, "walreceiver" in still.observed) == ("failed", True)
     assert found.wal_status in ("reserved", "extended")  # its own word says nothing yet
     assert found.safe_wal_size is not None
     assert 0 < found.safe_wal_size < site.replication.slot_warn_mb * 1024**2
