@@ -123,6 +123,7 @@ class Receiver:
     """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message, by its clock.
 
     ``timeout_s`` is wal_receiver_timeout (0: off); on an idle pair the standby asks for a sign of life after half of it.
+    ``delay_s``: recovery_min_apply_delay.
     """
 
     node: str
@@ -136,6 +137,7 @@ class Receiver:
     timeout_s: float
     restore_command: str = ""
     clock_s: float | None = None
+    delay_s: float = 0.0
     slots: tuple[Slot, ...] = ()
     ahead_s: float | None = None
 

@@ -77,6 +77,15 @@ def read(site: Site) -> State:
         raise SiteError(f"{path(site)} cannot be understood: {error}", hint=hint) from None
 
 
+def given_up(site: Site, since: str) -> str:
+    """The failover that was begun after ``since`` (a :func:`stamp`), for people; empty when none was."""
+    known = read(site)
+    began = known.under_way or {}
+    if began.get("kind") in ("planned", "emergency") and began["began"] > since:
+        return f"{began['old']} is given up for {began['new']}, since {began['began']} by {began['by'] or 'nobody named'}"
+    return next((f"{mark.node} was given up {mark}" for mark in known.fenced.values() if mark.since > since), "")
+
+
 def change(site: Site, **changes: Any) -> State:
     """Change fields of the state; the file is replaced whole, so that a kill leaves the old or the new one."""
     with _locked(site):
