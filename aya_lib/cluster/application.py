@@ -16,7 +16,7 @@ from aya_lib.cluster.overview import Overview, SiteSeen
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.node.deadline import cancelled_after
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection, password, rows, statement, value
+from aya_lib.node.sql import Connection, Refused, password, rows, statement, value
 from aya_lib.node.unseen import Missing, Otherwise, seen
 
 LOCK_MS = 1000  # an application whose writes wait longer than this for a table is at a standstill
@@ -139,7 +139,8 @@ def _try(node: Node, work: Callable[[Connection], object]) -> Attempt:
     except DeadlinePassed as error:
         return Attempt(error.reason, "57014" if inside else None, not inside)
     except Unreachable as error:
-        return Attempt(error.reason, None, not inside, known=password(node, role, node.site.database.name) is not None)
+        state = error.sqlstate if isinstance(error, Refused) else None
+        return Attempt(error.reason, state, not inside, known=password(node, role, node.site.database.name) is not None)
     return Attempt()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
 
+from aya_lib.node import refusal
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, rows, statement
 from aya_lib.node.unseen import Missing, seen
@@ -185,8 +186,8 @@ def look_login(node: Node, to: Node) -> Login | Missing:
     def ask() -> Login:
         source = f"{source_conninfo(node, to, 'aya')} replication=true"
         output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
-        said = " ".join(output.stderr.split()).rpartition("failed: ")[2]
-        if output.status and not re.search("FATAL|password", said):
+        said = refusal.said(output.stderr) or ("no password supplied" if "no password supplied" in output.stderr else "")
+        if not said:
             output.checked()  # nobody listens, or psql could not be run: it was not refused
         file = node.config.postgresql.replication_passfile
         where = str(node.site.path(file)) if file else "~/.pgpass of its account"

@@ -13,9 +13,10 @@ from typing import Literal
 from aya_lib.cluster import machine, replication, wal
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.server import SIZES, Cluster, look_control
-from aya_lib.errors import DeadlinePassed, Unreachable
+from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import NotAccepting, NotListening, rows
+from aya_lib.node.refusal import PASSWORD
+from aya_lib.node.sql import Refused, rows
 from aya_lib.node.unseen import Down, Missing, seen
 
 ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
@@ -160,11 +161,9 @@ def look_login(node: Node) -> Login | Missing:
             with node.session(role=role) as connection:
                 connection.execute("SELECT")
                 return Login(node.name, role)
-        except (NotListening, NotAccepting, DeadlinePassed):
-            raise
-        except Unreachable as error:
-            if "FATAL:" not in error.reason:
-                raise
-            return Login(node.name, role, error.reason.rsplit("FATAL:", 1)[-1].strip())
+        except Refused as error:
+            if error.sqlstate == PASSWORD:
+                raise  # it is known here, or not: that says nothing about the application
+            return Login(node.name, role, error.reason)
 
     return seen(node.name, f"a session of {role}", ask)

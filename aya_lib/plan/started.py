@@ -9,7 +9,7 @@ import time
 from aya_lib.errors import AyaError, CommandFailed, DeadlinePassed, MissingProgram, SqlFailed, Unreachable
 from aya_lib.node import pidfile
 from aya_lib.node.node import Node
-from aya_lib.node.sql import NotAccepting, NotListening
+from aya_lib.node.sql import NotAccepting, NotListening, Refused
 
 GONE_S = 1.0  # seen not to run for so long: a supervisor that starts it again has had its turn
 POLL_S = 0.1
@@ -79,8 +79,10 @@ def _answers(node: Node) -> str:
             return ""
     except (NotListening, NotAccepting, DeadlinePassed) as error:
         return f"{'takes no sessions: ' if isinstance(error, NotAccepting) else ''}{error.reason}"
+    except Refused:
+        return ""
     except (SqlFailed, Unreachable) as error:
-        return "" if "FATAL" in str(error) or "password" in str(error) else str(error)
+        return str(error)
 
 
 def _log(node: Node, service: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from aya_lib.check import Check, Judged, absent, evaluate
 from aya_lib.cluster.application import Application, Attempt, Blocker, IdleSlot
+from aya_lib.node.refusal import PASSWORD
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
@@ -87,7 +88,7 @@ def _hint(site: Site, seen: Application, attempt: Attempt) -> str:
     if "pg_hba.conf" in attempt.refused:
         line = f"host {name} {seen.role} <address>/32 scram-sha-256"
         return f"Add a line to pg_hba.conf on {seen.node}, then SELECT pg_reload_conf(): {line}"
-    if "password" in attempt.refused:
+    if attempt.sqlstate == PASSWORD:
         return (
             f"The server has another password for {seen.role} than is known here: correct ~/.pgpass here and in the application, "
             f"or set it anew with psql's \\password {seen.role}"

@@ -20,13 +20,15 @@ from aya_lib.site import Site
 
 DELAY = "recovery_min_apply_delay"
 MB = 1024**2  # PostgreSQL's MB of a setting
-# What a refused login says, its SQLSTATE (appendix A of PostgreSQL's manual), which libpq does not give, and what to do.
+# What a refused login says, its SQLSTATE, and what to do. The words that no server translates come first; libpq itself says of a
+# wrong password where it had it from.
 REFUSED = (
+    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
+    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
+    ("REPLICATION", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
     ("WAL sender", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
     ("not permitted to log in", "28000", "On the primary: ALTER ROLE {role} LOGIN"),
     ("does not exist", "28000", "Name the right replication_role in site.yaml, or create {role} on the primary"),
-    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
-    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
 )
 CLOCKS_S = 2.0  # two clocks that NTP keeps are far nearer; the time that an answer takes counts as being apart
 
