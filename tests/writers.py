@@ -24,6 +24,7 @@ class Clients:
 
     site: Site
     writers: int = 4
+    pause_s: float = 0.002  # after a write; a prober's is ten times that
     acknowledged: list[int] = field(default_factory=list)
     both: list[float] = field(default_factory=list)
     first_after: float | None = None
@@ -58,7 +59,7 @@ class Clients:
                     self.acknowledged.append(one)
                     if self._since and self.first_after is None:
                         self.first_after = time.monotonic() - self._since
-                    time.sleep(0.002)
+                    time.sleep(self.pause_s)
             time.sleep(0.02)
 
     def mark(self) -> None:
@@ -71,7 +72,7 @@ class Clients:
             took = [self._takes(name) for name in self.site.pair]
             if all(took):
                 self.both.append(time.monotonic())
-            time.sleep(0.02)
+            time.sleep(10 * self.pause_s)
 
     def _takes(self, name: str) -> bool:
         options = "-c statement_timeout=500 -c synchronous_commit=local"
@@ -89,14 +90,14 @@ class Clients:
 
 
 @contextmanager
-def clients(site: Site, writers: int = 4, *, probe: bool = True) -> Iterator[Clients]:
+def clients(site: Site, writers: int = 4, *, probe: bool = True, pause_s: float = 0.002) -> Iterator[Clients]:
     """Writers and a prober at work."""
     nodes = open_nodes(site)
     primary = overview.look(nodes).pair(site)[0].name
     with nodes[primary].session(write=True) as connection:
         connection.execute("SET synchronous_commit = local")
         connection.execute(TABLE)
-    found = Clients(site, writers)
+    found = Clients(site, writers, pause_s)
     threads = [threading.Thread(target=found.write, args=(number + 1,), daemon=True) for number in range(writers)]
     threads += [threading.Thread(target=found.probe, daemon=True)] if probe else []
     for thread in threads:

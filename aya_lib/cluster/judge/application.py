@@ -47,8 +47,9 @@ def _tried(site: Site, seen: Application, attempt: Attempt, good: str) -> Judged
     if attempt.sqlstate in (LOCKED, CANCELLED):
         return _waited(seen, attempt)
     if attempt.login and not attempt.known:
-        hint = f"Put {seen.role}'s password where the owner's is (~/.pgpass): without it nobody can tell whether it works"
-        return Judged("unknown", f"could not be tried: {attempt.refused}", hint)
+        hint = f"Put {seen.role}'s password where the owner's is (~/.pgpass): without it nobody can tell whether it logs in"
+        else_ = f"; {good} as the owner with SET ROLE {seen.role}" if attempt.in_its_place else ""
+        return Judged("unknown", f"its login could not be tried: {attempt.refused}{else_}", hint)
     return Judged("failed", attempt.refused, _hint(site, seen, attempt))
 
 
