@@ -36,7 +36,7 @@ from aya_lib.site import Site
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from pairs import freeze, kill
+from pairs import freeze, kill, streaming
 from tests_support import step
 from writers import Clients, clients
 
@@ -86,6 +86,12 @@ def _operate_as(book: str, runs: str) -> None:
     os._exit(code)
 
 
+def start(site: Site) -> None:
+    for node in reversed(open_nodes(site).pair):
+        node.supervisor.start("postgresql")
+    streaming(site)
+
+
 @contextlib.contextmanager
 def copies(site: Site) -> Iterator[Callable[[bool], None]]:
     """What brings the lab back as it was when it was new, synchronous or not."""
@@ -96,12 +102,12 @@ def copies(site: Site) -> Iterator[Callable[[bool], None]]:
         labs.down(site)
         kept[synchronous] = site.root.with_name(mode)
         subprocess.run(["cp", "-a", site.root, kept[synchronous]], check=True)
-        labs.up(site, embedding=False)
+        start(site)
 
     def again(synchronous: bool) -> None:
         labs.delete(site)
         subprocess.run(["cp", "-a", kept[synchronous], site.root], check=True)
-        labs.up(site, embedding=False)
+        start(site)
 
     yield again
 
