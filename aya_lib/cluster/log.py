@@ -19,7 +19,7 @@ import yaml
 from aya_lib import secrets
 from aya_lib.node.node import Node
 from aya_lib.node.pidfile import log_file
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import looking
 
 LINES = 300  # of the log's end: a walreceiver that tries again every five seconds writes some twenty of them a minute
 # The file that was written last: that of the logging collector, or where the server's stderr goes.
@@ -79,14 +79,11 @@ class Cause:
         return f"{self.means}: {self.line}" if self.means else self.line
 
 
-def look(node: Node) -> Log | Missing:
+@looking("read the server's log")
+def look(node: Node) -> Log:
     """The end of the server's log, wherever that is; :class:`Unseen` when there is none to be found."""
-
-    def ask() -> Log:
-        file, text = tail(node, "postgresql", LINES)
-        return Log(node.name, file, parse(text))
-
-    return seen(node.name, "read the server's log", ask)
+    file, text = tail(node, "postgresql", LINES)
+    return Log(node.name, file, parse(text))
 
 
 def tail(node: Node, service: str, lines: int) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from aya_lib.node import refusal
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, rows, statement
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import Missing, looking, seen
 from aya_lib.site import Site
 
 ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s",()]+)'
@@ -143,29 +143,23 @@ class Receiver:
     ahead_s: float | None = None
 
 
-def look_sender(node: Node) -> Sender | Missing:
+@looking("pg_stat_replication")
+def look_sender(node: Node) -> Sender:
     """Streams and slots of a server that is a primary."""
-
-    def ask() -> Sender:
-        with node.session() as connection:
-            streams = rows(connection, __package__, "streams", Stream)
-            slots = rows(connection, __package__, "slots", Slot)
-            settings = rows(connection, __package__, "settings", Settings)[0]
-            return Sender(node.name, tuple(streams), tuple(slots), settings, _ahead(settings.clock_s))
-
-    return seen(node.name, "pg_stat_replication", ask)
+    with node.session() as connection:
+        streams = rows(connection, __package__, "streams", Stream)
+        slots = rows(connection, __package__, "slots", Slot)
+        settings = rows(connection, __package__, "settings", Settings)[0]
+        return Sender(node.name, tuple(streams), tuple(slots), settings, _ahead(settings.clock_s))
 
 
-def look_receiver(node: Node) -> Receiver | Missing:
+@looking("pg_stat_wal_receiver")
+def look_receiver(node: Node) -> Receiver:
     """The receiver of a server in recovery."""
-
-    def ask() -> Receiver:
-        with node.session() as connection:
-            found = rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
-            ahead_s = _ahead(found.clock_s)
-            return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
-
-    return seen(node.name, "pg_stat_wal_receiver", ask)
+    with node.session() as connection:
+        found = rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
+        ahead_s = _ahead(found.clock_s)
+        return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.refusal import PASSWORD
 from aya_lib.node.sql import Refused, rows
-from aya_lib.node.unseen import Down, Missing, seen
+from aya_lib.node.unseen import Down, Missing, looking, seen
 
 ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
 DOING = {
@@ -112,22 +112,17 @@ def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
     return Ready(node.name, primary.name, recovery, leader, needs, answer, free, known, lets_in)
 
 
-def look_recovery(node: Node) -> Recovery | Missing:
-    def ask() -> Recovery:
-        with node.session(database="postgres") as connection:
-            return rows(connection, __package__, "recovery", Recovery, node=node.name, sizes=list(SIZES))[0]
-
-    return seen(node.name, "its recovery", ask)
+@looking("its recovery")
+def look_recovery(node: Node) -> Recovery:
+    with node.session(database="postgres") as connection:
+        return rows(connection, __package__, "recovery", Recovery, node=node.name, sizes=list(SIZES))[0]
 
 
-def look_sizes(node: Node) -> Mapping[str, int] | Missing:
+@looking("pg_controldata")
+def look_sizes(node: Node) -> Mapping[str, int]:
     """What the WAL of a node asks of whoever replays it, server running or not."""
-
-    def ask() -> Mapping[str, int]:
-        control = look_control(node)
-        return {name: int(control[line]) for name, line in SIZES.items()}
-
-    return seen(node.name, "pg_controldata", ask)
+    control = look_control(node)
+    return {name: int(control[line]) for name, line in SIZES.items()}
 
 
 def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
@@ -152,18 +147,15 @@ def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
     return seen(node.name, "its restore_command", ask)
 
 
-def look_login(node: Node) -> Login | Missing:
+@looking("a session of {node.site.database.application_role}")
+def look_login(node: Node) -> Login:
     """Log in as the application does, from this machine, with the password that is known here."""
     role = node.site.database.application_role
-
-    def ask() -> Login:
-        try:
-            with node.session(role=role) as connection:
-                connection.execute("SELECT")
-                return Login(node.name, role)
-        except Refused as error:
-            if error.sqlstate == PASSWORD:
-                raise  # it is known here, or not: that says nothing about the application
-            return Login(node.name, role, error.reason)
-
-    return seen(node.name, f"a session of {role}", ask)
+    try:
+        with node.session(role=role) as connection:
+            connection.execute("SELECT")
+            return Login(node.name, role)
+    except Refused as error:
+        if error.sqlstate == PASSWORD:
+            raise  # it is known here, or not: that says nothing about the application
+        return Login(node.name, role, error.reason)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from aya_lib.errors import CommandFailed, MissingProgram, SqlFailed, Unreachable
+from aya_lib.node.host import Host
 from aya_lib.node.sql import NotAccepting, NotListening
 
+N = TypeVar("N", bound=Host)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -81,3 +85,17 @@ def seen(node: str, tried: str, look: Callable[[], T]) -> T | Unseen | Down | St
         return Unseen(error.node, tried, error.reason + (f". {error.hint}" if error.hint else ""))
     except (CommandFailed, SqlFailed, MissingProgram) as error:
         return Unseen(node, tried, str(error))
+
+
+def looking(tried: str) -> Callable[[Callable[Concatenate[N, P], T]], Callable[Concatenate[N, P], T | Unseen | Down | Starting]]:
+    """Mark a function that looks at the node which it is given first: it gives what :func:`seen` gives. ``tried``: for people, in
+    which ``{node}`` is the node."""
+
+    def mark(function: Callable[Concatenate[N, P], T]) -> Callable[Concatenate[N, P], T | Unseen | Down | Starting]:
+        @wraps(function)
+        def look(node: N, /, *args: P.args, **kwargs: P.kwargs) -> T | Unseen | Down | Starting:
+            return seen(node.name, tried.format(node=node), lambda: function(node, *args, **kwargs))
+
+        return look
+
+    return mark

@@ -17,7 +17,7 @@ from aya_lib.errors import MissingProgram
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import rows
-from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.node.unseen import Missing, Unseen, looking, seen
 from aya_lib.show import Cell, Shown, Table
 from aya_lib.site import Site
 
@@ -144,16 +144,13 @@ def look(nodes: Nodes) -> Found:
     return Found(nodes, site_seen, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
 
 
-def look_server(node: Node) -> Server | Missing:
+@looking("SQL on the server's settings")
+def look_server(node: Node) -> Server:
     """Ask a server of the pair."""
-
-    def ask() -> Server:
-        with node.session(database="postgres") as connection:
-            settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
-            server, never = rows(connection, __package__, "mode", Server)[0], exempt(connection)
-        return replace(server, settings={setting.name: setting for setting in settings}, exempt=never)
-
-    return seen(node.name, "SQL on the server's settings", ask)
+    with node.session(database="postgres") as connection:
+        settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
+        server, never = rows(connection, __package__, "mode", Server)[0], exempt(connection)
+    return replace(server, settings={setting.name: setting for setting in settings}, exempt=never)
 
 
 def look_store(node: Node) -> Store | Missing | None:
