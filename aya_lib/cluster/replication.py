@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from aya_lib.node import refusal
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, rows, statement
-from aya_lib.node.unseen import Missing, looking, seen
+from aya_lib.node.unseen import looking
 from aya_lib.site import Site
 
 ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s",()]+)'
@@ -174,20 +174,17 @@ class Login:
     said: str
 
 
-def look_login(node: Node, to: Node) -> Login | Missing:
+@looking("log in to {to.name} for replication")
+def look_login(node: Node, to: Node) -> Login:
     """Try as the node itself does: as the account of its server, with its file. A stream that runs logged in long ago."""
-
-    def ask() -> Login:
-        source = f"{source_conninfo(node, to, 'aya')} replication=true"
-        output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
-        said = refusal.said(output.stderr) or ("no password supplied" if "no password supplied" in output.stderr else "")
-        if not said:
-            output.checked()  # nobody listens, or psql could not be run: it was not refused
-        file = node.config.postgresql.replication_passfile
-        where = str(node.site.path(file)) if file else "~/.pgpass of its account"
-        return Login(node.name, to.name, node.site.database.replication_role, where, said if output.status else "")
-
-    return seen(node.name, f"log in to {to.name} for replication", ask)
+    source = f"{source_conninfo(node, to, 'aya')} replication=true"
+    output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
+    said = refusal.said(output.stderr) or ("no password supplied" if "no password supplied" in output.stderr else "")
+    if not said:
+        output.checked()  # nobody listens, or psql could not be run: it was not refused
+    file = node.config.postgresql.replication_passfile
+    where = str(node.site.path(file)) if file else "~/.pgpass of its account"
+    return Login(node.name, to.name, node.site.database.replication_role, where, said if output.status else "")
 
 
 def source_conninfo(node: Node, primary: Node, name: str = "") -> str:

@@ -17,7 +17,7 @@ from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.refusal import PASSWORD
 from aya_lib.node.sql import Refused, rows
-from aya_lib.node.unseen import Down, Missing, looking, seen
+from aya_lib.node.unseen import Down, Missing, looking
 
 ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
 DOING = {
@@ -125,7 +125,8 @@ def look_sizes(node: Node) -> Mapping[str, int]:
     return {name: int(control[line]) for name, line in SIZES.items()}
 
 
-def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
+@looking("its restore_command")
+def look_answer(node: Node, command: str, timeline: int) -> Answer:
     """Ask a restore_command for the next timeline's history, as a promotion does, into a folder that is removed again."""
     wanted = f"{timeline + 1:08X}.history"
     replaced = {"%p": '"$0/file"', "%f": wanted, "%r": "0" * 24}
@@ -133,18 +134,14 @@ def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
         command = command.replace(mark, text)
     script = f"cd {shlex.quote(str(node.data_directory))} && {command.replace('%%', '%')}"
     outer = 'd=$(mktemp -d) && sh -c "$1" "$d"; s=$?; rm -rf "$d"; exit $s'
-
-    def ask() -> Answer:
-        try:
-            output = node.shell.run(["sh", "-c", outer, "sh", script], account=node.account, timeout_s=ANSWER_S)
-        except DeadlinePassed:
-            return Answer("slow", f"no answer within {ANSWER_S:g} s")
-        words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
-        if output.status <= 125 and output.seconds > LATE_S:
-            return Answer("late", f"only after {output.seconds:.1f} s: {words}")
-        return Answer("broken" if output.status > 125 else "quick", words)
-
-    return seen(node.name, "its restore_command", ask)
+    try:
+        output = node.shell.run(["sh", "-c", outer, "sh", script], account=node.account, timeout_s=ANSWER_S)
+    except DeadlinePassed:
+        return Answer("slow", f"no answer within {ANSWER_S:g} s")
+    words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
+    if output.status <= 125 and output.seconds > LATE_S:
+        return Answer("late", f"only after {output.seconds:.1f} s: {words}")
+    return Answer("broken" if output.status > 125 else "quick", words)
 
 
 @looking("a session of {node.site.database.application_role}")

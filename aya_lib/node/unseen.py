@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -88,13 +89,16 @@ def seen(node: str, tried: str, look: Callable[[], T]) -> T | Unseen | Down | St
 
 
 def looking(tried: str) -> Callable[[Callable[Concatenate[N, P], T]], Callable[Concatenate[N, P], T | Unseen | Down | Starting]]:
-    """Mark a function that looks at the node which it is given first: it gives what :func:`seen` gives. ``tried``: for people, in
-    which ``{node}`` is the node."""
+    """Mark a function that looks at the node which it is given first: it gives what :func:`seen` gives. ``tried``: for people,
+    with the function's arguments by their names in braces."""
 
     def mark(function: Callable[Concatenate[N, P], T]) -> Callable[Concatenate[N, P], T | Unseen | Down | Starting]:
+        signature = inspect.signature(function)
+
         @wraps(function)
         def look(node: N, /, *args: P.args, **kwargs: P.kwargs) -> T | Unseen | Down | Starting:
-            return seen(node.name, tried.format(node=node), lambda: function(node, *args, **kwargs))
+            named = signature.bind(node, *args, **kwargs).arguments
+            return seen(node.name, tried.format(**named), lambda: function(node, *args, **kwargs))
 
         return look
 
