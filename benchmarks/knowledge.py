@@ -13,6 +13,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,21 @@ from psycopg.types.json import Jsonb
 
 from aya_lib import lab as labs
 from aya_lib.embedding.client import Client
+from aya_lib.embedding.files import open_files
+from aya_lib.embedding.model import Tokenizer
 from aya_lib.knowledge import evaluate, words
-from aya_lib.knowledge.chunking import Chunk
+from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.evaluation import Evaluation
 from aya_lib.knowledge.ingest import ingest
-from aya_lib.knowledge.search import MODES, Mode, Searcher, composed
+from aya_lib.knowledge.reader import Reader
+from aya_lib.knowledge.reading import read
+from aya_lib.knowledge.search import DEPTH, MODES, WORDS, Mode, Searcher, composed
 from aya_lib.knowledge.store import Prepared, write
 from aya_lib.lab.new import new
 from aya_lib.node.node import Node, Nodes, open_nodes
+from aya_lib.node.sql import Connection
 from aya_lib.runbook.refresh import model_site
+from aya_lib.site import Site
 
 RESULTS = Path(__file__).with_suffix(".json")
 HTML = Path("/usr/share/doc/postgresql-doc-15/html")
@@ -108,6 +115,11 @@ def ours(node: Node, made: list[Prepared], vectors: Any) -> float:
     return spent
 
 
+def on_cpu(connection: Connection) -> float:
+    """Milliseconds that the session's server process has run, on Linux: what it waited for a core is not in it."""
+    return int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e6
+
+
 def writing(node: Node) -> dict[str, Any]:
     made, vectors = documents()
     times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -122,6 +134,48 @@ def writing(node: Node) -> dict[str, Any]:
         "bare_copy_s": round(medians["bare"], 3),
         "of_a_bare_binary_copy": round(medians["bare"] / medians["ours"], 2),
     }
+
+
+def reading(site: Site) -> dict[str, Any]:
+    """The processor's seconds for the same pages, read and cut here and in a process of its own, its start among them."""
+    files, tokens = open_files(site.embedding), site.knowledge.chunk_tokens
+    pages = [(path, path.read_bytes()) for path in sorted(HTML.glob("*.html"))[::8]]
+    chunker, reader = Chunker(Tokenizer(files), tokens), Reader(files, tokens)
+    chunker.chunks(read(*pages[0]))  # what is loaded only once
+    used = [sum(os.times()[:4])]
+    for path, data in pages:
+        chunker.chunks(read(path, data))
+    used.append(sum(os.times()[:4]))
+    for path, data in pages:
+        reader.document(path, data)
+    reader.close()
+    here, apart = np.diff([*used, sum(os.times()[:4])]).tolist()
+    return {"files": len(pages), "here_s": round(here, 2), "apart_s": round(apart, 2), "apart_of_here": round(apart / here, 2)}
+
+
+def chunks(site: Site) -> list[tuple[str, str, Sequence[str]]]:
+    chunker = Chunker(Tokenizer(open_files(site.embedding)), site.knowledge.chunk_tokens)
+    found = [read(path, path.read_bytes()) for path in sorted(HTML.glob("*.html"))[::8]]
+    return [(chunk.text, page.title, chunk.headings) for page in found for chunk in chunker.chunks(page)]
+
+
+def making_words(node: Node, texts: Sequence[tuple[str, str, Sequence[str]]]) -> dict[str, Any]:
+    """The server's milliseconds for the words of chunks (text, title, headings), and for the bare lexemes of their text alone."""
+    with node.session(write=True, deadline_s=600) as connection:
+        connection.execute("CREATE TEMP TABLE made (chunk_text text, metadata jsonb)")
+        rows = [(text, Jsonb({"title": title, "headings": list(headings)})) for text, title, headings in texts]
+        connection.cursor().executemany("INSERT INTO made VALUES (%s, %s)", rows)
+        ms = {"words": "aya_chunk_terms(chunk_text, metadata)", "bare": "to_tsvector('english', chunk_text)"}
+        found = {}
+        for name, made in ms.items():
+            query = f"SELECT sum(length({made})) FROM made".encode()
+            spent = []
+            for _ in range(ROUNDS):
+                before = on_cpu(connection)
+                connection.execute(query)
+                spent.append(on_cpu(connection) - before)
+            found[f"{name}_ms"] = round(min(spent), 1)
+    return {"chunks": len(texts), **found, "words_of_bare": round(found["words_ms"] / found["bare_ms"], 2)}
 
 
 def searching(nodes: Nodes) -> dict[str, Any]:
@@ -147,7 +201,14 @@ def _one_mode(searcher: Searcher, mode: Mode, asked: list[str], vectors: Any) ->
         for text, vector in zip(asked, vectors, strict=True):
             depth = 10 if mode != "hybrid" else 50
             candidates = max(4 * depth, searcher.tuning.ef_search)
-            values = {"vector": Vector(vector), "limit": 10, "depth": depth, "candidates": candidates}
+            values = {
+                "vector": Vector(vector),
+                "limit": 10,
+                "depth": depth,
+                "candidates": candidates,
+                "scaled": DEPTH,
+                "words": WORDS,
+            }
             parsed = words.parse(text)
             started = time.perf_counter()
             if mode != "vector":
@@ -186,6 +247,7 @@ def main() -> None:
             print(json.dumps(found), flush=True)
             found |= {"search": searching(nodes), "quality": quality(nodes)}
             found["writing"] = writing(nodes["ALPHA"])
+            found |= {"reading": reading(site), "making_words": making_words(nodes["ALPHA"], chunks(site))}
         finally:
             labs.delete(site)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")

@@ -118,7 +118,7 @@ def one(site: Site, again: Callable[[bool], None], draw: random.Random) -> Histo
     """A pair as new; load, a fault, two operators of whom one may be killed; then whatever brings it back."""
     found = History(draw.random() < 0.5, draw.choice(["killed", "frozen", "none"]))
     again(found.synchronous)
-    with clients(site, 2, pause_s=0.01) as at_work:
+    with clients(site, 2) as at_work:
         wait.until(lambda: len(at_work.acknowledged), lambda n: n > 40, node="ALPHA", what="writes", deadline_s=60)
         if found.fault != "none":
             {"killed": kill, "frozen": freeze}[found.fault](open_nodes(site)["ALPHA"])

@@ -1,9 +1,13 @@
-"""How good and how fast search is, beside what it was: MRR of the right document on two sets of documents, and latencies.
+"""How good and how fast search is, beside what it was: MRR of the right document on five sets of documents, and latencies.
 
-Development: pages of PostgreSQL's manual (Debian's postgresql-doc-15), on which the weights were chosen. Hold-out: the READMEs of
-the installed packages, which chose nothing. One author's questions, written from the names of the documents before any was asked.
-Before: the text alone embedded, words ranked by cover density without document frequencies. The difference has a paired bootstrap
-interval over the questions. Latencies: 50,000 chunks, the same ones copied, one client.
+Development, on which weights and the way of fusing were chosen: pages of PostgreSQL's manual (Debian's postgresql-doc-15),
+READMEs of installed packages, SQLite's pages (sqlite3-doc). Hold-out, which chose nothing: Git's pages (git-doc) and the Markdown
+of Node.js and npm. One author's questions, written from the documents' names before any was asked. A package that is not
+installed may be unpacked below AYA_BENCH_DOCS (dpkg -x).
+
+Before: the text alone embedded, words ranked by cover density without document frequencies. By ranks: the lists of now, fused by
+reciprocal rank. Differences have a paired bootstrap interval over the questions. Latencies: 50,000 chunks, the same ones copied,
+one client.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -39,10 +44,24 @@ from aya_lib.node.node import open_nodes
 from aya_lib.node.sql import Connection
 from aya_lib.runbook.refresh import model_site
 from aya_lib.site import Site
+from benchmarks.knowledge import on_cpu
 
 RESULTS = Path(__file__).with_suffix(".json")
 QUESTIONS = json.loads(Path(__file__).with_name("search_questions.json").read_text())
-HTML = Path("/usr/share/doc/postgresql-doc-15/html")
+HOLD_OUT = ("git", "node")
+DOCS = [Path("/usr/share/doc"), *(Path(one, "usr/share/doc") for one in [os.environ.get("AYA_BENCH_DOCS")] if one)]
+FOLDERS = {
+    "manual": ("postgresql-doc-15/html/*.html",),
+    "sqlite": ("sqlite3/*.html",),
+    "git": ("git-doc/**/*.html",),
+    "node": (
+        "../../lib/node_modules/npm/docs/content/**/*.md",
+        "nodejs/**/*.md",
+        "../../lib/node_modules/npm/node_modules/undici/docs/docs/**/*.md",
+    ),
+}
+SKIPPED = re.compile("changelogs|/doc_|keyword_index|sitemap")
+MOST = 10  # chunks of a document
 CACHE = Path(tempfile.gettempdir()) / "aya-bench-vectors"  # by text, so that a run that was killed goes on
 ROWS, DEPTH, K = 50_000, 50, 60
 README = 6000  # characters of each, so that those with a history of changes are not most of the chunks
@@ -63,11 +82,14 @@ class Chunk:
 
 
 def documents(name: str) -> Iterator[tuple[Path, bytes]]:
-    """The files of a set; of the manual every seventh page and those that are asked for."""
-    if name == "development":
+    """The files of a set."""
+    if name != "readmes":
         asked = set(QUESTIONS[name].values())
-        pages = sorted(HTML.glob("*.html"))
-        yield from ((path, path.read_bytes()) for at, path in enumerate(pages) if at % 7 == 0 or path.stem in asked)
+        found = [path for folder in DOCS for pattern in FOLDERS[name] for path in sorted(folder.glob(pattern))]
+        pages = {path.stem: path for path in found if not SKIPPED.search(str(path))}
+        others = [stem for stem in pages if stem not in asked]
+        some = {*list(pages)[::7]} if name == "manual" else {*others[::2]}
+        yield from ((path, path.read_bytes()) for stem, path in pages.items() if stem in asked | some)
         return
     for package in sorted(importlib.metadata.distributions(), key=lambda one: one.name.lower()):
         said = dict(package.metadata.json)
@@ -83,7 +105,7 @@ def cut(name: str, model: Model) -> list[Chunk]:
             reading = read(path, data)
         except Unreadable:
             continue
-        found += [Chunk(path.stem, reading.title, one.headings, one.text) for one in chunker.chunks(reading)]
+        found += [Chunk(path.stem, reading.title, one.headings, one.text) for one in chunker.chunks(reading)[:MOST]]
     return found
 
 
@@ -129,42 +151,50 @@ def reciprocal(found: Sequence[str], right: str) -> float:
     return 1 / (ranked.index(right) + 1) if right in ranked else 0.0
 
 
-def before(connection: Connection, query: str, vector: Any, names: dict[int, str]) -> dict[str, list[str]]:
-    near = connection.execute("SELECT id FROM chunks ORDER BY plain <=> %s, id LIMIT %s", (Vector(vector), DEPTH)).fetchall()
-    said = connection.execute(BEFORE, {"query": query, "depth": DEPTH}).fetchall()
-    lists = {"vector": [int(str(row[0])) for row in near], "text": [int(str(row[0])) for row in said]}
+def by_ranks(lists: Sequence[Sequence[int]]) -> list[int]:
     scores: dict[int, float] = {}
-    for ids in lists.values():
+    for ids in lists:
         for rank, number in enumerate(ids, 1):
             scores[number] = scores.get(number, 0) + 1 / (K + rank)
-    lists["hybrid"] = sorted(scores, key=lambda number: (-scores[number], number))
-    return {mode: [names[number] for number in ids] for mode, ids in lists.items()}
+    return sorted(scores, key=lambda number: (-scores[number], number))
 
 
-def quality(connection: Connection, model: Model, name: str) -> dict[str, Any]:
+def before(connection: Connection, query: str, vector: Any) -> dict[str, list[int]]:
+    near = connection.execute("SELECT id FROM chunks ORDER BY plain <=> %s, id LIMIT %s", (Vector(vector), DEPTH)).fetchall()
+    said = connection.execute(BEFORE, {"query": query, "depth": DEPTH}).fetchall()
+    lists = {"vector before": [int(str(row[0])) for row in near], "text before": [int(str(row[0])) for row in said]}
+    return lists | {"hybrid before": by_ranks(list(lists.values()))}
+
+
+def quality(connection: Connection, model: Model, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a set gives; and what was measured, reciprocal rank by reciprocal rank."""
     chunks = cut(name, model)
     plain = embedded(model, [one.text for one in chunks])
     titled = embedded(model, passages(model.tokenizer, [Passage(one.text, one.title, one.headings) for one in chunks]))
     fill(connection, chunks, plain, titled)
     names = dict(enumerate((one.document for one in chunks), 1))
     asked = QUESTIONS[name]
-    vectors = embedded(model, list(asked), "query")
     searcher = Searcher(connection)
-    values: dict[str, list[float]] = {f"{mode} {when}": [] for when in ("before", "now") for mode in MODES}
-    for (query, right), vector in zip(asked.items(), vectors, strict=True):
+    values: dict[str, list[float]] = {}
+    for (query, right), vector in zip(asked.items(), embedded(model, list(asked), "query"), strict=True):
         assert right in names.values(), right
-        old = before(connection, query, vector, names)
-        for mode in MODES:
-            values[f"{mode} before"].append(reciprocal(old[mode], right))
-            hits = searcher.search(query, vector, mode, DEPTH)
-            values[f"{mode} now"].append(reciprocal([names[hit.chunk_id] for hit in hits], right))
-    rng = np.random.default_rng(1)
-    gain = np.array(values["hybrid now"]) - np.array(values["hybrid before"])
-    means = rng.choice(gain, (5000, len(gain))).mean(axis=1)
-    result: dict[str, Any] = {"chunks": len(chunks), "documents": len(set(names.values())), "questions": len(asked)}
-    result |= {f"MRR {what}": round(float(np.mean(found)), 3) for what, found in values.items()}
-    low, high = np.quantile(means, (0.025, 0.975))
-    return result | {"fused gained": f"{gain.mean():.3f} ({low:.3f} to {high:.3f})"}
+        lists = before(connection, query, vector)
+        lists |= {f"{mode} now": [hit.chunk_id for hit in searcher.search(query, vector, mode, DEPTH)] for mode in MODES}
+        lists["hybrid by ranks"] = by_ranks([lists["vector now"], lists["text now"]])
+        for way, ids in lists.items():
+            values.setdefault(way, []).append(reciprocal([names[number] for number in ids], right))
+    kind = "hold-out" if name in HOLD_OUT else "development"
+    return {"kind": kind, "chunks": len(chunks), "documents": len(set(names.values())), **means(values)}, values
+
+
+def means(values: dict[str, list[float]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"questions": len(values["hybrid now"])}
+    found |= {f"MRR {way}": round(float(np.mean(each)), 3) for way, each in sorted(values.items())}
+    for way in ("hybrid before", "hybrid by ranks"):
+        gain = np.array(values["hybrid now"]) - np.array(values[way])
+        low, high = np.quantile(np.random.default_rng(1).choice(gain, (5000, len(gain))).mean(axis=1), (0.025, 0.975))
+        found[f"fused gained over {way}"] = f"{gain.mean():.3f} ({low:.3f} to {high:.3f})"
+    return found
 
 
 def latency(connection: Connection, model: Model) -> dict[str, Any]:
@@ -195,11 +225,6 @@ def latency(connection: Connection, model: Model) -> dict[str, Any]:
     return found | {"words: share of the exact first ten texts": exact(searcher, asked)}
 
 
-def on_cpu(connection: Connection) -> float:
-    """Milliseconds that the session's server process has run, on Linux: what it waited for a core is not in it."""
-    return int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e6
-
-
 def exact(searcher: Searcher, asked: Sequence[str]) -> float:
     """How many of the first ten texts are those of a ranking of every chunk with any of the words; copies count as one."""
     kept, shares = words.CANDIDATES, []
@@ -216,7 +241,14 @@ def exact(searcher: Searcher, asked: Sequence[str]) -> float:
 
 def measure(connection: Connection, site: Site) -> dict[str, Any]:
     model = load(site.embedding)
-    found: dict[str, Any] = {name: quality(connection, model, name) for name in QUESTIONS}
+    found: dict[str, Any] = {}
+    held: dict[str, list[float]] = {}
+    for name in QUESTIONS:
+        found[name], values = quality(connection, model, name)
+        print(name, json.dumps(found[name]), flush=True)
+        if name in HOLD_OUT:
+            held = {way: held.get(way, []) + each for way, each in values.items()}
+    found["hold-out together"] = means(held)
     return found | {"latency": latency(connection, model)}
 
 

@@ -24,7 +24,6 @@ class Clients:
 
     site: Site
     writers: int = 4
-    pause_s: float = 0.002  # after a write; a prober's is ten times that
     acknowledged: list[int] = field(default_factory=list)
     both: list[float] = field(default_factory=list)
     first_after: float | None = None
@@ -59,7 +58,7 @@ class Clients:
                     self.acknowledged.append(one)
                     if self._since and self.first_after is None:
                         self.first_after = time.monotonic() - self._since
-                    time.sleep(self.pause_s)
+                    time.sleep(0.01)
             time.sleep(0.02)
 
     def mark(self) -> None:
@@ -67,12 +66,15 @@ class Clients:
         self.began, self.first_after, self._since = time.time(), None, time.monotonic()
 
     def probe(self) -> None:
-        """Write to both nodes all along: never may both take it."""
+        """Write to both nodes all along: never may both take it. The one that refused last is asked first."""
+        names = list(self.site.pair)
         while not self._stop.is_set():
-            took = [self._takes(name) for name in self.site.pair]
-            if all(took):
+            refuses = next((name for name in names if not self._takes(name)), None)
+            if refuses is None:
                 self.both.append(time.monotonic())
-            time.sleep(10 * self.pause_s)
+            else:
+                names.sort(key=lambda name, first=refuses: name != first)
+            time.sleep(0.02)
 
     def _takes(self, name: str) -> bool:
         options = "-c statement_timeout=500 -c synchronous_commit=local"
@@ -90,14 +92,14 @@ class Clients:
 
 
 @contextmanager
-def clients(site: Site, writers: int = 4, *, probe: bool = True, pause_s: float = 0.002) -> Iterator[Clients]:
+def clients(site: Site, writers: int = 4, *, probe: bool = True) -> Iterator[Clients]:
     """Writers and a prober at work."""
     nodes = open_nodes(site)
     primary = overview.look(nodes).pair(site)[0].name
     with nodes[primary].session(write=True) as connection:
         connection.execute("SET synchronous_commit = local")
         connection.execute(TABLE)
-    found = Clients(site, writers, pause_s)
+    found = Clients(site, writers)
     threads = [threading.Thread(target=found.write, args=(number + 1,), daemon=True) for number in range(writers)]
     threads += [threading.Thread(target=found.probe, daemon=True)] if probe else []
     for thread in threads:

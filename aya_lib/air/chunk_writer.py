@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from psycopg.types.json import Jsonb
-
 from aya_lib.embedding.client import Client, encoder
 from aya_lib.embedding.files import open_files
 from aya_lib.embedding.model import Tokenizer
@@ -17,6 +15,7 @@ from aya_lib.errors import AyaError, Unreachable
 from aya_lib.knowledge import provenance
 from aya_lib.knowledge.chunking import Chunk, Chunker
 from aya_lib.knowledge.reading import Page, Reading
+from aya_lib.knowledge.store import copy_chunks, embedded
 from aya_lib.node.node import Nodes
 from aya_lib.node.sql import Connection, rows, value
 
@@ -81,10 +80,11 @@ class ChunkWriter:
     def _make(self, here: Connection, document: Lacking, client: Client, until: float) -> bool:
         """False when time is over: the vectors made so far are kept for the next call."""
         begun = self._begin(document)
-        while (done := sum(map(len, begun.vectors))) < len(begun.chunks):
+        readable = embedded(begun.chunks)
+        while (done := sum(map(len, begun.vectors))) < len(readable):
             if time.monotonic() > until:
                 return False
-            part = begun.chunks[done : done + client.pace.size]  # a request's worth, by the encoder's measured speed
+            part = readable[done : done + client.pace.size]  # a request's worth, by the encoder's measured speed
             begun.vectors.append(client.vectors([chunk.text for chunk in part]))
         put(here, begun.document, begun.chunks, [vector for some in begun.vectors for vector in some])
         self.begun = None
@@ -109,13 +109,7 @@ def put(here: Connection, document: Lacking, chunks: list[Chunk], vectors: Seque
         if value(here, "SELECT content FROM documents WHERE id = %s FOR UPDATE", (document.id,)) != document.content:
             return False
         here.execute("DELETE FROM chunks WHERE document_id = %s", (document.id,))
-        here.cursor().executemany(
-            "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index, metadata) VALUES (%s, %s, %s, %s, %s)",
-            [
-                (document.id, chunk.text, str(vector.tolist()), chunk.index, Jsonb({"tokens": chunk.tokens}))
-                for chunk, vector in zip(chunks, vectors, strict=True)
-            ],
-        )
+        copy_chunks(here, [(document.id, None, chunks)], vectors)
         query = "UPDATE write_queue SET needs_chunks = false, chunks_changed = true WHERE document_id = %s AND NOT synced"
         here.execute(query, (document.id,))
     return True

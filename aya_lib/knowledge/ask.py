@@ -14,6 +14,7 @@ from aya_lib.errors import Unreachable
 from aya_lib.knowledge import provenance, words
 from aya_lib.knowledge.search import Filters, Hit, Mode, Searcher
 from aya_lib.node.node import Nodes
+from aya_lib.schema.knowledge import words_of
 from aya_lib.show import Shown, Table, plain
 
 LINES = 4  # of a chunk that a person is shown
@@ -94,13 +95,15 @@ def ask(nodes: Nodes, query: str, mode: Mode = "hybrid", limit: int = 10, filter
         ready = time.perf_counter()
         hits = searcher.search(query, vector, mode, limit, filters)
     ended = time.perf_counter()
-    notes += _of_words(searcher, mode)
+    notes += _of_words(searcher, mode, words_of(node.site))
     return Answer(query, mode, node.name, tuple(hits), (embedded - started) * 1000, (ended - ready) * 1000, tuple(notes))
 
 
-def _of_words(searcher: Searcher, mode: Mode) -> list[str]:
+def _of_words(searcher: Searcher, mode: Mode, wanted: str) -> list[str]:
     """What a person should know of the words that were looked for."""
     found = searcher.lexemes
+    if mode != "vector" and searcher.tuning.words != wanted:
+        return [f"The chunks have '{searcher.tuning.words}', this site asks for '{wanted}'. Run: aya run ingest"]
     if mode != "vector" and not found:
         return ["None of the question's words is in any document, or they are too common to be looked for."]
     if found and found[0].of > words.WORDS:

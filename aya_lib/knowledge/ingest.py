@@ -26,11 +26,12 @@ from aya_lib.embedding.files import ModelFiles, open_files
 from aya_lib.embedding.model import Tokenizer
 from aya_lib.errors import AyaError, SqlFailed, Unreachable, UsageError
 from aya_lib.knowledge import provenance
-from aya_lib.knowledge.chunking import Chunk, Chunker
+from aya_lib.knowledge.chunking import Chunk
 from aya_lib.knowledge.decoding import Unreadable
 from aya_lib.knowledge.discover import SourceFile, Sources, discover, named
 from aya_lib.knowledge.library import Library
-from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, file_bytes, read
+from aya_lib.knowledge.reader import Reader
+from aya_lib.knowledge.reading import SUFFIXES, Empty, Reading, file_bytes
 from aya_lib.knowledge.report import Failed, Report, Tally
 from aya_lib.knowledge.store import Known, Prepared, Store, of_one
 from aya_lib.node.node import Nodes
@@ -96,6 +97,8 @@ def ingest(
             if isinstance(error, SqlFailed):
                 raise SqlFailed(error.node, error.reason, sqlstate=error.sqlstate, hint=hint) from None
             raise Unreachable(error.node, error.tried, error.reason, hint=hint) from None
+        finally:
+            run.reader.close()
         run.library.settle(store)
         if prune:
             tally.removed += _prune(store, sources, run.library.known, tally)
@@ -119,7 +122,8 @@ class _Run:
     encoder_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.chunker = Chunker(Tokenizer(self.recipe.files), self.recipe.chunk_tokens)
+        self.tokenizer = Tokenizer(self.recipe.files)
+        self.reader = Reader(self.recipe.files, self.recipe.chunk_tokens)
 
     def all(self, files: Sequence[SourceFile]) -> None:
         groups = self.groups(files)
@@ -140,6 +144,7 @@ class _Run:
             finally:
                 for _, waiting in coming:
                     waiting.cancel()
+                self.reader.close()
 
     def groups(self, files: Sequence[SourceFile]) -> Iterator[list[Prepared]]:
         """New and changed documents in groups of about as many chunks as the encoder takes at once, so that even a slow one has
@@ -165,7 +170,9 @@ class _Run:
             self._told(self.tally.failed, file, f"{error}; its document was removed" if gone else str(error))
         except Unreadable as error:
             self._told(self.tally.failed, file, str(error))
-        except Exception as error:  # whatever a library makes of one file is that file's failure
+        except AyaError:
+            raise
+        except Exception as error:  # whatever is odd about one file is that file's failure
             self._told(self.tally.failed, file, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return None
 
@@ -180,15 +187,15 @@ class _Run:
             for lost in known.lost:
                 self._told(self.tally.partly, file, lost)
             return None
-        reading = read(file.path, data)
-        chunks = self.chunker.chunks(reading)
+        document = self.reader.document(file.path, data)
+        reading, chunks = document.reading, document.chunks
         if not chunks:
             raise Empty("no text in it that could be searched")
         self._notes(file, reading, chunks)
         metadata: dict[str, Any] = {"title": reading.title, "kind": reading.kind, "path": named(file.path), "bytes": len(data)}
         metadata |= {"lost": list(reading.lost)} if reading.lost else {}
         number = known.id if known else None
-        return Prepared(file.uri, file.source, digest, reading.content, metadata, self.category, tuple(chunks), number)
+        return Prepared(file.uri, file.source, digest, reading.content, metadata, self.category, chunks, number)
 
     def _notes(self, file: SourceFile, reading: Reading, chunks: Sequence[Chunk]) -> None:
         self.tally.navigation_words += reading.furniture
@@ -205,7 +212,7 @@ class _Run:
     def encode(self, group: list[Prepared]) -> Vectors:
         started = time.monotonic()
         try:
-            return self.client.vectors(provenance.passages(self.chunker.tokenizer, titled(group)))
+            return self.client.vectors(provenance.passages(self.tokenizer, titled(group)))
         finally:
             self.encoder_s += time.monotonic() - started
 

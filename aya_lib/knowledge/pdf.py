@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from aya_lib.knowledge.decoding import Unreadable
 
-PDFIUM = threading.Lock()  # the library is not made for two threads at once
-
 
 def pages(data: bytes) -> tuple[str, list[tuple[int, str]], tuple[str, ...]]:
-    """The title, the text of each page by its number, and what was lost: pages that are broken, or are pictures.
+    """The title, the text of each page by its number, and what was lost: pages that are broken, or are pictures. One at a time:
+    the library is not made for two threads.
 
     Raises :class:`Unreadable` when there is no page that could be read.
     """
     import pypdfium2
 
-    with PDFIUM:
-        try:
-            document = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            said = str(error)
-            encrypted = "assword" in said or "ecurity" in said
-            raise Unreadable("encrypted: remove its password first" if encrypted else f"not a readable PDF: {said}") from None
-        try:
-            document.init_forms()
-            return _read(document, pypdfium2.PdfiumError)
-        finally:
-            document.close()
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        said = str(error)
+        encrypted = "assword" in said or "ecurity" in said
+        raise Unreadable("encrypted: remove its password first" if encrypted else f"not a readable PDF: {said}") from None
+    try:
+        document.init_forms()
+        return _read(document, pypdfium2.PdfiumError)
+    finally:
+        document.close()
 
 
 def _read(document: Any, broken: type[Exception]) -> tuple[str, list[tuple[int, str]], tuple[str, ...]]:

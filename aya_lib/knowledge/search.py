@@ -1,4 +1,4 @@
-"""Search: by meaning (vectors), by words (full text), or both fused by reciprocal rank.
+"""Search: by meaning (vectors), by words (full text), or both fused by their scores.
 
 One statement a search, and one before it that asks how rare the words are. Filters never cost results: index scans go on until
 enough rows passed the filter, and where fewer came than were asked for, the rows are read without the index once more.
@@ -30,6 +30,7 @@ Mode = Literal["vector", "text", "hybrid"]
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
 MOST = 1000  # results of one search
 DEPTH = 50  # candidates of each list that are fused, at least; and four times the limit
+WORDS = 0.4  # share of words in a fused score, chosen on three sets of questions and held on two others (benchmarks/search.py)
 FRESH_S = 2.0  # a search begins with what was decided at most so long ago: who rebuilds the index counts on it
 DEFAULT_EF_SEARCH = 2 * DEPTH
 
@@ -117,6 +118,7 @@ class Tuning:
     chosen_ef_search: int | None
     configured_probes: int | None
     configured_ef_search: int | None
+    words: str | None = None  # how the words of the chunks are made
 
     @property
     def probes(self) -> int:
@@ -173,6 +175,7 @@ class Searcher:
         mode = mode if self.lexemes else "vector"
         depth = limit if mode != "hybrid" else max(DEPTH, 4 * limit)
         values = {"vector": None if vector is None else Vector(vector), "limit": limit, "depth": depth, **given}
+        values |= {"scaled": DEPTH, "words": WORDS}
         values["candidates"] = max(4 * depth, self.tuning.ef_search)
         if mode != "vector":
             values |= words.values(self.connection, asked, self.lexemes)

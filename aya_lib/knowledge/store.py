@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +53,7 @@ class Prepared:
     @property
     def embedded(self) -> list[Chunk]:
         """The chunks that get a vector."""
-        return [chunk for chunk in self.chunks if not chunk.unread]
+        return embedded(self.chunks)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def write(connection: Connection, documents: Sequence[Prepared], vectors: Vector
     placed = [(one, next(ids) if one.id is None else one.id) for one in documents]
     _replace(connection, [one for one in documents if one.id is not None])
     _copy_documents(connection, [(one, number) for one, number in placed if one.id is None])
-    _copy_chunks(connection, placed, vectors)
+    copy_chunks(connection, ((number, one.metadata.get("title"), one.chunks) for one, number in placed), vectors)
 
 
 def _new_ids(connection: Connection, count: int) -> Iterator[int]:
@@ -152,19 +152,23 @@ def _copy_documents(connection: Connection, documents: Sequence[tuple[Prepared, 
             copy.write_row((number, one.content, Jsonb(one.metadata), one.category or "general", one.source, one.uri, one.hash))
 
 
-def _copy_chunks(connection: Connection, documents: Sequence[tuple[Prepared, int]], vectors: Vectors) -> None:
+def embedded(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Those that get a vector: the model can read them."""
+    return [chunk for chunk in chunks if not chunk.unread]
+
+
+def copy_chunks(connection: Connection, documents: Iterable[tuple[int, str | None, Sequence[Chunk]]], vectors: Vectors) -> None:
+    """The chunks of documents (each with its number and title); ``vectors``: one for each embedded chunk, in order, float32."""
     register_vector(connection)
     columns = "document_id, chunk_text, embedding, chunk_index, metadata"
     following = iter(vectors)
     with connection.cursor() as cursor, cursor.copy(f"COPY chunks ({columns}) FROM STDIN (FORMAT binary)") as copy:
         copy.set_types(["int4", "text", "vector", "int4", "jsonb"])
-        for one, number in documents:
-            for chunk in one.chunks:
-                metadata = {"title": one.metadata.get("title"), "headings": list(chunk.headings), "tokens": chunk.tokens}
-                if chunk.page is not None:
-                    metadata["page"] = chunk.page
-                if chunk.unread:
-                    metadata["no_vector"] = chunk.unread
+        for number, title, chunks in documents:
+            for chunk in chunks:
+                metadata = {"title": title, "headings": list(chunk.headings), "tokens": chunk.tokens}
+                metadata |= {} if chunk.page is None else {"page": chunk.page}
+                metadata |= {"no_vector": chunk.unread} if chunk.unread else {}
                 vector = None if chunk.unread else Vector(next(following))
                 copy.write_row((number, chunk.text, vector, chunk.index, Jsonb(metadata, _dumps)))
 

@@ -19,12 +19,12 @@ def create(connection: Connection, site: Site, *, offline_queue: bool = False) -
     with connection.transaction():
         for name in ["schema", *(["write_queue"] if offline_queue else []), "grants"]:
             connection.execute(sql.SQL(statement(__package__, name)).format(**values))
-    state = knowledge.read(connection)
+    state = knowledge.read(connection, site)
     for name in [*knowledge.COLUMNS, *knowledge.INDEXES]:
         if not getattr(state, name):
             connection.execute(knowledge.text(site, name).encode())
-    if knowledge.read(connection).unfilled:
-        knowledge.fill_terms(connection)
+    if knowledge.read(connection, site).unfilled:
+        knowledge.fill_terms(connection, site)
 
 
 def create_index(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from aya_lib.plan.change import Change, Plan, change
 from aya_lib.site import Site
 
 INDEX_S = 3600  # how long building an index beside a live table may take
-WORDS = "aya words 2"  # how words are made of a text: a comment of the trigger's function, and of the column once all rows are so
+WORDS = "aya words 2"  # how words are made of a text, see words_of()
 FIRST = -(2**31) - 1  # below every id: those of a laptop are negative
 
 COLUMNS = {
@@ -42,10 +42,12 @@ class SchemaState:
     idx_chunks_terms: bool | None
     dimension: int | None
     unfilled: bool = False  # whether chunks of before the trigger still lack their words, or have them made in another way
+    words: str | None = None  # how the trigger makes words
 
     def missing(self) -> list[str]:
         names = [*COLUMNS, *INDEXES]
-        return [name for name in names if not getattr(self, name)] + (["words of the chunks"] if self.unfilled else [])
+        before = f" (they are {self.words.removeprefix('aya ')})" if self.words and not self.chunks_terms else ""
+        return [name for name in names if not getattr(self, name)] + ([f"words of the chunks{before}"] if self.unfilled else [])
 
 
 def look(node: Node) -> SchemaState | Missing:
@@ -53,13 +55,18 @@ def look(node: Node) -> SchemaState | Missing:
 
     def ask() -> SchemaState:
         with node.session() as connection:
-            return read(connection)
+            return read(connection, node.site)
 
     return seen(node.name, "read the schema", ask)
 
 
-def read(connection: Connection) -> SchemaState:
-    state = rows(connection, __package__, "knowledge/state", SchemaState, words=WORDS)[0]
+def words_of(site: Site) -> str:
+    """How words are made on this site: a comment of the trigger's function, and of the column once all rows are so."""
+    return f"{WORDS}, {site.knowledge.language}"
+
+
+def read(connection: Connection, site: Site) -> SchemaState:
+    state = rows(connection, __package__, "knowledge/state", SchemaState, words=words_of(site))[0]
     if not state.chunks_terms or state.unfilled:
         return state
     return replace(state, unfilled=value(connection, "SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms IS NULL)"))
@@ -99,7 +106,7 @@ def text(site: Site, name: str) -> str:
     values = {
         "language": sql.SQL(site.knowledge.language),
         "role": sql.Identifier(site.database.application_role),
-        "version": sql.SQL(WORDS),
+        "version": sql.SQL(words_of(site)),
     }
     return sql.SQL(statement(__package__, f"knowledge/{name}")).format(**values).as_string().strip()
 
@@ -116,15 +123,15 @@ class FillTerms:
 
     def run(self, node: Node) -> None:
         with node.session(write=True, deadline_s=INDEX_S) as connection:
-            fill_terms(connection)
+            fill_terms(connection, node.site)
 
 
-def fill_terms(connection: Connection) -> None:
+def fill_terms(connection: Connection, site: Site) -> None:
     """Make the words of every chunk that has none or older ones. Killed and run again, it writes only what is left."""
     after: object = FIRST
     while after is not None:
         with connection.transaction():
             connection.execute("SET LOCAL aya.applying = 'on'")  # on a laptop: nothing to be pushed
             after = value(connection, statement(__package__, "knowledge/missing_terms"), {"after": after})
-    connection.execute(sql.SQL("COMMENT ON COLUMN chunks.chunk_terms IS {}").format(WORDS))
+    connection.execute(sql.SQL("COMMENT ON COLUMN chunks.chunk_terms IS {}").format(words_of(site)))
     connection.execute("ANALYZE chunks (chunk_terms)")  # how common each word is

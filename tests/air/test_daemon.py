@@ -57,6 +57,9 @@ def test_what_changes_on_either_side_is_carried_without_waiting_for_the_poll(dae
     ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Plain SQL on the laptop. It has no chunks yet.')")
     text = "SELECT count(embedding) FROM documents d JOIN chunks c ON c.document_id = d.id WHERE d.content LIKE 'Plain%'"
     until(lambda: one(nodes, "ALPHA", text), "it is there, with chunks and embeddings")
+    ask(nodes, "AIR", "INSERT INTO documents (content) VALUES (repeat('การสำรองข้อมูล', 9))")
+    unread = "SELECT count(*) - count(embedding) FROM chunks WHERE metadata ? 'no_vector'"
+    until(lambda: one(nodes, "ALPHA", unread), "a script that the model does not know has words and no vector")
     until(lambda: same(nodes) == [], "both sides are equal")
 
 

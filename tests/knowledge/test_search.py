@@ -57,14 +57,23 @@ def test_the_page_that_answers_is_found_by_each_way_of_searching(library: Nodes)
         assert len(answer.hits) == 5
 
 
-def test_scores_fall_and_fusion_is_the_sum_of_reciprocal_ranks(library: Nodes) -> None:
-    hits = ask(library, "vacuum full table lock", "hybrid", 20).hits
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+def test_fused_scores_are_those_of_both_lists_and_a_documents_best_chunk_has_the_best_of_them(library: Nodes) -> None:
+    query, depth = "vacuum, WAL archiving and backup of a server", 50
+    hits = ask(library, query, "hybrid", 12).hits
+    near, said = ask(library, query, "vector", depth).hits, ask(library, query, "text", depth).hits
+    last, first = near[-1].score, near[0].score
+    parts = {hit.chunk_id: [0.6 * (hit.score - last) / (first - last), 0.0, hit.document_id] for hit in near}
+    for hit in said:
+        parts.setdefault(hit.chunk_id, [0.0, 0.0, hit.document_id])[1] = 0.4 * hit.score / said[0].score
+    seen: set[int] = set()
     for hit in hits:
-        ranks = [rank for rank in (hit.vector_rank, hit.text_rank) if rank]
-        assert hit.score == pytest.approx(sum(1 / (60 + rank) for rank in ranks))
-        assert hit.similarity is not None
-        assert -1 <= hit.similarity <= 1
+        mine = [part for part in parts.values() if part[2] == hit.document_id]
+        whole = max(part[0] for part in mine) + max(part[1] for part in mine)
+        own = sum(parts[hit.chunk_id][:2])
+        assert hit.score == pytest.approx(own if hit.document_id in seen else whole, abs=1e-6)
+        seen.add(hit.document_id)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len(seen) > 1
     assert any(hit.vector_rank and hit.text_rank for hit in hits)
 
 

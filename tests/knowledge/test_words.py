@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from aya_lib.errors import UsageError
 from aya_lib.knowledge import words
+from aya_lib.knowledge.ask import ask
 from aya_lib.knowledge.search import Filters, Searcher
-from aya_lib.node.node import Nodes
+from aya_lib.node.node import Nodes, open_nodes
 from aya_lib.node.sql import Connection
+from aya_lib.plan.change import apply
 from aya_lib.schema import knowledge as schema
 
 TEXTS = [
@@ -108,16 +111,33 @@ def test_terms_of_before_are_made_again_and_a_second_time_nothing_is_written(lib
     with node.session(write=True) as connection:
         connection.execute("UPDATE chunks SET chunk_terms = 'old' WHERE id = (SELECT min(id) FROM chunks)")
         connection.execute("COMMENT ON COLUMN chunks.chunk_terms IS NULL")
-        state = schema.read(connection)
+        state = schema.read(connection, library.site)
         assert state.unfilled
         (step,) = schema.plan(node, state).changes
         for _ in range(2):
             step.action.run(node)
             newest = connection.execute("SELECT max(xmin::text::bigint) FROM chunks").fetchone()
-            assert not schema.read(connection).unfilled
+            assert not schema.read(connection, library.site).unfilled
         step.action.run(node)
         assert connection.execute("SELECT max(xmin::text::bigint) FROM chunks").fetchone() == newest
         assert connection.execute("SELECT EXISTS (SELECT FROM chunks WHERE chunk_terms = 'old')").fetchone() == (False,)
+
+
+def test_another_language_is_said_and_the_words_are_made_anew_while_they_are_searched(library: Nodes) -> None:
+    site = library.site.model_copy(update={"knowledge": library.site.knowledge.model_copy(update={"language": "simple"})})
+    for nodes, word in ((open_nodes(site), "'vacuuming'"), (library, "'vacuum'")):
+        said = ask(nodes, "vacuuming", "text", 3)
+        assert "Run: aya run ingest" in said.text()
+        state = schema.look(nodes["ALPHA"])
+        assert isinstance(state, schema.SchemaState)
+        assert re.search(r"words of the chunks \(they are words 2, (english|simple)\)", ", ".join(state.missing()))
+        apply(schema.plan(nodes["ALPHA"], state), nodes, lambda step, state, detail: None)
+        assert schema.check("ALPHA", schema.look(nodes["ALPHA"])).status == "passed"
+        assert ask(nodes, "vacuuming", "text", 3).notes == ()
+        with nodes["ALPHA"].session() as connection:
+            found = connection.execute("SELECT count(*) FROM chunks WHERE chunk_terms @@ %s::tsquery", (word,)).fetchone()
+            assert found
+            assert int(str(found[0])) > 0
 
 
 @pytest.mark.parametrize(

@@ -17,4 +17,4 @@ WITH complete AS MATERIALIZED (
                     FROM unnest(%(queries)s::text[], %(idfs)s::float[]) AS w (query, idf)) AS score
       FROM terms t
 )
-SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank FROM scored ORDER BY score DESC, id LIMIT %(depth)s
+SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank FROM scored ORDER BY score DESC, id LIMIT %(depth)s

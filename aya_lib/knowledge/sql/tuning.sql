@@ -36,4 +36,6 @@ SELECT (SELECT method FROM index) AS method,
        (SELECT (value ->> 'probes')::int FROM aya_settings WHERE key = 'search') AS chosen_probes,
        (SELECT (value ->> 'ef_search')::int FROM aya_settings WHERE key = 'search') AS chosen_ef_search,
        (SELECT configured FROM session WHERE name = 'ivfflat.probes') AS configured_probes,
-       (SELECT configured FROM session WHERE name = 'hnsw.ef_search') AS configured_ef_search
+       (SELECT configured FROM session WHERE name = 'hnsw.ef_search') AS configured_ef_search,
+       (SELECT obj_description(tgfoid, 'pg_proc') FROM pg_trigger
+         WHERE tgrelid = to_regclass('public.chunks') AND tgname = 'chunks_terms') AS words

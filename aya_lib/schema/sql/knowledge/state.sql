@@ -16,4 +16,6 @@ SELECT to_regclass('documents') IS NOT NULL AND to_regclass('chunks') IS NOT NUL
          WHERE attrelid = to_regclass('chunks') AND attname = 'embedding' AND NOT attisdropped) AS dimension,
        (SELECT col_description(attrelid, attnum) FROM pg_attribute
          WHERE attrelid = to_regclass('chunks') AND attname = 'chunk_terms' AND NOT attisdropped)
-           IS DISTINCT FROM %(words)s AS unfilled
+           IS DISTINCT FROM %(words)s AS unfilled,
+       (SELECT obj_description(tgfoid, 'pg_proc') FROM pg_trigger
+         WHERE tgrelid = to_regclass('chunks') AND tgname = 'chunks_terms') AS words
