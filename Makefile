@@ -5,6 +5,9 @@ BIN := .venv/bin
 PIP ?= $(BIN)/pip
 STAMP := .venv/.installed
 
+# Where it is set, each of a thousand processes compiles whatever it imports: a second for a kernel, twenty for torch.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format refresh bench lab-up lab-down jupyter lock clean
 

@@ -197,11 +197,8 @@ def test_a_large_document_keeps_no_small_one_waiting(daemon: tuple[Nodes, Any], 
     """The daemon has ended: its writer of chunks works here."""
     nodes, _ = daemon
     monkeypatch.setattr(chunk_writer, "BUDGET_S", 0.3)
-    ask(
-        nodes,
-        "AIR",
-        "INSERT INTO documents (content) SELECT string_agg('Boat ' || g || ' left the harbour.', ' ') FROM generate_series(1, 20000) g",
-    )
+    text = "SELECT string_agg('Boat ' || g || ' left the harbour.', ' ') FROM generate_series(1, 20000) g"
+    ask(nodes, "AIR", f"INSERT INTO documents (content) {text}")
     ask(nodes, "AIR", "INSERT INTO documents (content) VALUES ('Small, behind the large one.')")
     waits = "SELECT count(*) FROM write_queue WHERE needs_chunks AND NOT synced"
     with nodes["AIR"].session(write=True, deadline_s=60) as here:
