@@ -2,6 +2,7 @@
 PYTHON ?= python3
 WORKERS ?= 3
 BIN := .venv/bin
+PIP ?= $(BIN)/pip
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ install: $(STAMP) ## Create .venv with everything in it
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make install PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
 demo: install ## Break a lab as the real outage did, restore it, verify it

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from pairs import reconfigured
 from tests_support import make, up
 from xdist.scheduler import LoadScopeScheduling
 
@@ -127,6 +128,18 @@ def lab(place: Path) -> Iterator[Site]:
 def bare(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A lab of the module's own, without the embedding service: to be broken."""
     site = make(place, str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "bare-"))
+    try:
+        up(site)
+        yield site
+    finally:
+        labs.delete(site)
+
+
+@pytest.fixture(scope="module")
+def pair(place: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A lab of the module's own whose nodes have no embedding service, which every look at the site would ask for."""
+    name = str(request.module.__name__).rsplit(".", 1)[-1].replace("test_", "pair-").replace("_", "-")
+    site = reconfigured(make(place, name), lambda config: [node.pop("embedding", None) for node in config["nodes"].values()])
     try:
         up(site)
         yield site

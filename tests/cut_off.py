@@ -20,13 +20,14 @@ from tests_support import make, up
 
 from aya_lib import lab as labs
 from aya_lib import settings
-from aya_lib.node import wait
+from aya_lib.node import ssh, wait
 from aya_lib.node.node import Node, open_nodes
 from aya_lib.node.pidfile import ended
 from aya_lib.node.shell import unprivileged
 from aya_lib.site import Site, load_site, read_yaml
 
 PORT = 2222  # of the sshd of a host of its own
+NEAR_S = 2  # within which a host of this machine answers
 
 
 def lacking() -> str:
@@ -61,10 +62,13 @@ class Hosts:
         return ["ip", "netns", "exec", self.namespace]
 
     def cut(self) -> None:
+        """From here on a session gets an answer at once or never."""
         subprocess.run(["ip", "link", "set", self.link, "down"], check=True)
+        ssh.CONNECT_S = 1
 
     def heal(self) -> None:
         subprocess.run(["ip", "link", "set", self.link, "up"], check=True)
+        ssh.CONNECT_S = NEAR_S
 
     def inside(self, code: str, *arguments: str) -> subprocess.Popen[str]:
         """A Python program on ALPHA's host."""
@@ -79,6 +83,7 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
     up(site)
     labs.down(site)
     number = settings.lab_ports()[0] // 100 % 200  # a number of this test process
+    usual, ssh.CONNECT_S = ssh.CONNECT_S, NEAR_S
     found = Hosts(site, f"aya-{os.getpid()}", f"ayav{os.getpid() % 100000}", f"10.213.{number}.1", f"10.213.{number}.2")
     folder = place / f"{name}-ssh"
     with namespace(found), sshd(folder, found.there, PORT, *found.within):
@@ -96,6 +101,7 @@ def hosts(place: Path, name: str) -> Iterator[Hosts]:
                 quits(nodes[name_])
             nodes["ALPHA"].shell.close()  # type: ignore[attr-defined]
             shutil.rmtree(moved.site.root)
+            ssh.CONNECT_S = usual
 
 
 def quits(node: Node) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import io
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ import typer
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from tests_support import aya
 
 from aya_lib import secrets, settings
 from aya_lib.cli import main as cli
@@ -266,21 +266,11 @@ class Terminal:
         words, _ = split(line)
         target = self.folder / words[-1] if ">" in words else None
         words = words[: words.index(">")] if target else words
-        out, error = io.StringIO(), io.StringIO()
-        with (
-            contextlib.chdir(self.folder),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(error),
-            _arguments(words[1:]),
-        ):
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as ended:
-                code = int(ended.code or 0)
+        with contextlib.chdir(self.folder):
+            done = aya(*words[1:])
         if target:
-            target.write_text(out.getvalue())
-        return code, out.getvalue(), error.getvalue()
+            target.write_text(done.stdout)
+        return done.returncode, done.stdout, done.stderr
 
     def _shell(self, line: str) -> tuple[int, str, str]:
         programs = [str(Path(sys.executable).parent), str(self.site.path(self.site.nodes["ALPHA"].postgresql.bin_directory))]
@@ -288,12 +278,3 @@ class Terminal:
         command = ["bash", "-euo", "pipefail", "-c", line]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
-
-
-@contextlib.contextmanager
-def _arguments(words: Sequence[str]) -> Iterator[None]:
-    before, sys.argv = sys.argv, ["aya", *words]
-    try:
-        yield
-    finally:
-        sys.argv = before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -13,28 +12,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from tests_support import make
+from tests_support import aya, make
 
 from aya_lib import settings
 from aya_lib.cli import printable
-from aya_lib.cli.main import main
 from aya_lib.errors import AyaError, Unreachable
 from aya_lib.lab.faults import FAULTS, inject
 from aya_lib.node.node import open_nodes
 from aya_lib.runbook.lock import site_lock
 from aya_lib.runbook.record import Record, heading
 from aya_lib.site import LAB_MARKER, Site
-
-
-def aya(*words: str) -> subprocess.CompletedProcess[str]:
-    """What ``aya`` does with these words, in this process: its imports are paid for once."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    with patch.object(sys, "argv", ["aya", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return subprocess.CompletedProcess(words, code, out.getvalue(), error.getvalue())
 
 
 def process(code: list[str], *words: str) -> subprocess.CompletedProcess[str]:

@@ -58,7 +58,7 @@ class Clients:
                     self.acknowledged.append(one)
                     if self._since and self.first_after is None:
                         self.first_after = time.monotonic() - self._since
-                    time.sleep(0.002)
+                    time.sleep(0.01)
             time.sleep(0.02)
 
     def mark(self) -> None:
@@ -66,11 +66,15 @@ class Clients:
         self.began, self.first_after, self._since = time.time(), None, time.monotonic()
 
     def probe(self) -> None:
-        """Write to both nodes all along: never may both take it."""
+        """Write to both nodes all along: never may both take it. The one that refused last is asked first."""
+        names = list(self.site.pair)
         while not self._stop.is_set():
-            took = [self._takes(name) for name in self.site.pair]
-            if all(took):
+            refuses = next((name for name in names if not self._takes(name)), None)
+            if refuses is None:
                 self.both.append(time.monotonic())
+            else:
+                names.remove(refuses)
+                names.insert(0, refuses)
             time.sleep(0.02)
 
     def _takes(self, name: str) -> bool:

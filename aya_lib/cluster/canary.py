@@ -282,7 +282,7 @@ def _level(
     with ThreadPoolExecutor(1) as pool:
         while len(taken) < rows or (patient and not waited and len(taken) < rows * PATIENCE):
             future = pool.submit(commit, first + len(taken))
-            while not future.done():
-                waited = waited or value(watcher, event, (writer.info.backend_pid,)) == "SyncRep"
+            while not (waited or future.done()):
+                waited = value(watcher, event, (writer.info.backend_pid,)) == "SyncRep"
             taken.append(future.result())
     return Level(level, len(taken), sorted(taken)[len(taken) // 2], waited)

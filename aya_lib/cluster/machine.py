@@ -12,9 +12,13 @@ from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 from aya_lib.node.unseen import Missing, seen
 
-# The postmaster and its children that are in state T: ps of Linux and of macOS print it alike.
+# The postmaster and its children that are in state T: ps of Linux and of macOS print it alike. Where the kernel names the
+# children, only they are read.
 STOPPED = """df -Pk -- "$1" "$1/pg_wal" || exit; echo; read -r p < "$1/postmaster.pid" 2>/dev/null || exit 0
-ps -A -o pid=,ppid=,stat=,args= | awk -v p="$p" '($1 == p || $2 == p) && $3 ~ /^T/ { $2 = $3 = ""; print }'"""
+set -- -A
+children=$(cat "/proc/$p/task/$p/children" 2>/dev/null) && set -- -p "$p" && for c in $children; do set -- "$@" -p "$c"; done
+all=$(ps "$@" -o pid=,ppid=,stat=,args=) || exit
+printf '%s\\n' "$all" | awk -v p="$p" '($1 == p || $2 == p) && $3 ~ /^T/ { $2 = $3 = ""; print }'"""
 
 
 @dataclass(frozen=True)

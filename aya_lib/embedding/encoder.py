@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]  # of shape (texts, dimension); one of them: (dimension,)
 InputType = Literal["query", "passage"]
 
+ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
+ON_GPU = 16_384
+
 
 class Encoder(Protocol):
     """A network on a device. One instance, used by one thread at a time. ``batch_tokens``: padded tokens it likes at once."""

@@ -170,6 +170,5 @@ def _limits(texts: Sequence[str]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise Refused(
-                422, f"text {position} holds half of a surrogate pair at character {error.start}, which is no text"
-            ) from None
+            line = f"text {position} holds half of a surrogate pair at character {error.start}, which is no text"
+            raise Refused(422, line) from None

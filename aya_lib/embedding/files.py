@@ -95,10 +95,8 @@ def verify(folder: Path, embedding: Embedding) -> None:
             raise AyaError(f"the model's file {path} is missing")
         found = _sha256(path, path.stat().st_mtime_ns)
         if found != expected:
-            raise AyaError(
-                f"the model's file {path} was changed: sha256 is {found}, the site names {expected}",
-                hint="It is not loaded. Install the model again",
-            )
+            line = f"the model's file {path} was changed: sha256 is {found}, the site names {expected}"
+            raise AyaError(line, hint="It is not loaded. Install the model again")
 
 
 @lru_cache(maxsize=32)

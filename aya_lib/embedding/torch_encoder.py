@@ -7,12 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from aya_lib.embedding.encoder import Vectors, padded
+from aya_lib.embedding.encoder import ON_CPU, ON_GPU, Vectors, padded
 from aya_lib.embedding.files import ModelFiles
 from aya_lib.errors import AyaError
 
-ON_CPU = 384  # padded tokens: more at once leave the processor's cache, fewer leave its cores idle (benchmarks/embedding.py)
-ON_GPU = 16_384
 ALONE = 64  # tokens: a single text of at most so many is a query, and one thread answers it with a shorter tail than several
 CROWDED = 2  # waiting processes for each core: threads that wait for each other then take six times as long as one
 

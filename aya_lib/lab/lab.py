@@ -138,10 +138,8 @@ def _ports_are_ours(node: Node, embedding: bool) -> None:
         holder = local_listener(node.shell, port)
         made = node.data_directory.exists() or service == "embedding"
         if holder and not (made and node.supervisor.state(service).pid == holder.pid):
-            raise AyaError(
-                f"port {port}, meant for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}",
-                hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT",
-            )
+            line = f"port {port}, meant for {node.name}'s {service}, is held by PID {holder.pid or 'unknown'}: {holder.command}"
+            raise AyaError(line, hint="Stop that process, or make a lab on other ports: aya lab new NAME --port PORT")
 
 
 def _until_free(node: Node, service: str, port: int) -> None:

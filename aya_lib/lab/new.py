@@ -31,9 +31,8 @@ def new(name: str, directory: Path | None = None, port: int | None = None, *, li
     for offset, place in enumerate(places):
         place["port"] = first + offset
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(
-        f"# A lab beside {like}. `aya lab up --site {name}` starts it.\n" + yaml.safe_dump(content, sort_keys=False)
-    )
+    described = yaml.safe_dump(content, sort_keys=False)
+    target.write_text(f"# A lab beside {like}. `aya lab up --site {name}` starts it.\n{described}")
     try:
         return load_site(name)
     except SiteError:

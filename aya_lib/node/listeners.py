@@ -1,38 +1,68 @@
-"""Who listens on a TCP port: from the process table here, from lsof or ss on another machine."""
+"""Who listens on a TCP port: from Linux's own lists here, from lsof or ss on another machine."""
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from aya_lib.errors import MissingProgram
+from aya_lib.node import sock_diag
 from aya_lib.node.shell import Shell
 from aya_lib.node.supervisor import Listener
 
 HIDDEN = "a process of another account"
+LAST: dict[int, int] = {}  # port: PID, to be looked at first; it counts only while that process has the very socket
 
 
 def local_listener(shell: Shell, port: int) -> Listener | None:
-    """Who listens on the port of this machine; where the system hides it from us (macOS), as :func:`remote_listener`."""
-    if _nobody(port):
-        return None
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.AccessDenied:
+    """Who listens on the port of this machine; where the system has no list of sockets (macOS), as :func:`remote_listener`."""
+    inodes = _listening(port)
+    if inodes is None:
         return remote_listener(shell, port)
-    for entry in connections:
-        if entry.status == psutil.CONN_LISTEN and entry.laddr and entry.laddr.port == port:
-            return Listener(port, entry.pid, command(entry.pid) if entry.pid else HIDDEN)
+    if not inodes:
+        return None
+    pid = _holder(port, {f"socket:[{inode}]" for inode in inodes})
+    return Listener(port, pid, command(pid) if pid else HIDDEN)
+
+
+def _listening(port: int) -> set[int] | None:
+    """Inodes of the sockets that listen on the port; None where there is no list of them."""
+    if hasattr(socket, "AF_NETLINK"):
+        with suppress(OSError):
+            return sock_diag.listening(port)
+    tables = [path.read_text() for name in ("tcp", "tcp6") if (path := Path("/proc/net", name)).exists()]
+    row = re.compile(rf"^ *\d+: \w+:{port:04X} \S+ 0A (?:\S+ +){{5}}(\d+)", re.MULTILINE)  # 0A: LISTEN; the last one: inode
+    return {int(inode) for table in tables for inode in row.findall(table)} if tables else None
+
+
+def _holder(port: int, sockets: set[str]) -> int | None:
+    """The process that has one of these sockets open. Reading the files of all processes is the dear part, so whoever had the
+    port last is asked first; else the oldest, before those that it forked."""
+    for pid in (LAST.get(port, 0), *psutil.pids()):  # 0 is nobody
+        if any(_leads_to(file, sockets) for file in _files(pid)):
+            LAST[port] = pid
+            return pid
     return None
 
 
-def _nobody(port: int) -> bool:
-    """Whether Linux lists no listener on the port: cheap, while finding whose a socket is reads every process's files."""
-    tables = [path for name in ("tcp", "tcp6") if (path := Path("/proc/net") / name).exists()]
-    rows = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
-    return bool(tables) and not any(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows)  # 0A: LISTEN
+def _files(pid: int) -> list[str]:
+    """The open files of a process; none when it has ended, or is another account's."""
+    try:
+        return [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return []
+
+
+def _leads_to(file: str, targets: set[str]) -> bool:
+    try:
+        return os.readlink(file) in targets
+    except OSError:
+        return False  # closed meanwhile
 
 
 def command(pid: int) -> str:

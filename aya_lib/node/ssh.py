@@ -82,7 +82,7 @@ class Ssh:
             "BatchMode": "yes",
             "StrictHostKeyChecking": "yes",
             "ConnectTimeout": str(CONNECT_S),
-            "ServerAliveInterval": "5",
+            "ServerAliveInterval": str(CONNECT_S),
             "ServerAliveCountMax": "2",
             "ControlMaster": "auto",
             "ControlPath": str(_sockets() / f"%C-{self._configuration}"),

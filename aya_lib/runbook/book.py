@@ -151,12 +151,12 @@ class Runbook(Shown):
             self.notebook.current(plan)
         self.record.add("plan", title=plan.title, changes=[_plain(step) for step in plan.changes])
         if not plan:
-            return self._show(Note("Nothing to change: it is as requested already.", "passed"))
+            return Screen.show(Note("Nothing to change: it is as requested already.", "passed"))
         if show:
-            self._show(plan)
+            Screen.show(plan)
         if self.dry_run:
             self.pending = True
-            return self._show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
+            return Screen.show(Note(f"Dry run: {len(plan)} changes planned, none made.", "planned"))
         require_approval(self.site, plan, self.approved_by)
         self._hold()
         screen = Screen(plan)
@@ -200,7 +200,7 @@ class Runbook(Shown):
         others = [check for check in checks if check.status != "passed"]
         line += "".join(f", {n} {word}" for word in ("failed", "unknown", "planned") if (n := _count(required, word)))
         line += f", {n} with a warning" if (n := _count(checks, "warning")) else ""
-        self._show(Checks(line, tuple(others)) if others else Note(line, "passed"))
+        Screen.show(Checks(line, tuple(others)) if others else Note(line, "passed"))
         self._end(status, line)
         if status in ("failed", "unknown"):
             named = ", ".join(check.name for check in required if check.status in ("failed", "unknown"))
@@ -237,7 +237,7 @@ class Runbook(Shown):
         self.record.set(lock={"held": self.lock.held, "missing": self.lock.missing})
         if not self.lock.held:
             why = "; ".join(self.lock.missing)
-            self._show(Note(f"No node of the pair could be locked. Be sure that nobody else is at work: {why}", "warning"))
+            Screen.show(Note(f"No node of the pair could be locked. Be sure that nobody else is at work: {why}", "warning"))
 
     def _working(self) -> AbstractContextManager[None]:
         return self.lock.working() if self.lock else nullcontext()
@@ -246,7 +246,7 @@ class Runbook(Shown):
         for check in checks:
             self.checks[check.name] = check
             self.record.add("check", **_plain(check))
-        self._show(Checks(title, tuple(checks)))
+        Screen.show(Checks(title, tuple(checks)))
 
     def _as_planned(self, checks: list[Check]) -> list[Check]:
         """In a dry run with changes still to make, what does not hold yet can hold only after them."""
@@ -265,10 +265,7 @@ class Runbook(Shown):
     def _note(self, kind: str, shown: Shown | None, **content: Any) -> None:
         self.record.add(kind, **content)
         if shown is not None:
-            self._show(shown)
-
-    def _show(self, shown: Shown) -> None:
-        Screen.show(shown)
+            Screen.show(shown)
 
     def _end(self, status: Status, line: str) -> None:
         outcome = "passed" if status == "warning" else status

@@ -79,10 +79,8 @@ class Notebook:
         done = _signature(plan) in self._applied
         if done or any(plan is old for old in self._old):
             why = "it was carried out already" if done else "the site was looked at since it was made"
-            raise UsageError(
-                f"nothing was done: the plan '{plan.title}' is stale, {why}",
-                hint="Run the cells again from the look on: a plan follows from what is seen",
-            )
+            line = f"nothing was done: the plan '{plan.title}' is stale, {why}"
+            raise UsageError(line, hint="Run the cells again from the look on: a plan follows from what is seen")
 
     def carried_out(self, plan: Plan) -> None:
         """Take note that a plan is begun, however it ends."""

@@ -153,10 +153,8 @@ def _parse(source: str, notebook: Path) -> tuple[Parameter, ...]:
 
 def _checked(parameter: Parameter, value: object) -> Any:
     if not _is(value, parameter.type):
-        raise ParameterError(
-            f"parameter '{parameter.name}': found {value!r} ({type(value).__name__}), allowed is {_allowed(parameter)}",
-            hint=f"For example {parameter.name}={parameter.default!r}",
-        )
+        line = f"parameter '{parameter.name}': found {value!r} ({type(value).__name__}), allowed is {_allowed(parameter)}"
+        raise ParameterError(line, hint=f"For example {parameter.name}={parameter.default!r}")
     return float(typing.cast(float, value)) if parameter.type is float else value
 
 

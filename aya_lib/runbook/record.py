@@ -69,10 +69,8 @@ class Record:
         except OSError as error:
             for made in claimed:
                 made.unlink(missing_ok=True)
-            raise AyaError(
-                f"no run record can be written to {path.parent}: {error.strerror}",
-                hint="Make room there, or set AYA_RUNS to another folder",
-            ) from None
+            line = f"no run record can be written to {path.parent}: {error.strerror}"
+            raise AyaError(line, hint="Make room there, or set AYA_RUNS to another folder") from None
         return record
 
     @classmethod

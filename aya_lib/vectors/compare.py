@@ -156,7 +156,7 @@ def _today(tuner: Tuner, index: Index | None) -> Choice | None:
 
 def _most_lists(tuner: Tuner) -> int:
     """The largest number of lists that the budget lets be built; lowered until it fits."""
-    most = max(1, tuner.bench.corpus.rows // 4)
+    most = max(1, tuner.bench.corpus.rows // ivf_model.ROWS_A_LIST)
     while most > 1 and tuner.budget.over(ivfflat(most), tuner.bench.table, tuner.bench.corpus.rows):
         most = most * 4 // 5
     return most
@@ -188,17 +188,17 @@ def whole(lists: int, rows: int) -> Grid:
 
 
 def _scaled(lists: int, rows: int, factors: Sequence[float], kind: Literal["vector", "halfvec"] = "vector") -> Grid:
-    numbers = sorted({max(1, round(lists * factor)) for factor in factors if lists * factor <= rows / 4})
+    numbers = sorted({max(1, round(lists * factor)) for factor in factors if lists * factor <= rows / ivf_model.ROWS_A_LIST})
     return {ivfflat(number, kind): tuple(probes for probes in PROBES if probes <= number) for number in numbers}
 
 
-def sweep(bench: Bench, grid: Grid, budget_s: float, seed: int = 1) -> None:
+def sweep(bench: Bench, grid: Grid, budget_s: float) -> None:
     """Measure every setting of every index, in random order, one build for all settings of an index; points that are known
     already cost nothing. ``budget_s``: seconds of searches at a point, after which no new one begins."""
     rows = bench.corpus.rows
     expected = [index.build_seconds(bench.table, rows) + len(values) * budget_s / 2 for index, values in grid.items()]
     bench.progress.expect(sum(expected))
-    draw, indexes = random.Random(seed), list(grid)
+    draw, indexes = random.Random(1), list(grid)
     draw.shuffle(indexes)
     for index in indexes:
         if why := bench.lacking(index):

@@ -11,7 +11,7 @@ from aya_lib.node.sql import Connection
 from aya_lib.vectors import ivf_model, ivfflat_pages, measure, yardstick
 from aya_lib.vectors.catalog import Live, LiveIndex
 from aya_lib.vectors.index import EF_SEARCH, LISTS, Table
-from aya_lib.vectors.ivf_model import Cost, Curve
+from aya_lib.vectors.ivf_model import ROWS_A_LIST, Cost, Curve
 from aya_lib.vectors.measure import Search, SearchPlan
 from aya_lib.vectors.verdict import PAYS, Facts, Setting
 from aya_lib.vectors.yardstick import Yardstick
@@ -20,7 +20,6 @@ EXACT_ROW_US = 2.15  # of a row read without an index, at 768 dimensions: it lie
 OUT_OF_BALANCE = 4.0  # times that lists and rows scanned may differ in cost before other lists are tried
 NEAR = 1.25  # numbers of lists that are as good as the same
 TWINS = 2  # of better lists that are made at most
-ROWS_A_LIST = 4  # fewer make no list
 PROBES = 10  # that the first guess at the best lists reckons with
 HNSW_QUERIES = 100
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aya_lib.vectors import ivf_model
 from aya_lib.vectors.corpus import Corpus
 from aya_lib.vectors.index import LISTS
-from aya_lib.vectors.ivf_model import Cost, Curve
+from aya_lib.vectors.ivf_model import ROWS_A_LIST, Cost, Curve
 from aya_lib.vectors.result import Twin
 from aya_lib.vectors.truth import Truth
 
@@ -16,7 +16,6 @@ JUMPS = 4  # from the best lists of one twin's probes to the next; two are usual
 NEAR = 1.1  # numbers of lists within this factor need no twins of their own; the cost is flat around its best
 WORTH = 0.05  # a share of the predicted cost that is not worth more lists: k-means takes time and memory with their square
 AIMED = 0.7  # of that share, where the fewest lists are sought: their own twin may then cost a little more than foretold
-ROWS_A_LIST = 4  # fewer make no list
 SHOWN = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)  # probes of a curve that are kept
 
 

@@ -28,6 +28,7 @@ from aya_lib.vectors.metric import Metric
 from aya_lib.vectors.truth import Recall, Truth, interval
 
 ROUNDS = 8  # of Lloyd's k-means; more moved recall by less than the seeds do
+ROWS_A_LIST = 4  # fewer make no list
 SEEN = 96  # directions in which the early rounds see the rows
 SIZED = 20_000  # rows whose lists tell how large the lists are, where not all are assigned
 BLOCK = 8192
@@ -87,13 +88,13 @@ class Curve:
         return float(self.sizes.max() / max(1.0, self.sizes.mean()))
 
 
-def centroids(base: NDArray[np.float32], lists: int, metric: Metric, seed: int = 1, rounds: int = ROUNDS) -> NDArray[np.float32]:
+def centroids(base: NDArray[np.float32], lists: int, metric: Metric) -> NDArray[np.float32]:
     """Centroids (lists, d) by k-means over as large a sample as pgvector takes: 50 rows a list, at least 10,000.
 
     All rounds but the last assign rows in the directions in which they differ most (``SEEN`` of them), which takes a
     fraction of the time; centroids are always means of whole vectors, and the last round sees whole vectors too.
     """
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(1)
     size = min(len(base), max(SAMPLES_A_LIST * lists, SAMPLES_LEAST))
     sample = base if size == len(base) else base[np.sort(draw.permutation(len(base))[:size])]
     spherical = metric.name != "l2"
@@ -102,8 +103,8 @@ def centroids(base: NDArray[np.float32], lists: int, metric: Metric, seed: int =
     axes = _directions(sample)
     seen = sample if axes is None else sample @ axes
     centres = sample[np.sort(draw.permutation(size)[:lists])].copy()
-    for number in range(rounds):
-        if axes is None or number == rounds - 1:
+    for number in range(ROUNDS):
+        if axes is None or number == ROUNDS - 1:
             assigned = nearest(sample, centres, spherical=spherical)
         else:
             assigned = nearest(seen, np.asarray(centres @ axes, np.float32), spherical=spherical)
@@ -165,16 +166,14 @@ def ranked(
     return Curve(lists, by_query.cumsum(axis=1), (scanned / len(queries)).cumsum(), sizes)
 
 
-def twin(
-    base: NDArray[np.float32], queries: NDArray[np.float32], truth: Truth, lists: int, metric: Metric, seed: int = 1
-) -> Curve:
+def twin(base: NDArray[np.float32], queries: NDArray[np.float32], truth: Truth, lists: int, metric: Metric) -> Curve:
     """The curve that an index of so many lists would have. Only true neighbours, and a sample for the lists' sizes, are
     assigned to their lists."""
-    centres = centroids(base, lists, metric, seed)
+    centres = centroids(base, lists, metric)
     spherical = metric.name != "l2"
     needed, places = np.unique(truth.rows, return_inverse=True)
     near = nearest(base[needed], centres, spherical=spherical)[places.reshape(truth.rows.shape)]
-    chosen = np.random.default_rng(seed).permutation(len(base))[: max(SIZED, 10 * lists)]
+    chosen = np.random.default_rng(1).permutation(len(base))[: max(SIZED, 10 * lists)]
     counted = np.bincount(nearest(base[np.sort(chosen)], centres, spherical=spherical), minlength=lists)
     return ranked(queries, near, centres, metric, counted * (len(base) / len(chosen)))
 

@@ -146,20 +146,18 @@ def recall_by_searches(
 
 
 def exact_distances(
-    session: Connection, table: Table, queries: NDArray[np.float32], k: int, *, own: bool = False, give_up_s: float = math.inf
+    session: Connection, table: Table, queries: NDArray[np.float32], k: int, *, own: bool = False
 ) -> NDArray[np.float64]:
-    """The distances of the k nearest rows by exact searches of the server, ascending, (q, k); of fewer queries where
-    ``give_up_s`` passes, infinite where there are fewer rows. ``own``: queries are rows of the table, left out of their own."""
+    """The distances of the k nearest rows by exact searches of the server, ascending, (q, k); infinite where there
+    are fewer rows. ``own``: queries are rows of the table, left out of their own."""
     configure(session, {"enable_indexscan": "off", "enable_seqscan": "on"})
     prepare(session, Search(replace(table, key=table.column), EXACT, k + own, 0))
-    until, rows = time.monotonic() + give_up_s, []
+    rows = []
     for query in queries:
         vectors = _vectors(_values(_ask(session.pgconn, wire.parameter(query))), table)
         others = (_without(vectors, query) if own else vectors)[:k]
         distances = np.sort(table.metric.paired(query, others))
         rows.append(np.append(distances, [np.inf] * (k - len(distances))))
-        if time.monotonic() > until:
-            break
     configure(session, {"enable_indexscan": "on"})
     return np.array(rows)
 

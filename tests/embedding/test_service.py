@@ -77,7 +77,7 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def started(place: Path) -> Iterator[Service]:
-    config = {"backend": "auto", "query_instruction": "Find this: "}
+    config = {"query_instruction": "Find this: "}
     with serving(place, "embedding", {"waiting_texts": WAITING}, **config) as service:
         yield service
 

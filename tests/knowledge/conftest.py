@@ -14,12 +14,12 @@ from aya_lib.knowledge.ingest import ingest
 from aya_lib.node.node import Nodes, open_nodes
 
 HTML = Path("/usr/share/doc/postgresql-doc-15/html")
-PAGES = ("tutorial*", "wal*", "backup*", "warm*", "hot*", "sql-vacuum*")
+PAGES = ("wal*", "backup*", "warm*", "sql-vacuum*")
 
 
 @pytest.fixture(scope="session")
 def manual(place: Path) -> Path:
-    """A folder with some thirty pages of the manual."""
+    """A folder with some fifteen pages of the manual."""
     if not HTML.is_dir():
         pytest.skip(f"no {HTML}: install the package postgresql-doc-15")
     folder = place / "manual"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from aya_lib.node.launchd import Launchd, parse_print
-from aya_lib.node.listeners import local_listener, parse_lsof, parse_ss, remote_listener
+from aya_lib.node.listeners import LAST, local_listener, parse_lsof, parse_ss, remote_listener
 from aya_lib.node.shell import Local
 from aya_lib.node.supervisor import Listener
 from aya_lib.node.systemd import Systemd, parse_show
@@ -63,12 +64,19 @@ def test_listeners_are_named_or_said_to_be_hidden() -> None:
     assert parse_lsof("", 28765) is None
 
 
-def test_this_machine_tells_who_listens_both_ways() -> None:
+def test_this_machine_tells_who_listens_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
+        first = local_listener(Local("here"), port)
+        assert LAST[port] == os.getpid()
+        LAST[port] = 1  # who had it before does not count
         near, far = local_listener(Local("here"), port), remote_listener(Local("here"), port)
+        with monkeypatch.context() as without:
+            without.delattr(socket, "AF_NETLINK", raising=False)  # as where the kernel does not tell
+            assert near == local_listener(Local("here"), port)
         assert near is not None
         assert far is not None
-        assert near.pid == far.pid
+        assert first == near
+        assert near.pid == far.pid == os.getpid()
     assert local_listener(Local("here"), port) is None
     assert remote_listener(Local("here"), port) is None

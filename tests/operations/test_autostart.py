@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from pairs import kill
-from tests_support import only, passed, step
+from tests_support import again, aya, only, passed, step
 
 from aya_lib import lab as labs
 from aya_lib.cluster import state as standing
@@ -181,7 +181,7 @@ def test_an_old_primary_is_not_started_beside_one_on_a_later_timeline(bare: Site
         assert allowed.returncode == 0
         assert allowed.stdout.startswith("BETA may start: as a primary on timeline 2; ALPHA could not be asked: ")
     finally:
-        labs.reset(bare, embedding=False)
+        again(bare)
     assert not list((bare.root / "run").glob("*.keep"))
 
 
@@ -192,7 +192,7 @@ def test_the_guard_says_why_in_one_line(bare: Site) -> None:
     try:
         refused = guard(beta)
     finally:
-        labs.reset(bare, embedding=False)
+        again(bare)
     assert refused.returncode == 1
     assert "ALPHA is a primary on timeline 1" in refused.stderr
     assert "it would be a second primary" in refused.stderr
@@ -306,8 +306,7 @@ def said(node: Node, line: str) -> None:
 
 
 def guard(node: Node) -> subprocess.CompletedProcess[str]:
-    words = ["guard", "--site", node.site.name, "--node", node.name]
-    return subprocess.run([sys.executable, "-m", "aya_lib", *words], capture_output=True, text=True, timeout=SECONDS)
+    return aya("guard", "--site", node.site.name, "--node", node.name)
 
 
 def pids(site: Site) -> dict[tuple[str, str], int | None]:

@@ -25,7 +25,6 @@ from aya_lib.operations.failover import judge as checks
 from aya_lib.operations.failover.look import Behind, Found, Request
 from aya_lib.plan.actions import Kill, Service, Setting, Sql, drop_slot
 from aya_lib.plan.change import Change, apply
-from aya_lib.runbook.run import run
 from aya_lib.site import Site
 
 
@@ -272,9 +271,8 @@ def test_a_killed_primary_is_given_up_and_the_loss_is_within_the_stated_bound(pa
         wait.until(lambda: len(at_work.acknowledged), lambda n: n > 100, node="ALPHA", what="writes", deadline_s=60)
         inject(pair, "alpha-down")
         at_work.mark()
-        done = run("failover", {"site": pair.name, "emergency": True})
+        done = passed(fail_over(pair, emergency=True))
         wait.until(lambda: at_work.first_after, bool, node="BETA", what="writes", deadline_s=60)
-    assert done.exit_code == 0, done.record["error"]
     lost = set(at_work.acknowledged) - at_work.stored("BETA")
     looked_at = next(one for one in done.record["steps"] if one["kind"] == "look" and one["title"] == "failover.look")
     behind = looked_at["facts"]["behind"]

@@ -12,7 +12,7 @@ from pairs import deaf, reconfigured, streaming
 from tests_support import Stepped, passed, step
 
 from aya_lib.check import Check
-from aya_lib.cluster import archive, overview
+from aya_lib.cluster import archive, contents, overview
 from aya_lib.cluster.judge import overview as glance
 from aya_lib.cluster.judge import replication
 from aya_lib.cluster.replication import Sender, Slot
@@ -97,7 +97,10 @@ def mended(site: Site) -> list[str]:
 
 def is_whole_again(site: Site) -> None:
     """BETA streams over a slot that holds WAL, and has the same rows as ALPHA: it was not made anew, its files are the same."""
-    assert passed(step("verify_replication", site=site.name)).check("contents are equal")["status"] == "passed"
+    streaming(site)
+    found = contents.look(open_nodes(site), "ALPHA", "BETA")
+    assert isinstance(found, contents.Compared)
+    assert (found.differing(), found.uncompared) == ([], {})
     assert slot(site).wal_status in ("reserved", "extended")
 
 
@@ -163,6 +166,8 @@ def test_the_slot_warns_while_its_wal_is_still_there(site: Site) -> None:
     with deaf(beta):
         write_wal(alpha, 6)
         told, found = replication.slot(site, sender(site)), slot(site)
+        still = judged(site, "BETA's processes move")
+    assert (still.status, "walreceiver" in still.observed) == ("failed", True)
     assert found.wal_status in ("reserved", "extended")  # its own word says nothing yet
     assert found.safe_wal_size is not None
     assert 0 < found.safe_wal_size < site.replication.slot_warn_mb * 1024**2

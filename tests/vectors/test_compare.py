@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from psycopg import sql
-from tests_support import scratch_databases
+from tests_support import aya, scratch_databases
 
-from aya_lib.cli.main import main
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes
 from aya_lib.vectors import truth, wire
@@ -29,25 +28,7 @@ from aya_lib.vectors.result import Comparison
 from aya_lib.vectors.tuner import Budget
 from aya_lib.vectors.vector_files import read
 
-
-class Aya:
-    """``aya bench vectors`` in this process: a process of its own costs a second of CPU each, and is tested in test_cli."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-
-    def __call__(self, *words: str) -> tuple[int, str, str]:
-        """Exit code, and what went to standard output and error."""
-        self._monkeypatch.setattr(sys, "argv", ["aya", "bench", "vectors", *words, "--site", "workshop"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = self._capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-
-@pytest.fixture
-def aya(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Aya:
-    return Aya(monkeypatch, capsys)
+BENCH = ("bench", "vectors", "--site", "workshop")
 
 
 def given(corpus: Corpus, name: str = "items") -> Table:
@@ -165,7 +146,7 @@ def test_a_target_that_cannot_be_reached_gives_no_recommendation_and_names_the_c
 
 
 @pytest.mark.parametrize(("metric", "suffix"), [("l2", "fvecs"), ("ip", "npy")])
-def test_a_file_is_measured_under_its_own_distance(workshop: Nodes, aya: Aya, tmp_path: Path, metric: str, suffix: str) -> None:
+def test_a_file_is_measured_under_its_own_distance(workshop: Nodes, tmp_path: Path, metric: str, suffix: str) -> None:
     vectors = np.random.default_rng(3).normal(size=(3000, 16)).astype(np.float32)
     path = tmp_path / f"corpus.{suffix}"
     if suffix == "npy":
@@ -174,9 +155,10 @@ def test_a_file_is_measured_under_its_own_distance(workshop: Nodes, aya: Aya, tm
         head = np.full((3000, 1), 16, np.int32).view(np.float32)
         path.write_bytes(np.hstack([head, vectors]).astype("<f4").tobytes())
     assert (read(path).base == vectors).all()
-    code, out, err = aya("--corpus", str(path), "--metric", metric, "--family", "hnsw", "--family", "exact", "--json")
-    assert code == 0, err
-    said = json.loads(out)
+    words = ["--corpus", str(path), "--metric", metric, "--family", "hnsw", "--family", "exact", "--json"]
+    done = aya(*BENCH, *words)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
     assert said["corpus"]["metric"] == metric
     assert METRICS[metric].operator in said["recommendation"]["search_sql"]
     assert f"vector_{metric}_ops" in next(one for one in said["best_of_family"] if one["type"] == "hnsw")["create_sql"]
@@ -212,19 +194,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_use_is_one_line_and_exit_2(case: str, workshop: Nodes, aya: Aya) -> None:
+def test_wrong_use_is_one_line_and_exit_2(case: str, workshop: Nodes) -> None:
     words, said = WRONG[case]
-    code, _, err = aya(*words)
-    assert code == 2, err
-    assert said in err
-    assert len(err.strip().splitlines()) == 1
+    done = aya(*BENCH, *words)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert scratch_databases(workshop["ALPHA"]) == []
 
 
-def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on_from_it(workshop: Nodes, aya: Aya) -> None:
+def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on_from_it(workshop: Nodes) -> None:
     node = workshop["ALPHA"]
-    words = ["--corpus", "generated:6000x32:9", "--family", "ivfflat", "--clients", "1", "--grid", "--json"]
-    command = [sys.executable, "-m", "aya_lib", "bench", "vectors", *words, "--site", "workshop"]
+    words = [*BENCH, "--corpus", "generated:6000x32:9", "--family", "ivfflat", "--clients", "1", "--grid", "--json"]
+    command = [sys.executable, "-m", "aya_lib", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     folder = truth.folder() / "bench"
     before = set(folder.glob("*")) if folder.exists() else set()
@@ -241,9 +223,9 @@ def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on_from_it(worksho
     assert scratch_databases(node) == []
     kept = lines()
     assert kept >= 4
-    code, out, err = aya(*words)
-    assert code == 0, err
-    said = json.loads(out)
+    done = aya(*words)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
     assert f"{kept} settings were kept from a run that broke off" in said["notes"]
     assert lines() == 0
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_support import make, scratch_databases, up
+from tests_support import aya, make, passed, scratch_databases, step, up
 
 from aya_lib import lab as labs
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
-from aya_lib.runbook.run import run
 from aya_lib.vectors import catalog, wire
 from aya_lib.vectors.catalog import Live, LiveIndex
 from aya_lib.vectors.generated import generate, parse
@@ -64,21 +61,19 @@ def current(node: Node) -> LiveIndex:
 
 def test_a_dry_run_measures_nothing_and_changes_nothing(library: Nodes) -> None:
     before = current(library["ALPHA"])
-    done = run("benchmark_ivfflat", {"site": "story", "dry_run": True})
-    assert done.exit_code == 0, done.record["error"]
+    done = step("benchmark_ivfflat", site="story", dry_run=True)
+    assert done.error is None
     assert done.record["outcome"] == "planned"
     assert current(library["ALPHA"]) == before
     assert scratch_databases(library["ALPHA"]) == []
 
 
 def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_and_figures(library: Nodes) -> None:
-    values = {"site": "story", "families": ["ivfflat"], "seconds": 0.1, "clients": 1, "rebuild": True}
-    done = run("benchmark_ivfflat", values)
-    assert done.exit_code == 0, done.record["error"]
-    stem = done.notebook.stem
-    kept = {path.name.removeprefix(stem) for path in done.notebook.parent.glob(f"{stem}.*")}
+    done = passed(step("benchmark_ivfflat", site="story", families=["ivfflat"], seconds=0.1, clients=1, rebuild=True))
+    record = done.names["runbook"].record.path
+    kept = {path.name.removeprefix(record.stem) for path in record.parent.glob(f"{record.stem}.*")}
     assert {".vectors.json", ".points.csv", ".points.parquet", ".recall_qps.png", ".lists_probes.png"} <= kept
-    said = json.loads(done.notebook.with_suffix(".vectors.json").read_text())
+    said = json.loads(record.with_suffix(".vectors.json").read_text())
     assert said["corpus"]["name"] == "chunks.embedding on ALPHA"
     assert said["today"]["options"] == {"lists": 100}
     best = said["recommendation"]
@@ -90,11 +85,11 @@ def test_the_benchmark_measures_the_table_rebuilds_its_index_and_keeps_pictures_
 
 def test_a_kept_result_can_be_built_and_another_index_asked_for(library: Nodes) -> None:
     (kept,) = Path(os.environ["AYA_RUNS"]).glob("story/benchmark_ivfflat/*.vectors.json")
-    command = [sys.executable, "-m", "aya_lib", "vectors", "rebuild", "--site", "story", "--json"]
-    again = subprocess.run([*command, "--from", str(kept)], capture_output=True, text=True, timeout=120)
+    command = ["vectors", "rebuild", "--site", "story", "--json"]
+    again = aya(*command, "--from", str(kept))
     assert again.returncode == 0, again.stderr
     assert not [step for step in json.loads(again.stdout)["steps"] if step["kind"] == "change"]
-    other = subprocess.run([*command, "--family", "hnsw", "--ef-search", "60"], capture_output=True, text=True, timeout=120)
+    other = aya(*command, "--family", "hnsw", "--ef-search", "60")
     assert other.returncode == 0, other.stderr
     assert json.loads(other.stdout)["outcome"] == "passed"
     assert current(library["ALPHA"]).index() == hnsw()
@@ -103,9 +98,9 @@ def test_a_kept_result_can_be_built_and_another_index_asked_for(library: Nodes) 
 
 def test_an_index_that_does_not_reach_the_target_is_taken_back(library: Nodes) -> None:
     before = current(library["ALPHA"]).index()
-    done = run("rebuild_index", {"site": "story", "family": "ivfflat", "lists": 300, "probes": 1})
+    done = step("rebuild_index", site="story", family="ivfflat", lists=300, probes=1)
     assert done.exit_code == 1
-    assert "recall" in str(done.record["error"])
+    assert "recall" in str(done.error)
     assert current(library["ALPHA"]).index() == before
     assert seen(library["ALPHA"]).leftovers == ()
 
@@ -141,7 +136,7 @@ def test_wrong_use_of_the_commands_is_one_line_and_exit_2(library: Nodes, tmp_pa
         (["bench", "compare", str(foreign), str(foreign)], "foreign.json"),
     ):
         site = ["--site", "story"] if words[0] == "vectors" else []
-        done = subprocess.run([sys.executable, "-m", "aya_lib", *words, *site], capture_output=True, text=True, timeout=60)
+        done = aya(*words, *site)
         assert done.returncode in (1, 2), done
         assert said in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
