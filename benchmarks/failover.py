@@ -44,13 +44,15 @@ TPS_S, TPS_CLIENTS, TPS_TURNS = 8, 8, 3
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[Site]:
+def lab(folder: Path, port: int | None = None) -> Iterator[Site]:
+    """A lab of its own. ``port``: the first of six; None: any that are free."""
     folder.chmod(0o755)
     os.environ |= {"AYA_PARAMETERS": str(model_site(folder)), "AYA_RUNS": f"{folder}/runs", "AYA_CACHE": f"{folder}/cache"}
     os.environ["NO_COLOR"] = "1"
-    site = new("lab", folder / "lab", like="model")
+    site = new("lab", folder / "lab", port, like="model")
     path = settings.parameters() / "lab" / "site.yaml"
     content = read_yaml(path)
+    content["nodes"].pop("AIR")
     for node in content["nodes"].values():
         node.pop("embedding", None)
     path.write_text(yaml.safe_dump(content, sort_keys=False))

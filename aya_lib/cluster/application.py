@@ -1,26 +1,28 @@
 """Can the application work? Asked as its own role: a write that leaves nothing behind, a search, and what stands in the way.
 
-The INSERT is rolled back, under a key that no sequence gives. The commit is that of a message in the WAL, which no table keeps,
-so that it waits for a standby exactly as the application's own would; after its limit it is cancelled and waits no longer.
+The INSERT is that of a key which is there: rights, policies, triggers and constraints are asked, and no row is written, not even
+a dead one for vacuum. The commit is that of a message in the WAL, which no table keeps, so that it waits for a standby exactly as
+the application's own would; after its limit it is cancelled and waits no longer. What a killed run left waiting the next cancels.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from psycopg import sql
 
 from aya_lib.cluster.canary import writing
 from aya_lib.cluster.overview import Overview, SiteSeen
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.node.deadline import cancelled_after
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import Connection, password, rows, statement, value
+from aya_lib.node.refusal import PASSWORD
+from aya_lib.node.sql import Connection, Refused, password, rows, statement, value
 from aya_lib.node.unseen import Missing, Otherwise, seen
 
 LOCK_MS = 1000  # an application whose writes wait longer than this for a table is at a standstill
-INSERT = "INSERT INTO public.documents (id, content) OVERRIDING SYSTEM VALUE VALUES (%s, 'aya canary')"
 COMMIT = "SELECT pg_logical_emit_message(true, 'aya canary', '')"
 # Whether there is anything to search, by the size of its file: every other way waits for a lock on the table.
 ROWS = "SELECT (pg_stat_file(pg_relation_filepath(to_regclass('public.chunks')), true)).size > 0"
@@ -29,12 +31,14 @@ ROWS = "SELECT (pg_stat_file(pg_relation_filepath(to_regclass('public.chunks')),
 @dataclass(frozen=True)
 class Attempt:
     """``refused`` is empty when it worked. ``sqlstate``: of the statement that was refused; ``login``: whether that was the
-    login; ``known``: whether the role's password is known on this machine at all."""
+    login; ``known``: whether the role's password is known on this machine at all; ``in_its_place``: whether, without
+    it, it worked as the owner with SET ROLE."""
 
     refused: str = ""
     sqlstate: str | None = None
     login: bool = False
     known: bool = True
+    in_its_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Application:
     slots: tuple[IdleSlot, ...] = ()
 
 
-@writing("one INSERT that is rolled back and one commit that no table keeps, as the application's role")
+@writing("one INSERT of a key that is there and one commit that no table keeps, as the application's role")
 def look(nodes: Nodes, found: SiteSeen | Overview) -> Application | Missing:
     """On the node that accepts writes, as it was seen."""
     overview = found if isinstance(found, Overview) else found.overview
@@ -112,6 +116,7 @@ def ask(node: Node) -> Application:
     write = _try(node, lambda connection: _write(connection, limit_s, hung))
     read = _try(node, lambda connection: connection.execute(statement(__package__, "canary_search")).fetchall())
     with node.session() as connection:
+        connection.execute(statement(__package__, "canary_sweep"), {"older_s": 2 * limit_s, "commit": COMMIT})
         return Application(
             node.name,
             role,
@@ -128,27 +133,40 @@ def ask(node: Node) -> Application:
 
 
 def _try(node: Node, work: Callable[[Connection], object]) -> Attempt:
+    """As the role itself. Where its password is not known here, as the owner in its place, which tells of everything but the
+    login and settings of the role."""
+    own = _attempt(node, work, node.site.database.application_role)
+    if own.sqlstate != PASSWORD or own.known:
+        return own
+    in_its_place = _attempt(node, work, None)
+    refused = in_its_place.refused and not in_its_place.login
+    return in_its_place if refused else replace(own, in_its_place=not in_its_place.refused)
+
+
+def _attempt(node: Node, work: Callable[[Connection], object], login: str | None) -> Attempt:
+    """``login`` None: the owner's, and SET ROLE."""
     role, inside = node.site.database.application_role, False
     try:
-        with node.session(role=role, write=True) as connection:
+        with node.session(role=login, write=True) as connection:
+            if login is None:
+                connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
             inside = True
             connection.execute("SELECT set_config('lock_timeout', %s, false)", (str(LOCK_MS),))
             work(connection)
     except SqlFailed as error:
-        return Attempt(error.reason, error.sqlstate)
+        return Attempt(error.reason, error.sqlstate, not inside)
     except DeadlinePassed as error:
         return Attempt(error.reason, "57014" if inside else None, not inside)
     except Unreachable as error:
-        return Attempt(error.reason, None, not inside, known=password(node, role, node.site.database.name) is not None)
+        state = error.sqlstate if isinstance(error, Refused) else None
+        return Attempt(error.reason, state, not inside, known=password(node, role, node.site.database.name) is not None)
     return Attempt()
 
 
 def _write(connection: Connection, limit_s: float, hung: threading.Event) -> None:
     with connection.transaction(force_rollback=True):
-        own = -(time.time_ns() % 2**30) - 1  # not two at once, and below every key that the sequence gives
-        connection.execute(INSERT, (own,))
-        connection.execute("INSERT INTO public.chunks (document_id, chunk_text) SELECT %s, '' WHERE false", (own,))
-
+        connection.execute(statement(__package__, "canary_write"))
+        connection.execute("INSERT INTO public.chunks (document_id, chunk_text) SELECT 1, '' WHERE false")
     with cancelled_after(connection, limit_s) as late:
         connection.execute(COMMIT)
     if late.is_set():

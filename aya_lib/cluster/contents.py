@@ -15,7 +15,7 @@ from aya_lib.cluster.lsn import number
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import Connection, column, rows, statement, value
-from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.node.unseen import Missing, Unseen, looking, seen
 
 
 @dataclass(frozen=True)
@@ -174,25 +174,22 @@ def _compare(leader: Node, follower: Node, database: str, rows_each: int, tries:
     return Unseen(leader.name, f"compare contents with {follower.name}", f"rows changed during each of {tries} tries")
 
 
-def _look_node(node: Node, database: str, rows_each: int, of: str = "", after: str = "") -> Contents | Missing:
+@looking("count and checksum the tables")
+def _look_node(node: Node, database: str, rows_each: int, of: str = "", after: str = "") -> Contents:
     """One database of one server, all of one snapshot; ``of``: only of rows that this other snapshot shows too; ``after``: once
     the standby has replayed this position."""
-
-    def ask() -> Contents:
-        with node.session(database=database, deadline_s=60) as connection:
-            if after:
-                wait.until(
-                    lambda: _replayed(connection),
-                    lambda seen_lsn: seen_lsn is None or number(seen_lsn) >= number(after),
-                    node=node.name,
-                    what=f"it has replayed {after}",
-                    deadline_s=node.site.deadlines.statement_s,
-                    poll_s=0.01,
-                )
-            prefix = "" if database == node.site.database.name else f"{database}: "
-            return _read(node.name, connection, rows_each, of, prefix)
-
-    return seen(node.name, "count and checksum the tables", ask)
+    with node.session(database=database, deadline_s=60) as connection:
+        if after:
+            wait.until(
+                lambda: _replayed(connection),
+                lambda seen_lsn: seen_lsn is None or number(seen_lsn) >= number(after),
+                node=node.name,
+                what=f"it has replayed {after}",
+                deadline_s=node.site.deadlines.statement_s,
+                poll_s=0.01,
+            )
+        prefix = "" if database == node.site.database.name else f"{database}: "
+        return _read(node.name, connection, rows_each, of, prefix)
 
 
 def _never_follows(primary: Node, standby: Node) -> bool:

@@ -19,15 +19,14 @@ import yaml
 from aya_lib import secrets
 from aya_lib.node.node import Node
 from aya_lib.node.pidfile import log_file
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import looking
 
 LINES = 300  # of the log's end: a walreceiver that tries again every five seconds writes some twenty of them a minute
-# The file that was written last: that of the logging collector, or where the server's stderr goes; else the journal.
+# The file that was written last: that of the logging collector, or where the server's stderr goes.
 TAIL = """cd "$1" 2>/dev/null
 own=$(sort current_logfiles 2>/dev/null | sed 's/^[a-z]* //' | head -1)
 file=$(ls -td -- ${own:+"$own"} ${2:+"$2"} 2>/dev/null | head -1)
-if [ -n "$file" ]; then echo "$file"; tail -n "$4" -- "$file"
-elif [ -n "$3" ] && command -v journalctl >/dev/null; then echo "journalctl -u $3"; journalctl -u "$3" -n "$4" -o cat --no-pager
+if [ -n "$file" ]; then echo "$file"; tail -n "$3" -- "$file"
 else echo "no log file is known: neither current_logfiles nor ${2:-a file of its supervisor} is there" >&2; exit 1; fi"""
 BEGINS = re.compile(r"PostgreSQL \d[\w.]* .*\b\d\d-bit|started streaming WAL|WAL-Streaming.*gestartet")
 ASKED = re.compile(r"received (fast|smart|immediate) shutdown request")
@@ -80,18 +79,35 @@ class Cause:
         return f"{self.means}: {self.line}" if self.means else self.line
 
 
-def look(node: Node) -> Log | Missing:
+@looking("read the server's log")
+def look(node: Node) -> Log:
     """The end of the server's log, wherever that is; :class:`Unseen` when there is none to be found."""
+    file, text = tail(node, "postgresql", LINES)
+    return Log(node.name, file, parse(text))
 
-    def ask() -> Log:
-        config, unit = node.config, node.config.postgresql.unit
-        own = {"process": str(log_file(node, "postgresql")), "launchd": f"/var/log/{unit}.log"}.get(config.supervisor, "")
-        words = [str(node.data_directory), own, unit if config.supervisor == "systemd" else "", str(LINES)]
-        output = node.shell.run(["sh", "-c", TAIL, "sh", *words], account=node.account).checked()
-        file, _, text = output.stdout.partition("\n")
-        return Log(node.name, file, parse(text))
 
-    return seen(node.name, "read the server's log", ask)
+def tail(node: Node, service: str, lines: int) -> tuple[str, str]:
+    """Where a service's log is, and the end of it; under systemd the journal, where there is no file."""
+    supervisor, unit = node.config.supervisor, node.supervisor.units[service]
+    own = {"process": str(log_file(node, service)), "launchd": f"/var/log/{unit}.log"}.get(supervisor, "")
+    directory = node.data_directory if service == "postgresql" else "/nowhere"
+    output = node.shell.run(["sh", "-c", TAIL, "sh", str(directory), own, str(lines)], account=node.account)
+    if output.status and supervisor == "systemd":
+        journal = [*(["sudo", "-n"] if node.config.sudo else []), "journalctl", "-u", unit]
+        return " ".join(journal), node.shell.run([*journal, "-n", str(lines), "-o", "cat", "--no-pager"]).checked().stdout
+    file, _, text = output.checked().stdout.partition("\n")
+    return file, text
+
+
+def fatal(found: Log) -> str:
+    """The last FATAL or PANIC, with the line before it that says where, and what belongs to it; else empty."""
+    last = max((number for number, line in enumerate(found.lines) if FATAL.search(line)), default=None)
+    if last is None:
+        return ""
+    before = [
+        line for line in found.lines[max(0, last - 1) : last] if "LOG:" in line and re.search("error|invalid|unrecog", line)
+    ]
+    return "; ".join(part.strip() for line in (*before, found.lines[last]) for part in SEVERITY.split(line)[1:])
 
 
 def parse(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import Missing, looking, seen
 
 # The postmaster and its children that are in state T: ps of Linux and of macOS print it alike. Where the kernel names the
 # children, only they are read.
@@ -31,20 +31,16 @@ class Machine:
     stopped: tuple[str, ...] = ()
 
 
-def look(node: Node) -> Machine | Missing:
+@looking("df {node.data_directory}")
+def look(node: Node) -> Machine:
     """Both in one command, as the cluster's owner."""
     where = str(node.data_directory)
-
-    def ask() -> Machine:
-        output = node.shell.run(["sh", "-c", STOPPED, "sh", where], account=node.account).checked()
-        disks, _, stopped = output.stdout.partition("\n\n")
-        free = {
-            folder: parse_df(node.name, line)
-            for folder, line in zip((where, f"{where}/pg_wal"), disks.splitlines()[1:], strict=True)
-        }
-        return Machine(node.name, free, tuple(" ".join(line.split()) for line in stopped.splitlines()))
-
-    return seen(node.name, f"df {where}", ask)
+    output = node.shell.run(["sh", "-c", STOPPED, "sh", where], account=node.account).checked()
+    disks, _, stopped = output.stdout.partition("\n\n")
+    free = {
+        folder: parse_df(node.name, line) for folder, line in zip((where, f"{where}/pg_wal"), disks.splitlines()[1:], strict=True)
+    }
+    return Machine(node.name, free, tuple(" ".join(line.split()) for line in stopped.splitlines()))
 
 
 def free_bytes(node: Node, folder: Path | None = None) -> int | Missing:
@@ -58,16 +54,13 @@ def free_bytes(node: Node, folder: Path | None = None) -> int | Missing:
     return seen(node.name, f"df {where}", ask)
 
 
-def memory_bytes(node: Node) -> int | Missing:
+@looking("look at the memory")
+def memory_bytes(node: Node) -> int:
     """Bytes of memory that programs can have without swapping."""
-
-    def ask() -> int:
-        text = read(node.shell, Path("/proc/meminfo"))
-        if text is not None:
-            return parse_meminfo(node.name, text)
-        return parse_vm_stat(node.name, node.shell.run(["vm_stat"]).checked().stdout)
-
-    return seen(node.name, "look at the memory", ask)
+    text = read(node.shell, Path("/proc/meminfo"))
+    if text is not None:
+        return parse_meminfo(node.name, text)
+    return parse_vm_stat(node.name, node.shell.run(["vm_stat"]).checked().stdout)
 
 
 def parse_df(node: str, text: str) -> int:

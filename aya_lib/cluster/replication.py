@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
 
+from aya_lib.node import refusal
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, rows, statement
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import looking
 from aya_lib.site import Site
 
 ONE_NAME = r'(?:"(?:[^"]|"")*"|[^\s",()]+)'
@@ -123,6 +124,7 @@ class Receiver:
     """The standby's side. ``status`` is None when no walreceiver runs; ``receipt_age_s``: since the last message, by its clock.
 
     ``timeout_s`` is wal_receiver_timeout (0: off); on an idle pair the standby asks for a sign of life after half of it.
+    ``delay_s``: recovery_min_apply_delay.
     """
 
     node: str
@@ -136,33 +138,28 @@ class Receiver:
     timeout_s: float
     restore_command: str = ""
     clock_s: float | None = None
+    delay_s: float = 0.0
     slots: tuple[Slot, ...] = ()
     ahead_s: float | None = None
 
 
-def look_sender(node: Node) -> Sender | Missing:
+@looking("pg_stat_replication")
+def look_sender(node: Node) -> Sender:
     """Streams and slots of a server that is a primary."""
-
-    def ask() -> Sender:
-        with node.session() as connection:
-            streams = rows(connection, __package__, "streams", Stream)
-            slots = rows(connection, __package__, "slots", Slot)
-            settings = rows(connection, __package__, "settings", Settings)[0]
-            return Sender(node.name, tuple(streams), tuple(slots), settings, _ahead(settings.clock_s))
-
-    return seen(node.name, "pg_stat_replication", ask)
+    with node.session() as connection:
+        streams = rows(connection, __package__, "streams", Stream)
+        slots = rows(connection, __package__, "slots", Slot)
+        settings = rows(connection, __package__, "settings", Settings)[0]
+        return Sender(node.name, tuple(streams), tuple(slots), settings, _ahead(settings.clock_s))
 
 
-def look_receiver(node: Node) -> Receiver | Missing:
+@looking("pg_stat_wal_receiver")
+def look_receiver(node: Node) -> Receiver:
     """The receiver of a server in recovery."""
-
-    def ask() -> Receiver:
-        with node.session() as connection:
-            found = rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
-            ahead_s = _ahead(found.clock_s)
-            return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
-
-    return seen(node.name, "pg_stat_wal_receiver", ask)
+    with node.session() as connection:
+        found = rows(connection, __package__, "receiver", Receiver, node=node.name)[0]
+        ahead_s = _ahead(found.clock_s)
+        return replace(found, ahead_s=ahead_s, slots=tuple(rows(connection, __package__, "slots", Slot)))
 
 
 @dataclass(frozen=True)
@@ -177,20 +174,17 @@ class Login:
     said: str
 
 
-def look_login(node: Node, to: Node) -> Login | Missing:
+@looking("log in to {to.name} for replication")
+def look_login(node: Node, to: Node) -> Login:
     """Try as the node itself does: as the account of its server, with its file. A stream that runs logged in long ago."""
-
-    def ask() -> Login:
-        source = f"{source_conninfo(node, to, 'aya')} replication=true"
-        output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
-        said = " ".join(output.stderr.split()).rpartition("failed: ")[2]
-        if output.status and not re.search("FATAL|password", said):
-            output.checked()  # nobody listens, or psql could not be run: it was not refused
-        file = node.config.postgresql.replication_passfile
-        where = str(node.site.path(file)) if file else "~/.pgpass of its account"
-        return Login(node.name, to.name, node.site.database.replication_role, where, said if output.status else "")
-
-    return seen(node.name, f"log in to {to.name} for replication", ask)
+    source = f"{source_conninfo(node, to, 'aya')} replication=true"
+    output = node.postgresql("psql", "-X", "-q", "-w", "-o", "/dev/null", "-d", source, "-c", "IDENTIFY_SYSTEM")
+    said = refusal.said(output.stderr) or ("no password supplied" if "no password supplied" in output.stderr else "")
+    if not said:
+        output.checked()  # nobody listens, or psql could not be run: it was not refused
+    file = node.config.postgresql.replication_passfile
+    where = str(node.site.path(file)) if file else "~/.pgpass of its account"
+    return Login(node.name, to.name, node.site.database.replication_role, where, said if output.status else "")
 
 
 def source_conninfo(node: Node, primary: Node, name: str = "") -> str:

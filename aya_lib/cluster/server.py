@@ -14,7 +14,7 @@ from aya_lib.node.node import Node
 from aya_lib.node.shell import exists
 from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import Connection, rows, statement, value
-from aya_lib.node.unseen import Missing, seen
+from aya_lib.node.unseen import looking
 
 # A standby with less than its WAL asks for pauses its replay, and ends when that is resumed. (PostgreSQL: Hot Standby,
 # Administrator's Overview.) Setting -> line of pg_controldata, which has what the server that wrote the WAL had.
@@ -82,14 +82,11 @@ class Files:
         return self.state in ("shut down", "shut down in recovery")
 
 
-def look(node: Node) -> Cluster | Missing:
+@looking("SQL on {node.config.host}:{node.config.postgresql.port}")
+def look(node: Node) -> Cluster:
     """Ask the server what it is."""
-
-    def ask() -> Cluster:
-        with node.session() as connection:
-            return read(node.name, connection)
-
-    return seen(node.name, f"SQL on {node.config.host}:{node.config.postgresql.port}", ask)
+    with node.session() as connection:
+        return read(node.name, connection)
 
 
 def read(name: str, connection: Connection) -> Cluster:
@@ -101,15 +98,12 @@ def read(name: str, connection: Connection) -> Cluster:
     return replace(cluster, clock_s=clock_s, history=parse_history(str(history or "")))
 
 
-def look_files(node: Node) -> Files | Missing:
+@looking("pg_controldata {node.data_directory}")
+def look_files(node: Node) -> Files:
     """Read ``standby.signal``, a fence's mark and pg_controldata, as the cluster's owner."""
-
-    def read_files() -> Files:
-        signal = exists(node.shell, node.data_directory / "standby.signal", account=node.account)
-        mark = read_file(node.shell, node.data_directory / MARK, account=node.account)
-        return files_of(node.name, look_control(node), standby_signal=signal, fenced=mark)
-
-    return seen(node.name, f"pg_controldata {node.data_directory}", read_files)
+    signal = exists(node.shell, node.data_directory / "standby.signal", account=node.account)
+    mark = read_file(node.shell, node.data_directory / MARK, account=node.account)
+    return files_of(node.name, look_control(node), standby_signal=signal, fenced=mark)
 
 
 class ControlData(dict[str, str]):

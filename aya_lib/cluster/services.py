@@ -10,7 +10,7 @@ from aya_lib.errors import Unreachable
 from aya_lib.node import http
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
-from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.node.unseen import Missing, Unseen, looking, seen
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,21 @@ def look_embedding(node: Node, lost: Unseen | None = None) -> Embedding | None:
     )
 
 
-def look_health(node: Node, url: str) -> Health | Missing:
-    def ask() -> Health:
-        limit = node.site.deadlines.http_s
-        status, answer = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, tunnel_socket=node.embedding_socket)
-        return Health(status, str(answer.get("status")), answer.get("error"))
-
-    return seen(node.name, f"GET {url}/health", ask)
+@looking("GET {url}/health")
+def look_health(node: Node, url: str) -> Health:
+    limit = node.site.deadlines.http_s
+    status, answer = http.ask(node.name, "GET", f"{url}/health", timeout_s=limit, tunnel_socket=node.embedding_socket)
+    return Health(status, str(answer.get("status")), answer.get("error"))
 
 
-def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector | Missing:
+@looking("POST {node.embedding_url}/embed")
+def look_vector(node: Node, text: str = "Is the standby up to date?") -> Vector:
     """Have the service embed a sentence."""
-    tried = f"{node.embedding_url}/embed"
-
-    def ask() -> Vector:
-        started, limit, socket = time.perf_counter(), node.site.deadlines.http_s, node.embedding_socket
-        status, answer = http.ask(node.name, "POST", tried, timeout_s=limit, body={"text": text}, tunnel_socket=socket)
-        milliseconds = (time.perf_counter() - started) * 1000
-        if status != 200 or "embedding" not in answer:
-            raise Unreachable(node.name, f"POST {tried}", f"status {status}: {answer.get('detail', answer)}")
-        vector = answer["embedding"]
-        return Vector(node.name, len(vector), math.sqrt(sum(x * x for x in vector)), milliseconds)
-
-    return seen(node.name, f"POST {tried}", ask)
+    tried, started, limit_s = f"{node.embedding_url}/embed", time.perf_counter(), node.site.deadlines.http_s
+    body, socket = {"text": text}, node.embedding_socket
+    status, answer = http.ask(node.name, "POST", tried, timeout_s=limit_s, body=body, tunnel_socket=socket)
+    milliseconds = (time.perf_counter() - started) * 1000
+    if status != 200 or "embedding" not in answer:
+        raise Unreachable(node.name, f"POST {tried}", f"status {status}: {answer.get('detail', answer)}")
+    vector = answer["embedding"]
+    return Vector(node.name, len(vector), math.sqrt(sum(x * x for x in vector)), milliseconds)

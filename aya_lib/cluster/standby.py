@@ -13,10 +13,11 @@ from typing import Literal
 from aya_lib.cluster import machine, replication, wal
 from aya_lib.cluster.overview import NodeSeen
 from aya_lib.cluster.server import SIZES, Cluster, look_control
-from aya_lib.errors import DeadlinePassed, Unreachable
+from aya_lib.errors import DeadlinePassed
 from aya_lib.node.node import Node, Nodes
-from aya_lib.node.sql import NotAccepting, NotListening, rows
-from aya_lib.node.unseen import Down, Missing, seen
+from aya_lib.node.refusal import PASSWORD
+from aya_lib.node.sql import Refused, rows
+from aya_lib.node.unseen import Down, Missing, looking
 
 ANSWER_S, LATE_S = 5.0, 1.0  # a restore_command is called several times in a promotion; most give their no in milliseconds
 DOING = {
@@ -111,25 +112,21 @@ def look(nodes: Nodes, primary: NodeSeen, standby: NodeSeen) -> Ready:
     return Ready(node.name, primary.name, recovery, leader, needs, answer, free, known, lets_in)
 
 
-def look_recovery(node: Node) -> Recovery | Missing:
-    def ask() -> Recovery:
-        with node.session(database="postgres") as connection:
-            return rows(connection, __package__, "recovery", Recovery, node=node.name, sizes=list(SIZES))[0]
-
-    return seen(node.name, "its recovery", ask)
+@looking("its recovery")
+def look_recovery(node: Node) -> Recovery:
+    with node.session(database="postgres") as connection:
+        return rows(connection, __package__, "recovery", Recovery, node=node.name, sizes=list(SIZES))[0]
 
 
-def look_sizes(node: Node) -> Mapping[str, int] | Missing:
+@looking("pg_controldata")
+def look_sizes(node: Node) -> Mapping[str, int]:
     """What the WAL of a node asks of whoever replays it, server running or not."""
-
-    def ask() -> Mapping[str, int]:
-        control = look_control(node)
-        return {name: int(control[line]) for name, line in SIZES.items()}
-
-    return seen(node.name, "pg_controldata", ask)
+    control = look_control(node)
+    return {name: int(control[line]) for name, line in SIZES.items()}
 
 
-def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
+@looking("its restore_command")
+def look_answer(node: Node, command: str, timeline: int) -> Answer:
     """Ask a restore_command for the next timeline's history, as a promotion does, into a folder that is removed again."""
     wanted = f"{timeline + 1:08X}.history"
     replaced = {"%p": '"$0/file"', "%f": wanted, "%r": "0" * 24}
@@ -137,34 +134,25 @@ def look_answer(node: Node, command: str, timeline: int) -> Answer | Missing:
         command = command.replace(mark, text)
     script = f"cd {shlex.quote(str(node.data_directory))} && {command.replace('%%', '%')}"
     outer = 'd=$(mktemp -d) && sh -c "$1" "$d"; s=$?; rm -rf "$d"; exit $s'
-
-    def ask() -> Answer:
-        try:
-            output = node.shell.run(["sh", "-c", outer, "sh", script], account=node.account, timeout_s=ANSWER_S)
-        except DeadlinePassed:
-            return Answer("slow", f"no answer within {ANSWER_S:g} s")
-        words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
-        if output.status <= 125 and output.seconds > LATE_S:
-            return Answer("late", f"only after {output.seconds:.1f} s: {words}")
-        return Answer("broken" if output.status > 125 else "quick", words)
-
-    return seen(node.name, "its restore_command", ask)
+    try:
+        output = node.shell.run(["sh", "-c", outer, "sh", script], account=node.account, timeout_s=ANSWER_S)
+    except DeadlinePassed:
+        return Answer("slow", f"no answer within {ANSWER_S:g} s")
+    words = f"status {output.status} {' '.join(output.stderr.split())[-120:]}".strip()
+    if output.status <= 125 and output.seconds > LATE_S:
+        return Answer("late", f"only after {output.seconds:.1f} s: {words}")
+    return Answer("broken" if output.status > 125 else "quick", words)
 
 
-def look_login(node: Node) -> Login | Missing:
+@looking("a session of {node.site.database.application_role}")
+def look_login(node: Node) -> Login:
     """Log in as the application does, from this machine, with the password that is known here."""
     role = node.site.database.application_role
-
-    def ask() -> Login:
-        try:
-            with node.session(role=role) as connection:
-                connection.execute("SELECT")
-                return Login(node.name, role)
-        except (NotListening, NotAccepting, DeadlinePassed):
-            raise
-        except Unreachable as error:
-            if "FATAL:" not in error.reason:
-                raise
-            return Login(node.name, role, error.reason.rsplit("FATAL:", 1)[-1].strip())
-
-    return seen(node.name, f"a session of {role}", ask)
+    try:
+        with node.session(role=role) as connection:
+            connection.execute("SELECT")
+            return Login(node.name, role)
+    except Refused as error:
+        if error.sqlstate == PASSWORD:
+            raise  # it is known here, or not: that says nothing about the application
+        return Login(node.name, role, error.reason)

@@ -7,7 +7,7 @@ carries its fence also itself, as ``aya.fenced`` in its data directory. A server
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,26 +77,28 @@ def read(site: Site) -> State:
         raise SiteError(f"{path(site)} cannot be understood: {error}", hint=hint) from None
 
 
+def given_up(site: Site, since: str) -> str:
+    """The failover that was begun after ``since`` (a :func:`stamp`), for people; empty when none was."""
+    known = read(site)
+    began = known.under_way or {}
+    if began.get("kind") in ("planned", "emergency") and began["began"] > since:
+        return f"{began['old']} is given up for {began['new']}, since {began['began']} by {began['by'] or 'nobody named'}"
+    return next((f"{mark.node} was given up {mark}" for mark in known.fenced.values() if mark.since > since), "")
+
+
 def change(site: Site, **changes: Any) -> State:
     """Change fields of the state; the file is replaced whole, so that a kill leaves the old or the new one."""
-    with _locked(site):
-        changed = replace(read(site), **changes)
-        _write(site, changed)
-    return changed
+    return _become(site, lambda known: replace(known, **changes))
 
 
 def fence(site: Site, mark: Fence) -> None:
     """Record that a node is fenced."""
-    with _locked(site):
-        known = read(site)
-        _write(site, replace(known, fenced={**known.fenced, mark.node: mark}))
+    _become(site, lambda known: replace(known, fenced={**known.fenced, mark.node: mark}))
 
 
 def unfence(site: Site, node: str) -> None:
     """Forget a node's fence; harmless when there is none."""
-    with _locked(site):
-        known = read(site)
-        _write(site, replace(known, fenced={name: mark for name, mark in known.fenced.items() if name != node}))
+    _become(site, lambda known: replace(known, fenced={name: mark for name, mark in known.fenced.items() if name != node}))
 
 
 def log(site: Site, entry: Mapping[str, Any]) -> None:
@@ -110,8 +112,11 @@ def stamp(at: datetime | None = None) -> str:
     return f"{at or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _write(site: Site, state: State) -> None:
-    files.write(path(site), json.dumps(asdict(state), indent=1, ensure_ascii=False) + "\n")
+def _become(site: Site, other: Callable[[State], State]) -> State:
+    with _locked(site):
+        changed = other(read(site))
+        files.write(path(site), json.dumps(asdict(changed), indent=1, ensure_ascii=False) + "\n")
+    return changed
 
 
 def _locked(site: Site) -> FileLock:

@@ -12,8 +12,9 @@ from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg.types.json import Jsonb
 
+from aya_lib.cluster import state
 from aya_lib.embedding.encoder import Vectors
-from aya_lib.errors import AyaError, Locked, SqlFailed
+from aya_lib.errors import AyaError, Locked, SqlFailed, Unreachable
 from aya_lib.knowledge.chunking import Chunk
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, rows, statement
@@ -69,7 +70,22 @@ class Store:
     """The knowledge base on the node that accepts writes. Every batch has a session of its own, with a deadline."""
 
     def __init__(self, node: Node) -> None:
-        self.node = node
+        self.node, self._since = node, state.stamp()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A batch's session. Whoever gave the node up meanwhile is named: it may live, and take writes that will be lost."""
+        self._not_given_up()
+        try:
+            with self.node.session(write=True, deadline_s=BATCH_S) as connection:
+                yield connection
+        except (Unreachable, SqlFailed):
+            self._not_given_up()
+            raise
+
+    def _not_given_up(self) -> None:
+        if why := state.given_up(self.node.site, self._since):
+            raise Unreachable(self.node.name, "write", why, hint="Wait until the failover has ended")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -87,17 +103,17 @@ class Store:
 
     def write(self, documents: Sequence[Prepared], vectors: Vectors) -> None:
         """All of these documents with their chunks, or none. ``vectors``: one for each embedded chunk, in order, float32."""
-        with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.transaction():
+        with self._writing() as connection, connection.transaction():
             write(connection, documents, vectors)
 
     def move(self, moved: Sequence[Moved]) -> None:
         """Write down where the files of documents are now."""
-        with self.node.session(write=True, deadline_s=BATCH_S) as connection, connection.cursor() as cursor:
+        with self._writing() as connection, connection.cursor() as cursor:
             cursor.executemany(statement(__package__, "move_document"), [vars(one) for one in moved])
 
     def remove(self, ids: Sequence[int]) -> None:
         """Delete documents; their chunks go with them."""
-        with self.node.session(write=True, deadline_s=BATCH_S) as connection:
+        with self._writing() as connection:
             connection.execute("DELETE FROM documents WHERE id = ANY (%s)", (list(ids),))
 
 

@@ -1,8 +1,10 @@
 """Locks on a node that last as long as this process and its way to the node: one on the machine, one in its server.
 
 They keep a second operator away, from whatever folder, account or machine he works. The machine's is flock(2) on the folder that
-holds the data directory, which no clone, rewind or restart takes away; the server's an advisory lock, on a standby too.
-Nothing is written. Whoever dies gives both back at once; whose connection is cut, after :data:`LAPSE_S`.
+holds the data directory, which no clone, rewind or restart takes away; the server's an advisory lock, on a standby too. Who only
+loads or measures has a lock of its own, in the servers alone (:data:`CONTENTS`): it ends with the server that it works on, and
+nobody who must act waits for it. Nothing is written. Whoever dies gives all back at once; whose connection is cut, after
+:data:`LAPSE_S`.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import Protocol
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.deadline import Watch
 from aya_lib.node.node import Node
-from aya_lib.node.sql import column, statement, value
+from aya_lib.node.sql import Connection, column, statement, value
 
 BEAT_S = 5.0
 ANSWER_S = 15.0  # a server that does not answer a beat for so long counts as lost
 LAPSE_S = 60  # the node's machine gives its lock back after so long without a beat; more than a beat of two frozen servers
 WEEK_S = 604_800.0
+ROLES, CONTENTS = 1, 2  # the advisory locks: of who changes servers and roles, of who loads or measures
 BUSY = 75  # the exit status of who finds the lock taken (sysexits.h: EX_TEMPFAIL)
 
 # Perl is on every macOS and nearly every Linux. Without it flock(1), which notices an end, but not a cut connection.
@@ -99,9 +102,7 @@ class Machine:
 
     def _holder(self) -> str:
         """By the arguments of the program that holds it. Our own: two nodes may lie in one folder."""
-        listed = self._node.shell.run(["ps", "-A", "-ww", "-o", "args="], account=self._node.account).stdout
-        mark = f" aya-lock {self._folder} "
-        named = [line.rpartition(mark)[2].strip() for line in listed.splitlines() if mark in line]
+        named = on_machine(self._node)
         return next((who for who in named if who != self._who), self._who if named else "another run")
 
     def _failure(self) -> CommandFailed:
@@ -111,9 +112,10 @@ class Machine:
 
 
 class Server:
-    """The advisory lock in the node's server, held by a session of its own that no timeout ends."""
+    """The advisory lock in the node's server, held by a session of its own that no timeout ends. ``key``: which of the two."""
 
-    def __init__(self, node: Node, who: str) -> None:
+    def __init__(self, node: Node, who: str, key: int = ROLES) -> None:
+        self._key = key
         self.where, self._stack = f"the server of {node.name}", ExitStack()
         self._connection = self._stack.enter_context(node.session(database="postgres", deadline_s=WEEK_S))
         self._watch = Watch(self._connection.fileno(), ANSWER_S)
@@ -125,9 +127,13 @@ class Server:
             raise
 
     def take(self) -> str | None:
-        if value(self._connection, statement(__package__, "hold_take")):
+        if value(self._connection, statement(__package__, "hold_take"), {"key": self._key}):
             return None
-        return next(iter(column(self._connection, statement(__package__, "hold_holder"))), "another run")
+        return holder(self._connection, self._key) or "another run"
+
+    def changing(self) -> str:
+        """Who changes servers and roles; empty when nobody does."""
+        return holder(self._connection, ROLES)
 
     def beat(self) -> bool:
         try:
@@ -140,3 +146,15 @@ class Server:
     def release(self) -> None:
         with suppress(AyaError):
             self._stack.close()
+
+
+def holder(connection: Connection, key: int) -> str:
+    """Who holds a lock in the server of a session of the database ``postgres``; empty when nobody does."""
+    return str(next(iter(column(connection, statement(__package__, "hold_holder"), {"key": key})), ""))
+
+
+def on_machine(node: Node) -> list[str]:
+    """Who holds the lock on a node's machine, or is about to ask for it."""
+    listed = node.shell.run(["ps", "-A", "-ww", "-o", "args="], account=node.account).stdout
+    mark = f" aya-lock {node.data_directory.parent} "
+    return [line.rpartition(mark)[2].strip() for line in listed.splitlines() if mark in line]

@@ -1,6 +1,7 @@
 """Plain processes and their PID files, which are never trusted blindly.
 
-One counts only when the process it names is alive, started when the file says, and runs the command it should.
+One counts only when the process it names is alive and is the one it should be. The time of a start does not tell: when the
+machine's clock is set, that of every process moves with it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import ServiceState
 
 POLL_S = 0.02
-START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 
 
 def run_file(node: Host, name: str) -> Path:
@@ -38,27 +38,27 @@ def log_file(node: Host, service: str) -> Path:
 
 def claim(path: Path, process: psutil.Process, command: Sequence[str]) -> None:
     """Write whose PID file it is."""
-    files.write(path, json.dumps({"pid": process.pid, "started": process.create_time(), "command": list(command)}))
+    files.write(path, json.dumps({"pid": process.pid, "command": list(command)}))
 
 
 def state(path: Path, command: Sequence[str]) -> ServiceState:
     """The process that the file claims; *stopped* when there is no file, *stale* when the claim is not true."""
     try:
         claimed = json.loads(path.read_text(encoding="utf-8"))
-        pid, started, words = int(claimed["pid"]), float(claimed["started"]), list(claimed["command"])
+        pid, words = int(claimed["pid"]), list(claimed["command"])
     except FileNotFoundError:
         return ServiceState("stopped")
     except (ValueError, KeyError, TypeError):
         return ServiceState("stale", detail=f"{path.name} is not readable")
-    return named(path.name, pid, started, lambda process: cmdline(process) == words and alike(words, command))
+    return named(path.name, pid, lambda process: cmdline(process) == words and alike(words, command))
 
 
-def named(file: str, pid: int, started: float, ours: Callable[[psutil.Process], bool]) -> ServiceState:
-    """The process with this PID, if it started then and is ``ours``; else the file is stale."""
+def named(file: str, pid: int, ours: Callable[[psutil.Process], bool]) -> ServiceState:
+    """The process with this PID, if it is ``ours``; else the file is stale."""
     process = living(pid)
     if process is None:
         return ServiceState("stale", detail=f"{file} names PID {pid}, which is gone")
-    if abs(process.create_time() - started) > START_SLACK_S or not ours(process):
+    if not ours(process):
         return ServiceState("stale", detail=f"{file} names PID {pid}, which is another process")
     return alive(process)
 

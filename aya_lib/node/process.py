@@ -25,6 +25,7 @@ from aya_lib.node.keepalive import Keepalive
 from aya_lib.node.supervisor import Listener, ServiceAction, ServiceState
 from aya_lib.site import Site
 
+START_SLACK_S = 3.0  # postmaster.pid gives the start in whole seconds, some time after the process began
 DYING_S = 2.0  # for the socket of a process that was just killed
 
 
@@ -124,9 +125,14 @@ class Processes:
         pid, directory, started = text.split("\n")[:3]
 
         def ours(process: psutil.Process) -> bool:
-            return "postgres" in process.name() and Path(directory) == self.here.data_directory
+            """A server of this data directory stands in it; who may not see that goes by the time of its start."""
+            try:
+                there = Path(process.cwd()).samefile(self.here.data_directory)
+            except (psutil.Error, OSError):
+                there = abs(process.create_time() - float(started)) <= START_SLACK_S
+            return there and "postgres" in process.name() and Path(directory) == self.here.data_directory
 
-        return pidfile.named("postmaster.pid", int(pid), float(started), ours)
+        return pidfile.named("postmaster.pid", int(pid), ours)
 
     def _start_postgres(self) -> None:
         if self.state("postgresql").status == "stale":

@@ -17,12 +17,12 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg.abc import Query
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, Ping
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Composed
 
 from aya_lib import secrets
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed, Unreachable
+from aya_lib.node import refusal
 from aya_lib.node import session as sessions
 from aya_lib.node.deadline import Watch
 from aya_lib.node.host import Host
@@ -43,6 +43,14 @@ class NotAccepting(Unreachable):
     """The server is there but takes no sessions: starting up, in crash recovery, or shutting down."""
 
 
+class Refused(Unreachable):
+    """The server is there and refused the login: a password, a right, a limit. ``sqlstate``: empty when it is not known."""
+
+    def __init__(self, node: str, tried: str, reason: str, *, sqlstate: str, hint: str = "") -> None:
+        super().__init__(node, tried, reason, hint=hint)
+        self.sqlstate = sqlstate
+
+
 @contextmanager
 def session(
     node: Host,
@@ -54,8 +62,8 @@ def session(
 ) -> Iterator[Connection]:
     """An autocommit session; read-only on the server's side unless ``write``. All of it must end within ``deadline_s``.
 
-    Raises :class:`NotListening`, :class:`NotAccepting`, :class:`DeadlinePassed`, :class:`Unreachable` (no route, wrong
-    password) and :class:`SqlFailed` (a statement was refused).
+    Raises :class:`NotListening`, :class:`NotAccepting`, :class:`DeadlinePassed`, :class:`Refused`, :class:`Unreachable` (no
+    route) and :class:`SqlFailed` (a statement was refused).
     """
     limits = node.site.deadlines
     deadline_s = deadline_s or limits.statement_s
@@ -82,27 +90,24 @@ def _connect(node: Host, where: str, database: str | None, role: str | None, wri
     wanted = sessions.settings(deadline_s, limits.statement_s / 2, write=write)
     role = role or config.owner
     tunnel_socket = node.tunnel_socket(node.config.postgresql.port)
+    known = _password(node, role, database or config.name)
     server: dict[str, Any] = {
         "host": str(tunnel_socket.parent) if tunnel_socket else node.config.host,
         "hostaddr": "",  # not what the environment says
         "port": node.config.postgresql.port,
         "connect_timeout": max(1, math.ceil(limits.connect_s)),
         **SILENCE,
+        "dbname": database or config.name,
+        "user": role,
+        "password": known.reveal() if known else None,
+        "passfile": str(node.site.path(config.passfile)) if config.passfile else None,
+        "application_name": f"aya {node.site.name}",
+        "target_session_attrs": "any",
+        "client_encoding": sessions.ENCODING,
+        "options": sessions.options(wanted),
     }
     try:
-        known = _password(node, role, database or config.name)
-        connection = psycopg.connect(
-            **server,
-            dbname=database or config.name,
-            user=role,
-            password=known.reveal() if known else None,
-            passfile=str(node.site.path(config.passfile)) if config.passfile else None,
-            application_name=f"aya {node.site.name}",
-            target_session_attrs="any",
-            client_encoding=sessions.ENCODING,
-            options=sessions.options(wanted),
-            autocommit=True,
-        )
+        connection = psycopg.connect(**server, autocommit=True)
         reported = {name: connection.info.parameter_status(name) for name in wanted}
         for setting in sessions.differing(wanted, reported):
             connection.execute("SELECT set_config(%s, %s, false)", setting)
@@ -111,29 +116,30 @@ def _connect(node: Host, where: str, database: str | None, role: str | None, wri
         raise DeadlinePassed(node.name, where, f"no answer within {limits.connect_s:g} s") from None
     except psycopg.OperationalError as error:
         needs_password = bool(error.pgconn and error.pgconn.needs_password)
-        raise _refusal(node, where, role, _message(error), server, needs_password) from None
+        told = secrets.mask(str(error))
+        state = refusal.PASSWORD if needs_password else ""
+        if not state and "Connection refused" not in told:
+            state = refusal.sqlstate(make_conninfo(**server), told, limits.connect_s)
+        raise _refused(node, where, role, told, state) from None
 
 
-def _refusal(node: Host, where: str, role: str, message: str, server: Mapping[str, Any], needs_password: bool) -> AyaError:
-    """What a refused login means. The server may speak another language: libpq then tells what it understood by its SQLSTATE."""
+def _refused(node: Host, where: str, role: str, message: str, state: str) -> AyaError:
+    """What a failed login means, by its SQLSTATE where a server refused it."""
+    said = refusal.said(message)
     if "Connection refused" in message:
         return NotListening(node.name, where, "connection refused")
-    starting = any(words in message for words in ("starting up", "shutting down", "recovery mode", "not yet accepting"))
-    if starting or PGconn.ping(make_conninfo(**server).encode()) == Ping.REJECT:
-        return NotAccepting(node.name, where, message.rsplit("FATAL:", 1)[-1].strip())
+    if state == refusal.CANNOT_NOW or state in refusal.STOPPING:
+        return NotAccepting(node.name, where, said or message)
     if node.config.tunnel and "closed the connection" in message and node.listener(node.config.postgresql.port) is None:
         return NotListening(node.name, where, "nobody listens there")
-    if needs_password or "password" in message:
-        name = f"{role} password"
-        return Unreachable(
-            node.name,
-            where,
-            f"no valid password for role {role}",
-            hint=f"Put it into ~/.pgpass, or set {secrets.variable(node.site.name, name)}",
-        )
-    if "unrecognized configuration parameter" in message:
-        return Unreachable(node.name, where, f"PostgreSQL 18 is needed there: {secrets.mask(message)}")
-    return Unreachable(node.name, where, secrets.mask(message))
+    if state == refusal.PASSWORD:
+        hint = f"Put it into ~/.pgpass, or set {secrets.variable(node.site.name, f'{role} password')}"
+        return Refused(node.name, where, f"no valid password for role {role}", sqlstate=state, hint=hint)
+    if state == refusal.NO_PARAMETER:
+        return Unreachable(node.name, where, f"PostgreSQL 18 is needed there: {said or message}")
+    if said:
+        return Refused(node.name, where, f"SQLSTATE {state}: {said}" if state else said, sqlstate=state)
+    return Unreachable(node.name, where, message)
 
 
 def password(node: Host, role: str, database: str) -> secrets.Secret | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from aya_lib.errors import CommandFailed, MissingProgram, SqlFailed, Unreachable
+from aya_lib.node.host import Host
 from aya_lib.node.sql import NotAccepting, NotListening
 
+N = TypeVar("N", bound=Host)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -81,3 +86,20 @@ def seen(node: str, tried: str, look: Callable[[], T]) -> T | Unseen | Down | St
         return Unseen(error.node, tried, error.reason + (f". {error.hint}" if error.hint else ""))
     except (CommandFailed, SqlFailed, MissingProgram) as error:
         return Unseen(node, tried, str(error))
+
+
+def looking(tried: str) -> Callable[[Callable[Concatenate[N, P], T]], Callable[Concatenate[N, P], T | Unseen | Down | Starting]]:
+    """Mark a function that looks at the node which it is given first: it gives what :func:`seen` gives. ``tried``: for people,
+    with the function's arguments by their names in braces."""
+
+    def mark(function: Callable[Concatenate[N, P], T]) -> Callable[Concatenate[N, P], T | Unseen | Down | Starting]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def look(node: N, /, *args: P.args, **kwargs: P.kwargs) -> T | Unseen | Down | Starting:
+            named = signature.bind(node, *args, **kwargs).arguments
+            return seen(node.name, tried.format(**named), lambda: function(node, *args, **kwargs))
+
+        return look
+
+    return mark

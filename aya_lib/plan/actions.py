@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,20 @@ class Nothing:
 
     def run(self, node: Node) -> None:
         return
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of a node that does it. ``shown``: what a person would type; two with the same are one act."""
+
+    shown: str
+    do: Callable[[Node], object] = field(compare=False)
+
+    def command(self, node: Node) -> str:
+        return self.shown
+
+    def run(self, node: Node) -> None:
+        self.do(node)
 
 
 @dataclass(frozen=True)

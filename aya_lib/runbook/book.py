@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from aya_lib import settings
 from aya_lib.check import Check, Checks, Status, worst
+from aya_lib.cluster import state
 from aya_lib.cluster.canary import writes
 from aya_lib.errors import ApprovalMissing, AyaError, Interrupted, Locked, RequirementFailed, VerdictFailed
 from aya_lib.node.node import Nodes, open_nodes
@@ -75,7 +76,7 @@ class Runbook(Shown):
         self.nodes: Nodes = open_nodes(self.site)
         self.dry_run = bool(self.parameters.get("dry_run", False))
         self.approved_by = str(self.parameters.get("approved_by", ""))
-        self.changes_site = declared.changes_site
+        self.changes_site, self.contents = declared.changes_site, declared.contents
         self.checks: dict[str, Check] = {}
         self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
         self.lock: PairLock | None = None
@@ -96,6 +97,12 @@ class Runbook(Shown):
         if isinstance(error, Interrupted):
             cells = "" if "AYA_RECORD" in os.environ else "Run the cells again from the look on, or: "
             error = Interrupted(error.message, hint=f"{cells or 'It goes on where it was: '}{self.again}")
+        if (
+            self.contents
+            and (given_up := state.given_up(self.site, self.record.content["started"]))
+            and given_up not in str(error)
+        ):
+            error.hint = f"{given_up}. Once that has ended: {self.again}"
         refused = isinstance(error, ApprovalMissing | Locked)
         outcome = "interrupted" if isinstance(error, Interrupted) else "refused" if refused else "failed"
         if self.record.content["outcome"] == "running" or outcome == "interrupted":
@@ -233,7 +240,7 @@ class Runbook(Shown):
         a look only: a plan rests on looks during which nobody else was at work."""
         if self.dry_run or (looking and not self.changes_site) or (self.lock and not (looking and self.lock.over)):
             return
-        self.lock = PairLock(self.nodes, self.name, attended="AYA_RECORD" not in os.environ)
+        self.lock = PairLock(self.nodes, self.name, attended="AYA_RECORD" not in os.environ, contents=self.contents)
         self.record.set(lock={"held": self.lock.held, "missing": self.lock.missing})
         if not self.lock.held:
             why = "; ".join(self.lock.missing)
@@ -246,7 +253,7 @@ class Runbook(Shown):
         for check in checks:
             self.checks[check.name] = check
             self.record.add("check", **_plain(check))
-        Screen.show(Checks(title, tuple(checks)))
+        Screen.show(Checks(title, tuple(checks)) if checks else Note(f"{title}: nothing", "passed"))
 
     def _as_planned(self, checks: list[Check]) -> list[Check]:
         """In a dry run with changes still to make, what does not hold yet can hold only after them."""

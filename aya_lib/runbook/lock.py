@@ -22,12 +22,13 @@ OURS: dict[str, Callable[[str], None]] = {}
 
 
 @contextmanager
-def site_lock(site: str, owner: str) -> Iterator[None]:
-    """Hold the runs folder's lock as ``owner`` (the runbook's name); :class:`Locked` at once when another run holds it."""
+def site_lock(site: str, owner: str, *, contents: bool = False) -> Iterator[None]:
+    """Hold the runs folder's lock as ``owner`` (the runbook's name); :class:`Locked` at once when another run holds it.
+    ``contents``: the lock of those who load or measure."""
     let_go(site)
-    path = settings.runs() / site / ".lock"
+    path = settings.runs() / site / (".contents.lock" if contents else ".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    info = path.with_name(".lock.txt")
+    info = path.with_name(f"{path.name}.txt")
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(blocking=False)

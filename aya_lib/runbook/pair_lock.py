@@ -1,7 +1,8 @@
 """One runbook at a time changes a site, from wherever it is run: locks on both nodes of the pair, held by whoever acts.
 
 They are taken in the site's order, so that of two who come at once exactly one goes on, and kept from the first look to the
-verdict. What they are: :mod:`aya_lib.node.hold`.
+verdict. Who only loads or measures takes a lock of its kind, and begins only while nobody acts; who acts does not wait for it.
+What they are: :mod:`aya_lib.node.hold`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from aya_lib.errors import Locked
-from aya_lib.node.hold import ANSWER_S, BEAT_S, Hold, Machine, Server
+from aya_lib.node.hold import ANSWER_S, BEAT_S, CONTENTS, Hold, Machine, Server, on_machine
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.unseen import Missing, seen
 from aya_lib.runbook.lock import OURS, let_go, locked, site_lock, who
@@ -26,19 +28,23 @@ AGAIN = "Run the notebook again from its first look"
 class PairLock:
     """The locks on the nodes. ``held``: where they are; ``missing``: where none could be had, and why.
 
-    :class:`Locked` when somebody else holds one. ``attended``: a person steps through cells, and may leave.
+    :class:`Locked` when somebody else holds one. ``attended``: a person steps through cells, and may leave. ``contents``: it
+    loads or measures, and changes no server.
     """
 
-    def __init__(self, nodes: Nodes, runbook: str, *, attended: bool) -> None:
+    def __init__(self, nodes: Nodes, runbook: str, *, attended: bool, contents: bool = False) -> None:
         self.site, self._attended = nodes.site.name, attended
         self._stack, self._holds, self._over = ExitStack(), list[Hold](), ""
         self._working, self._used = 0, time.monotonic()
         self._ended = threading.Event()
         let_go(self.site)
         if not os.environ.get("AYA_LOCKED"):  # by our runner
-            self._stack.enter_context(site_lock(self.site, runbook))
+            self._stack.enter_context(site_lock(self.site, runbook, contents=contents))
         try:
-            self.missing = [str(one) for one in self._take(nodes, who(runbook)) if isinstance(one, Missing)]
+            kinds = (partial(Server, key=CONTENTS),) if contents else (Machine, Server)
+            self.missing = [str(one) for one in self._take(nodes, who(runbook), kinds) if isinstance(one, Missing)]
+            if contents:
+                self._nobody_changes_a_role(nodes)
         except BaseException:
             self.release("it was refused")
             raise
@@ -81,10 +87,19 @@ class PairLock:
             self._holds.pop().release()
         self._stack.close()
 
-    def _take(self, nodes: Nodes, me: str) -> Iterator[Hold | Missing]:
+    def _nobody_changes_a_role(self, nodes: Nodes) -> None:
+        """After ours is held: of two who come at once a failover sees us, or we see it."""
+        for hold in self._holds:
+            if isinstance(hold, Server) and (changing := hold.changing()):
+                raise locked(self.site, changing, hold.where)
+        for node in nodes.pair:
+            listed = seen(node.name, "who holds its lock", partial(on_machine, node))
+            if isinstance(listed, list) and listed:
+                raise locked(self.site, listed[0], f"the machine of {node.name}")
+
+    def _take(self, nodes: Nodes, me: str, kinds: Sequence[Callable[[Node, str], Hold]]) -> Iterator[Hold | Missing]:
         """Reach all at once, and then take one after the other."""
-        tried: list[tuple[Node, Callable[[Node, str], Hold]]]
-        tried = [(node, kind) for node in nodes.pair for kind in (Machine, Server)]
+        tried = [(node, kind) for node in nodes.pair for kind in kinds]
         with ThreadPoolExecutor(len(tried)) as pool:
             opened = list(pool.map(lambda one: seen(one[0].name, "lock it", lambda: one[1](one[0], me)), tried))
         self._holds += [hold for hold in opened if not isinstance(hold, Missing)]

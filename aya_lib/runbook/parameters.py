@@ -40,8 +40,9 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``gated``: it
-    asks for requirements before it applies anything."""
+    """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``contents``:
+    that of those who load or measure, for which no role is kept waiting; ``gated``: it asks for requirements before it applies
+    anything."""
 
     path: Path
     title: str
@@ -49,6 +50,7 @@ class Declaration:
     changes_site: bool
     limit_s: float
     gated: bool = False
+    contents: bool = False
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ def declared(notebook: Path) -> Declaration:
     changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
     code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     gated = 0 <= code.find("runbook.require(") < code.find("runbook.apply(")
-    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated)
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated, bool(aya.get("contents", False)))
 
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: 
     checked = parameters.validate(declaration, values)
     site = made_site(str(checked.get("site", "lab")))
     writes = declaration.changes_site and not checked.get("dry_run", False)
-    with site_lock(site.name, declaration.name) if writes else nullcontext(), _kernel_ahead(declaration.path):
+    with (
+        site_lock(site.name, declaration.name, contents=declaration.contents) if writes else nullcontext(),
+        _kernel_ahead(declaration.path),
+    ):
         return _locked(declaration, checked, dict(values), site.name, progress, locked=writes)
 
 

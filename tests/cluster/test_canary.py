@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from aya_lib import files
 from aya_lib import lab as labs
 from aya_lib.check import Check
 from aya_lib.cluster import application, canary
@@ -17,7 +19,7 @@ from aya_lib.cluster.judge import application as judge
 from aya_lib.lab import access
 from aya_lib.node import wait
 from aya_lib.node.node import Nodes, open_nodes
-from aya_lib.node.sql import NotListening
+from aya_lib.node.sql import NotListening, column
 from aya_lib.node.unseen import Down, Planned, Unseen, seen
 from aya_lib.site import Site
 
@@ -157,8 +159,13 @@ def owner(nodes: Nodes, text: str) -> None:
 
 
 def rows_left(nodes: Nodes) -> object:
-    with nodes["ALPHA"].session() as connection:
-        return connection.execute("SELECT count(*), min(id) FROM documents").fetchone()
+    """Of all versions that the table's file holds, the dead ones too."""
+    with nodes["ALPHA"].session(write=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
+        pages = (
+            "generate_series(0, pg_relation_size('documents') / 8192 - 1) n, heap_page_items(get_raw_page('documents', n::int))"
+        )
+        return connection.execute(f"SELECT count(*), (SELECT min(id) FROM documents) FROM {pages}").fetchone()
 
 
 def test_the_application_works_and_nothing_is_left_of_the_trial(nodes: Nodes) -> None:
@@ -219,7 +226,50 @@ def test_the_holder_of_a_lock_is_named_and_how_to_end_it(nodes: Nodes) -> None:
             assert f"pg_terminate_backend({pid})" in check.hint
 
 
-def test_a_password_that_is_not_known_here_is_unknown_and_no_fault(nodes: Nodes) -> None:
-    refused = application.Attempt("no password supplied", None, login=True, known=False)
-    found = application.Application("ALPHA", "aya_user", refused, refused, hung=False, waits_for="", vectors=False)
-    assert [check.status for check in judge.checks(nodes.site, found)[:2]] == ["unknown", "unknown"]
+def test_a_commit_that_a_killed_run_left_waiting_is_cancelled_by_the_next(nodes: Nodes) -> None:
+    owner(nodes, "ALTER SYSTEM SET synchronous_standby_names = ghost")
+    code = (
+        "from aya_lib.cluster import application; from aya_lib.site import load_site\n"
+        f"from aya_lib.node.node import open_nodes\napplication.ask(open_nodes(load_site('{nodes.site.name}'))['ALPHA'])"
+    )
+    try:
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        wait.until(lambda: waiting(nodes), bool, node="ALPHA", what="its commit waits", deadline_s=60)
+        process.kill()
+        process.wait()
+        (pid,) = waiting(nodes)
+        wait.until(
+            lambda: (works(nodes)["write"].status, pid in waiting(nodes)),
+            lambda seen: seen == ("failed", False),
+            node="ALPHA",
+            what="it is cancelled",
+            deadline_s=60,
+        )
+    finally:
+        owner(nodes, "ALTER SYSTEM RESET ALL")
+
+
+def waiting(nodes: Nodes) -> list[object]:
+    with nodes["ALPHA"].session() as connection:
+        return column(connection, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+
+def test_without_the_roles_password_the_owner_tries_in_its_place_and_the_login_stays_unknown(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    known = access.passfile(nodes.site)
+    only = tmp_path / "pgpass"
+    files.write(only, "".join(f"{line}\n" for line in known.read_text().splitlines() if ":aya_user:" not in line), private=True)
+    content = nodes.site.model_dump()
+    content["database"]["passfile"] = only
+    strangers = open_nodes(Site.model_validate(content))
+    found = works(strangers)
+    assert [check.status for check in found.values()] == ["unknown", "unknown"]
+    assert "accepted and committed as the owner with SET ROLE aya_user" in found["write"].observed
+    owner(nodes, "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'never'; END$$")
+    owner(nodes, "CREATE TRIGGER no BEFORE INSERT ON documents FOR EACH ROW EXECUTE FUNCTION no()")
+    try:
+        assert (works(strangers)["write"].status, works(strangers)["write"].observed) == ("failed", "never")
+        assert works(nodes)["write"].observed == "never"
+    finally:
+        owner(nodes, "DROP FUNCTION no CASCADE")

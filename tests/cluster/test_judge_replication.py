@@ -42,7 +42,7 @@ def test_the_standbys_own_stream_counts_and_others_are_no_failure(streams: list[
     found = replication.stream(SITE, side, "BETA")
     assert (found.status, found.observed) == (status, observed)
     if status == "passed":
-        assert replication.lag(SITE, side).observed == "0 bytes, 0 s"
+        assert replication.lag(SITE, side, RECEIVER).observed == "0 bytes, 0 s"
         assert replication.silence(SITE, side, RECEIVER)[0].observed == "0.1 s ago"
 
 
@@ -73,7 +73,15 @@ def test_bytes_are_believed_when_the_reply_is_fresh_by_one_clock() -> None:
     late = sender(replace(STREAM, bytes_behind=1000, replay_lag_s=0.1, reply_age_s=3600.0))
     same = by_one_clock(SITE, late, replace(RECEIVER, ahead_s=-3600.0))
     assert same is not None
-    assert [replication.lag(SITE, side).status for side in (late, same)] == ["failed", "passed"]
+    assert [replication.lag(SITE, side, RECEIVER).status for side in (late, same)] == ["failed", "passed"]
+
+
+def test_a_deliberate_delay_is_named_with_the_lag_that_it_makes() -> None:
+    side, delayed = sender(replace(STREAM, bytes_behind=104, replay_lag_s=9.0)), replace(RECEIVER, delay_s=3600.0)
+    found = replication.lag(SITE, side, delayed)
+    assert (found.status, found.observed) == ("failed", "104 bytes, 9.000 s; recovery_min_apply_delay = 3600 s")
+    assert "on BETA: ALTER SYSTEM RESET recovery_min_apply_delay" in found.hint
+    assert "delay" not in replication.lag(SITE, side, RECEIVER).observed
 
 
 @pytest.mark.parametrize(

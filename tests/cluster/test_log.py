@@ -87,3 +87,17 @@ def test_a_password_in_the_log_is_not_shown() -> None:
     found = cause(f"{AT}FATAL:  invalid connection string syntax in primary_conninfo: host=h password=secret")
     assert found is not None
     assert "secret" not in str(found)
+
+
+def test_the_last_words_of_a_log_are_those_that_matter() -> None:
+    noise = "2026-01-01 UTC [1] LOG:  database system is shut down\n"
+    text = f"""{noise}2026-01-01 UTC [2] FATAL:  old
+{noise}2026-01-01 UTC [3] LOG:  syntax error in file "/x/postgresql.conf" line 3, near token "bad"
+2026-01-01 UTC [3] FATAL:  configuration file "/x/postgresql.conf" contains errors
+2026-01-01 UTC [3] HINT:  mend it
+{noise}"""
+    assert log.fatal(Log("BETA", "/log", log.parse(text))) == (
+        'syntax error in file "/x/postgresql.conf" line 3, near token "bad"; '
+        'configuration file "/x/postgresql.conf" contains errors; mend it'
+    )
+    assert log.fatal(Log("BETA", "/log", log.parse(noise))) == ""

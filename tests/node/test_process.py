@@ -55,6 +55,18 @@ def test_a_pid_file_of_another_process_is_stale_and_that_process_is_never_signal
     supervisor.stop("embedding")  # would end this very test if it believed the file
 
 
+def test_a_server_is_the_same_process_also_when_the_clock_was_set_since_its_start(alpha: Node) -> None:
+    path = alpha.data_directory / "postmaster.pid"
+    before = path.read_text()
+    pid, directory, started, rest = before.split("\n", 3)
+    try:
+        path.write_text(f"{pid}\n{directory}\n{int(started) - 3600}\n{rest}")
+        found = alpha.supervisor.state("postgresql")
+        assert (found.status, found.pid) == ("running", int(pid))
+    finally:
+        path.write_text(before)
+
+
 def test_a_postmaster_pid_of_another_process_is_stale_and_start_goes_past_it(alpha: Node) -> None:
     alpha.supervisor.stop("postgresql")
     # PostgreSQL itself refuses to start over the PID of a living process of its own account.

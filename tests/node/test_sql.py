@@ -17,9 +17,9 @@ from aya_lib.cluster.contents import Compared, Contents, TableSum
 from aya_lib.cluster.replication import source_conninfo
 from aya_lib.errors import DeadlinePassed, SqlFailed, Unreachable
 from aya_lib.lab import access
-from aya_lib.node import wait
+from aya_lib.node import refusal, wait
 from aya_lib.node.node import Node, open_nodes
-from aya_lib.node.sql import NotListening
+from aya_lib.node.sql import NotListening, Refused
 from aya_lib.node.unseen import Unseen
 from aya_lib.operations.verify.judge import equal
 from aya_lib.plan.actions import Setting
@@ -89,6 +89,46 @@ def test_a_wrong_password_is_one_line_with_the_way_out_and_without_the_password(
         pass
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+LIBPQ = 'connection to server at "::1", port 1 failed: '
+RUSSIAN = "ВАЖНО:  роль  «a»   не найдена"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (f"{LIBPQ}FATAL:  Rolle »nolog« hat keine Berechtigung\n", "Rolle »nolog« hat keine Berechtigung"),
+        (f"{LIBPQ}{RUSSIAN}", "роль «a» не найдена"),
+        (f"{LIBPQ}致命的エラー:  too many", "too many"),
+        (f"{LIBPQ}Connection refused\n\tIs the server running on that host?", ""),
+        (f"{LIBPQ}server closed the connection unexpectedly", ""),
+        ("timeout expired", ""),
+    ],
+)
+def test_what_a_server_said_is_known_in_any_language(message: str, said: str) -> None:
+    assert refusal.said(message) == said
+
+
+@pytest.mark.parametrize(
+    ("database", "sqlstate"),
+    [("nowhere", "3D000"), ("postgres", "53300")],
+)
+def test_a_refused_login_has_its_sqlstate_whatever_the_words_are(bare: Site, database: str, sqlstate: str) -> None:
+    node = open_nodes(bare)["ALPHA"]
+    role = bare.database.application_role if sqlstate == "53300" else None
+    with node.session(write=True) as connection:
+        connection.execute(f"ALTER ROLE {bare.database.application_role} CONNECTION LIMIT 0")
+        with pytest.raises(Refused, match=f"SQLSTATE {sqlstate}: ") as raised, node.session(database=database, role=role):
+            pass
+        connection.execute(f"ALTER ROLE {bare.database.application_role} CONNECTION LIMIT -1")
+    assert raised.value.sqlstate == sqlstate
+
+
+def test_without_a_trace_the_words_must_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.memfd_create")
+    words = ("the database system is starting up", 'password authentication failed for user "a"', "no such thing")
+    assert [refusal.sqlstate("", one, 1) for one in words] == ["57P03", "28P01", ""]
 
 
 def test_a_session_depends_on_nothing_that_is_set_for_the_database_the_role_or_the_environment(

@@ -7,7 +7,7 @@ import pytest
 from aya_lib.errors import AyaError
 from aya_lib.node.node import open_nodes
 from aya_lib.plan.actions import Service
-from aya_lib.plan.started import fatal, until_it_answers
+from aya_lib.plan.started import until_it_answers
 from aya_lib.site import Site
 
 START = Service("start", "postgresql")
@@ -36,17 +36,3 @@ def test_a_standby_that_cannot_start_is_not_called_done_and_its_log_says_why(bar
     with node.session() as connection:
         assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
     until_it_answers(node, "postgresql")
-
-
-def test_the_last_words_of_a_log_are_those_that_matter() -> None:
-    noise = "2026-01-01 UTC [1] LOG:  database system is shut down\n"
-    log = f"""{noise}2026-01-01 UTC [2] FATAL:  old
-{noise}2026-01-01 UTC [3] LOG:  syntax error in file "/x/postgresql.conf" line 3, near token "bad"
-2026-01-01 UTC [3] FATAL:  configuration file "/x/postgresql.conf" contains errors
-2026-01-01 UTC [3] HINT:  mend it
-{noise}"""
-    assert fatal(log) == (
-        'syntax error in file "/x/postgresql.conf" line 3, near token "bad"; '
-        'configuration file "/x/postgresql.conf" contains errors; mend it'
-    )
-    assert fatal(noise) == ""

@@ -16,6 +16,7 @@ from aya_lib import lab as labs
 from aya_lib.errors import Locked
 from aya_lib.node import hold, wait
 from aya_lib.node.node import open_nodes
+from aya_lib.operations import failover
 from aya_lib.runbook import pair_lock
 from aya_lib.runbook.pair_lock import PairLock
 from aya_lib.site import Site
@@ -25,7 +26,7 @@ import sys, time
 from aya_lib.node.node import open_nodes
 from aya_lib.runbook.pair_lock import PairLock
 from aya_lib.site import load_site
-held = PairLock(open_nodes(load_site(sys.argv[1])), "failover", attended=False)
+held = PairLock(open_nodes(load_site(sys.argv[1])), sys.argv[2], attended=False, contents=sys.argv[2] == "ingest")
 print(*held.held, sep=", ", flush=True)
 sys.stdin.readline()
 try:
@@ -46,9 +47,9 @@ def pair(place: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def other(site: Site, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def other(site: Site, folder: Path, runbook: str = "failover") -> Iterator[subprocess.Popen[str]]:
     """Another operator, whose runs are in a folder of his own."""
-    command = [sys.executable, "-c", HOLD, site.name]
+    command = [sys.executable, "-c", HOLD, site.name, runbook]
     environment = {**os.environ, "AYA_RUNS": str(folder)}
     with subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -115,6 +116,35 @@ def test_without_perl_flock_holds_it(pair: Site, tmp_path: Path, monkeypatch: py
     yours.release()
     mine.release()
     assert free(pair)
+
+
+def load(site: Site) -> PairLock:
+    return PairLock(open_nodes(site), "ingest", attended=False, contents=True)
+
+
+def test_nobody_who_must_act_waits_for_a_load(pair: Site, tmp_path: Path) -> None:
+    with other(pair, tmp_path, "ingest") as first:
+        assert said(first) == "the server of ALPHA, the server of BETA"
+        mine = ours(pair)
+        found = failover.look(open_nodes(pair), failover.request(pair))
+        named = next(check for check in failover.preconditions(found) if check.status == "failed")
+        assert (named.name, f"ingest, PID {first.pid} of" in named.observed) == ("nobody loads into ALPHA", True)
+        mine.release("the test")
+        with pytest.raises(Locked, match=rf"changed by ingest, PID {first.pid} of"):
+            load(pair)
+
+
+def test_a_load_begins_only_while_nobody_acts(pair: Site, tmp_path: Path) -> None:
+    with other(pair, tmp_path) as first:
+        said(first)
+        with pytest.raises(Locked, match=rf"changed by failover, PID {first.pid} of .* \(it holds the server of ALPHA"):
+            load(pair)
+    begins = hold.Machine(open_nodes(pair)["BETA"], "failover of a pair that is down")
+    assert begins.take() is None
+    with pytest.raises(Locked, match="changed by failover of a pair that is down"):
+        load(pair)
+    begins.release()
+    load(pair).release("the test")
 
 
 def test_who_lost_every_lock_does_nothing_more(pair: Site, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from aya_lib.check import Check, Judged, absent, evaluate
 from aya_lib.cluster.application import Application, Attempt, Blocker, IdleSlot
+from aya_lib.node.refusal import PASSWORD
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
@@ -46,8 +47,9 @@ def _tried(site: Site, seen: Application, attempt: Attempt, good: str) -> Judged
     if attempt.sqlstate in (LOCKED, CANCELLED):
         return _waited(seen, attempt)
     if attempt.login and not attempt.known:
-        hint = f"Put {seen.role}'s password where the owner's is (~/.pgpass): without it nobody can tell whether it works"
-        return Judged("unknown", f"could not be tried: {attempt.refused}", hint)
+        hint = f"Put {seen.role}'s password where the owner's is (~/.pgpass): without it nobody can tell whether it logs in"
+        else_ = f"; {good} as the owner with SET ROLE {seen.role}" if attempt.in_its_place else ""
+        return Judged("unknown", f"its login could not be tried: {attempt.refused}{else_}", hint)
     return Judged("failed", attempt.refused, _hint(site, seen, attempt))
 
 
@@ -87,7 +89,7 @@ def _hint(site: Site, seen: Application, attempt: Attempt) -> str:
     if "pg_hba.conf" in attempt.refused:
         line = f"host {name} {seen.role} <address>/32 scram-sha-256"
         return f"Add a line to pg_hba.conf on {seen.node}, then SELECT pg_reload_conf(): {line}"
-    if "password" in attempt.refused:
+    if attempt.sqlstate == PASSWORD:
         return (
             f"The server has another password for {seen.role} than is known here: correct ~/.pgpass here and in the application, "
             f"or set it anew with psql's \\password {seen.role}"

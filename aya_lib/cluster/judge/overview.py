@@ -80,7 +80,7 @@ def stream(site: Site, primary: NodeSeen, standby: NodeSeen) -> list[Check]:
         replication.receives_from(site, receiver, primary),
         server.replays(standby, replication.replaying(receiver)),
         *replication.silence(site, sender, receiver),
-        replication.lag(site, sender),
+        replication.lag(site, sender, receiver),
     ]
 
 

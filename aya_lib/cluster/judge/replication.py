@@ -5,7 +5,7 @@ And does the archive hold what a standby that lost its slot still needs? Pure ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aya_lib.check import Check, Judged, Status, evaluate, passed_if
 from aya_lib.cluster import wal
@@ -18,14 +18,17 @@ from aya_lib.cluster.server import Cluster
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Site
 
+DELAY = "recovery_min_apply_delay"
 MB = 1024**2  # PostgreSQL's MB of a setting
-# What a refused login says, its SQLSTATE (appendix A of PostgreSQL's manual), which libpq does not give, and what to do.
+# What a refused login says, its SQLSTATE, and what to do. The words that no server translates come first; libpq itself says of a
+# wrong password where it had it from.
 REFUSED = (
+    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
+    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
+    ("REPLICATION", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
     ("WAL sender", "42501", "On the primary: ALTER ROLE {role} REPLICATION"),
     ("not permitted to log in", "28000", "On the primary: ALTER ROLE {role} LOGIN"),
     ("does not exist", "28000", "Name the right replication_role in site.yaml, or create {role} on the primary"),
-    ("pg_hba.conf", "28000", "Let {role} in from {node}'s address: a line 'host replication ...' in pg_hba.conf on {to}"),
-    ("password", "28P01", "Put the present password of {role} into {file} on {node}"),
 )
 CLOCKS_S = 2.0  # two clocks that NTP keeps are far nearer; the time that an answer takes counts as being apart
 
@@ -173,10 +176,11 @@ def silence(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) 
     ]
 
 
-def lag(site: Site, sender: Sender | Missing) -> Check:
+def lag(site: Site, sender: Sender | Missing, receiver: Receiver | Missing) -> Check:
     """Bytes that the standby has not replayed, on the primary's own clock; an idle pair has none.
 
     Seconds are pg_stat_replication's replay_lag, believed only while replies arrive; without bytes there is no lag.
+    A deliberate delay of the standby is named, with what it means.
     """
     limit_s, limit_bytes = site.replication.lag_below_s, site.replication.lag_below_bytes
 
@@ -184,7 +188,14 @@ def lag(site: Site, sender: Sender | Missing) -> Check:
         own = side.standby(site)
         if own is None:
             return Judged("failed", "no stream", "Run restore")
-        return _lag_of(own, limit_s, limit_bytes, site.replication.silent_after_s)
+        judged = _lag_of(own, limit_s, limit_bytes, site.replication.silent_after_s)
+        if judged.status == "passed" or not isinstance(receiver, Receiver) or not receiver.delay_s:
+            return judged
+        hint = (
+            f"Rows arrive on {receiver.node} so much later on purpose. Where it is to take over at once, on {receiver.node}: "
+            f"ALTER SYSTEM RESET {DELAY}; SELECT pg_reload_conf()"
+        )
+        return replace(judged, observed=f"{judged.observed}; {DELAY} = {receiver.delay_s:g} s", hint=hint)
 
     return evaluate("lag", f"under {limit_s:g} s and {limit_bytes:,} bytes", sender, rule)
 

@@ -195,8 +195,8 @@ def server_hint(node: NodeSeen) -> str:
 
 
 SAID = {  # what a server says to the owner's login -> what to do
-    r"too many|remaining connection|connection slots": "Every connection to {node} is taken: end what is idle there, or raise "
-    "max_connections (on the standby first) and restart it",
+    r"53300|too many|remaining connection|connection slots": "Every connection to {node} is taken: end what is idle there, or "
+    "raise max_connections (on the standby first) and restart it",
     r'database "\S+" does not exist|3D000': "{node} answers, and the site's database is not there: was it dropped or renamed? "
     "See database.name in site.yaml; a backup may have it",
     r"pg_hba\.conf": "Let this machine in: a line in pg_hba.conf on {node}, then SELECT pg_reload_conf() there",

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from aya_lib.check import Check, Judged, Status, absent, evaluate, optional, passed_if
 from aya_lib.cluster.judge import replication
+from aya_lib.cluster.judge.replication import DELAY
 from aya_lib.cluster.replication import Login as Entry
 from aya_lib.cluster.standby import Answer, Login, Ready, Recovery
 from aya_lib.node.unseen import Down, Missing
 
 MB = 1024**2
-DELAY = "recovery_min_apply_delay"
 ROOM_MB = 256  # a promotion begins a segment and a checkpoint; writes follow at once
 KEPT_BACK_MB = 64  # replayed in a second or two: below it nobody notices
 

@@ -9,6 +9,7 @@ SELECT %(node)s::text AS node,
        current_setting('primary_conninfo') <> '' AS has_conninfo,
        (SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'wal_receiver_timeout') AS timeout_s,
        current_setting('restore_command') AS restore_command,
-       extract(epoch FROM clock_timestamp())::float8 AS clock_s
+       extract(epoch FROM clock_timestamp())::float8 AS clock_s,
+       (SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'recovery_min_apply_delay') AS delay_s
   FROM (SELECT 1) AS one
   LEFT JOIN pg_stat_wal_receiver w ON true

@@ -1,1 +1,1 @@
-SELECT pg_try_advisory_lock(24953, 1)
+SELECT pg_try_advisory_lock(24953, %(key)s)

@@ -52,7 +52,7 @@ def _leaves(found: Found) -> list[Check]:
         return []
     old, new, limits = found.old.name, found.new.name, found.site.replication
     stop = stops(found.leaving, old, new, limits.silent_after_s, limits.promotable_below_bytes)
-    return [*(stop if found.old.writable else []), left_behind(old, new, found.leaving)]
+    return [*(stop if found.old.writable else []), left_behind(old, new, found.leaving), *at_work(old, found.leaving)]
 
 
 def promotable(found: Found) -> Check:
@@ -146,6 +146,14 @@ def left_behind(old: str, new: str, found: Leaving | Missing) -> Check:
     return optional([evaluate(f"who else reads WAL from {old}", f"nobody, or {new} has their slots too", found, of)])[0]
 
 
+def at_work(old: str, found: Leaving | Missing) -> list[Check]:
+    """Somebody loads or measures on a healthy primary, and would be broken off. Nobody who gives up a lost one waits for that."""
+    if not isinstance(found, Leaving) or not found.at_work:
+        return []
+    hint = "Wait until it has ended, or end it there: what it has written is whole, and the same again goes on from there"
+    return [Check(f"nobody loads into {old}", "failed", "no load, no benchmark, no rebuild", found.at_work, hint)]
+
+
 def stops(found: Leaving | Missing, old: str, new: str, silent_s: float, limit: int) -> list[Check]:
     """An orderly stop waits for every receiver that is connected to confirm the last of the WAL, and for the archiver."""
 
@@ -222,9 +230,9 @@ def served(site: Site, after: After) -> list[Check]:
 
 
 def remains(after: After) -> list[Check]:
-    """The same once it was waited for: what is still not there is named, and takes nothing from the database's failover."""
-    checks, there = served(after.site, after), after.primary.writable
-    return [replace(one, status="warning") if there and one.status in ("failed", "unknown") else one for one in checks]
+    """What is still not there once it was waited for: it is named, and takes nothing from the database's failover."""
+    missing = [one for one in served(after.site, after) if one.status in ("failed", "unknown")]
+    return [replace(one, status="warning") for one in missing] if after.primary.writable else []
 
 
 def taken_back(site: Site, old: NodeSeen, new: NodeSeen, seen: Overview) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aya_lib.node.hold import CONTENTS, holder
 from aya_lib.node.node import Node
 from aya_lib.node.sql import rows
 from aya_lib.node.unseen import Missing, Unseen, seen
@@ -42,13 +43,15 @@ class Archiver:
 
 @dataclass(frozen=True)
 class Leaving:
-    """``ours``: the slot and the name of the pair's own stream; ``goes_on``: the slots that the node to be promoted has too."""
+    """``ours``: the slot and the name of the pair's own stream; ``goes_on``: the slots that the node to be promoted has too;
+    ``at_work``: who loads or measures there, empty when nobody does."""
 
     node: str
     ours: frozenset[str]
     readers: tuple[Reader, ...]
     goes_on: frozenset[str] = frozenset()
     archiver: Archiver | None = None
+    at_work: str = ""
 
     @property
     def others(self) -> Iterator[Reader]:
@@ -59,17 +62,19 @@ def look(old: Node, new: Node, *, serves: bool, reached: bool, called: str) -> L
     """Ask the old primary; when it is down, its files say which slots it had."""
 
     def ask() -> Leaving:
+        at_work = ""
         if serves:
             with old.session(database="postgres") as session:
                 readers = rows(session, __package__, "readers", Reader)
                 archiver = rows(session, __package__, "archiver", Archiver)[0]
+                at_work = holder(session, CONTENTS)
         else:
             listed = old.shell.run(["ls", "-1", "--", str(old.data_directory / "pg_replslot")], account=old.account).checked()
             readers, archiver = [Reader(name, "slot") for name in listed.stdout.split()], None
         with new.session(database="postgres") as session:
             there = rows(session, __package__, "readers", Reader)
         goes_on = frozenset(one.name for one in there if one.kind != "logical slot" or one.synced)
-        return Leaving(old.name, frozenset({old.site.replication.slot, called}), tuple(readers), goes_on, archiver)
+        return Leaving(old.name, frozenset({old.site.replication.slot, called}), tuple(readers), goes_on, archiver, at_work)
 
     what = "who reads its WAL"
     away = Unseen(old.name, what, "neither its server nor a shell on it answers")

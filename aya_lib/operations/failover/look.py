@@ -19,7 +19,7 @@ from aya_lib.cluster.state import State
 from aya_lib.errors import UsageError
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import rows
-from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.node.unseen import Missing, Unseen, looking, seen
 from aya_lib.operations.failover import fencing, leaving
 from aya_lib.operations.failover.fencing import Asked, Fencing, Promise
 from aya_lib.operations.failover.leaving import Leaving
@@ -218,15 +218,12 @@ def look_after(nodes: Nodes) -> After:
     return After(nodes, seen_now, standby.look_login(nodes[seen_now.pair(nodes.site)[0].name]))
 
 
-def look_promotable(node: Node) -> Promotable | Missing | None:
+@looking("SQL on the standby")
+def look_promotable(node: Node) -> Promotable | None:
     """Ask the standby; None when it is no standby (any more)."""
-
-    def ask() -> Promotable | None:
-        with node.session() as connection:
-            standby = rows(connection, __package__, "promotable", Promotable, slot=node.site.replication.slot)
-            return replace(standby[0], exempt=exempt(connection)) if standby else None
-
-    return seen(node.name, "SQL on the standby", ask)
+    with node.session() as connection:
+        standby = rows(connection, __package__, "promotable", Promotable, slot=node.site.replication.slot)
+        return replace(standby[0], exempt=exempt(connection)) if standby else None
 
 
 def look_behind(old: Node, site_seen: Overview, standby: Promotable | Missing | None) -> Behind | Missing:

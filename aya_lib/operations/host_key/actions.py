@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from aya_lib.node.node import Node
 from aya_lib.node.shell import Local
+from aya_lib.operations.host_key.look import HostKey
+from aya_lib.plan.actions import Call
 
 
-@dataclass(frozen=True)
-class Accept:
-    """Add a line to known_hosts, once."""
-
-    line: str
-    file: str
-
-    def command(self, node: Node) -> str:
-        return f"echo '{self.line}' >> {self.file}"
-
-    def run(self, node: Node) -> None:
-        path = Path(self.file)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = path.read_text(encoding="utf-8") if path.exists() else ""
-        if self.line in there.splitlines():
-            return
-        ends = "" if not there or there.endswith("\n") else "\n"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-            file.write(f"{ends}{self.line}\n")
+def accept(key: HostKey) -> Call:
+    """Add the key's line to known_hosts, once."""
+    return Call(f"echo '{key.line}' >> {key.file}", lambda node: _add(Path(key.file), key.line))
 
 
-@dataclass(frozen=True)
-class Forget:
-    """Take the keys of a name out of known_hosts again."""
+def forget(key: HostKey) -> Call:
+    """Take the keys of its name out of known_hosts again."""
+    words = ["ssh-keygen", "-R", key.name, "-f", key.file]
+    return Call(f"ssh-keygen -R '{key.name}' -f {key.file}", lambda node: Local(node.name).run(words).checked())
 
-    name: str
-    file: str
 
-    def command(self, node: Node) -> str:
-        return f"ssh-keygen -R '{self.name}' -f {self.file}"
-
-    def run(self, node: Node) -> None:
-        Local(node.name).run(["ssh-keygen", "-R", self.name, "-f", self.file]).checked()
+def _add(path: Path, line: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = path.read_text(encoding="utf-8") if path.exists() else ""
+    if line in there.splitlines():
+        return
+    ends = "" if not there or there.endswith("\n") else "\n"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+        file.write(f"{ends}{line}\n")

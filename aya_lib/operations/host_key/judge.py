@@ -6,8 +6,6 @@ from aya_lib.check import Check, Judged, evaluate
 from aya_lib.operations.host_key.look import HostKey, Offered
 
 READ = "Read it on the node itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, and put it into site.yaml: ssh.fingerprint"
-
-
 WRONG = "Another machine answers there, or it was set up anew. Compare on the node itself before you change the site"
 
 

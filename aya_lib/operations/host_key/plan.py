@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aya_lib.operations.host_key.actions import Accept, Forget
+from aya_lib.operations.host_key.actions import accept, forget
 from aya_lib.operations.host_key.look import HostKey, Offered
 from aya_lib.plan.actions import Nothing
 from aya_lib.plan.change import Plan, change
@@ -13,6 +13,6 @@ def plan(found: Offered) -> Plan:
     key = found.key
     if not isinstance(key, HostKey) or key.fingerprint in key.known:
         return Plan(f"{found.node} is known", ())
-    undo = Nothing() if key.known else Forget(key.name, key.file)
+    undo = Nothing() if key.known else forget(key)
     title = f"Accept the host key {key.fingerprint}"
-    return Plan("Accept the host key", (change(found.nodes[found.node], title, Accept(key.line, key.file), undo=undo),))
+    return Plan("Accept the host key", (change(found.nodes[found.node], title, accept(key), undo=undo),))

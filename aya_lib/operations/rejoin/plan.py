@@ -15,9 +15,9 @@ from aya_lib.operations.rejoin.actions import Clone, Follow, Rewind, finish, let
 from aya_lib.operations.rejoin.look import Details, Rejoin, Source
 from aya_lib.operations.rejoin.method import Choice, choose, lost, may_just_start, ready, seconds, slot_of
 from aya_lib.operations.rejoin.salvage import Save
-from aya_lib.operations.rejoin.staging import EndCopies, EndScratch, Staging
+from aya_lib.operations.rejoin.staging import Staging, end_copies, end_scratch
 from aya_lib.operations.rejoin.waldump import Past
-from aya_lib.plan.actions import CreateSlot, Kill, Service, SetState, WriteFile, drop_slot, remove_file
+from aya_lib.plan.actions import Call, CreateSlot, Kill, Service, SetState, WriteFile, drop_slot, remove_file
 from aya_lib.plan.change import Change, Plan, change
 
 METHODS = ("auto", "clone", "rewind")
@@ -68,7 +68,11 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
     source, slot = source_conninfo(node, primary), node.site.replication.slot
     follow = Follow(source, slot, leader.system_identifier, leader.timeline, has)
     if isinstance(seen.staging, Staging) and seen.staging.copies:
-        yield change(node, "End the copies that a killed run left", EndCopies(seen.staging.copies))
+        yield change(
+            node,
+            "End the copies that a killed run left",
+            Call(f"kill -KILL {' '.join(map(str, seen.staging.copies))}", end_copies),
+        )
     yield from _stop(node, seen)
     yield from _slot(primary, seen, choice)
     if not seen.incoming:
@@ -83,7 +87,11 @@ def _back(node: Node, primary: Node, seen: Rejoin, choice: Choice) -> Iterator[C
 def _stop(node: Node, seen: Rejoin) -> Iterator[Change]:
     state = seen.node.process
     if isinstance(seen.staging, Staging) and seen.staging.scratch:
-        yield change(node, "End the server without network that an earlier run left", EndScratch())
+        yield change(
+            node,
+            "End the server without network that an earlier run left",
+            Call(f"pg_ctl stop -m fast -D {node.data_directory}", end_scratch),
+        )
     elif isinstance(state, ServiceState) and state.status in ("running", "frozen"):
         if seen.node.autostart is True:
             yield change(node, f"Keep {node.name} from starting by itself", Service("disable", "postgresql"))

@@ -187,32 +187,8 @@ def end_scratch(node: Node) -> None:
         raise UsageError(f"{node.name}: a server runs on {node.data_directory}: {output.stdout.strip()}", hint=hint)
 
 
-@dataclass(frozen=True)
-class EndScratch:
-    """End a scratch server that a killed run left."""
-
-    def command(self, node: Node) -> str:
-        return f"pg_ctl stop -m fast -D {node.data_directory}"
-
-    def run(self, node: Node) -> None:
-        end_scratch(node)
-
-
-@dataclass(frozen=True)
-class EndCopies:
-    """End the copies that a killed run left, and wait until they are gone. What they wrote is of no use: it is made anew."""
-
-    pids: tuple[int, ...]
-
-    def command(self, node: Node) -> str:
-        return f"kill -KILL {' '.join(map(str, self.pids))}"
-
-    def run(self, node: Node) -> None:
-        end_copies(node)
-
-
 def end_copies(node: Node) -> None:
-    """Those that run now. Raises :class:`DeadlinePassed` when one does not end."""
+    """End the copies that a killed run left; :class:`DeadlinePassed` when one does not end. What they wrote is made anew."""
     pids = look_copies(node)
     if pids:
         node.shell.run(["kill", "-KILL", *map(str, pids)], account=node.account)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
 
-from aya_lib.cluster import archive, overview
+from aya_lib.cluster import archive, log, overview
 from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.replication import Sender, Stream, exempt
 from aya_lib.cluster.state import Mode
@@ -17,7 +17,7 @@ from aya_lib.errors import MissingProgram
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.shell import read as read_file
 from aya_lib.node.sql import rows
-from aya_lib.node.unseen import Missing, Unseen, seen
+from aya_lib.node.unseen import Missing, looking, seen
 from aya_lib.show import Cell, Shown, Table
 from aya_lib.site import Site
 
@@ -65,7 +65,6 @@ class Server:
     last_archived_wal: str | None = None
     last_failed_wal: str | None = None
     failing: bool = False
-    log: str | None = None
 
     def value(self, name: str) -> str:
         return self.settings[name].value
@@ -141,19 +140,16 @@ def look(nodes: Nodes) -> Found:
         kept = dict(zip((primary, standby), stores, strict=True))
     sender = site_seen.nodes[primary].sender
     stream = sender.stream(nodes.site.replication.slot) if isinstance(sender, Sender) else None
-    return Found(nodes, site_seen, primary, standby, both, kept, look_cancelled(nodes[primary], both[primary]), stream)
+    return Found(nodes, site_seen, primary, standby, both, kept, look_cancelled(nodes[primary]), stream)
 
 
-def look_server(node: Node) -> Server | Missing:
+@looking("SQL on the server's settings")
+def look_server(node: Node) -> Server:
     """Ask a server of the pair."""
-
-    def ask() -> Server:
-        with node.session(database="postgres") as connection:
-            settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
-            server, never = rows(connection, __package__, "mode", Server)[0], exempt(connection)
-        return replace(server, settings={setting.name: setting for setting in settings}, exempt=never)
-
-    return seen(node.name, "SQL on the server's settings", ask)
+    with node.session(database="postgres") as connection:
+        settings = rows(connection, __package__, "mode_settings", Setting, names=[*MODE, *LIMITS, *ARCHIVE])
+        server, never = rows(connection, __package__, "mode", Server)[0], exempt(connection)
+    return replace(server, settings={setting.name: setting for setting in settings}, exempt=never)
 
 
 def look_store(node: Node) -> Store | Missing | None:
@@ -172,23 +168,13 @@ def look_store(node: Node) -> Store | Missing | None:
     return seen(node.name, f"the archive {where}", find)
 
 
-def look_cancelled(node: Node, server: Server | Missing) -> Cancelled | Missing:
-    """Search the server's current log for waits that were broken off. (src/backend/replication/syncrep.c; English messages.)"""
-    if not isinstance(server, Server):
-        return server
-    if server.log:
-        path = str(node.data_directory / server.log)
-    elif node.config.supervisor == "process":
-        path = str(node.site.root / "log" / f"{node.name.lower()}-postgresql.log")
-    else:
-        return Unseen(node.name, "waits broken off", "the server keeps no log file of its own (logging_collector is off)")
-
-    def search() -> Cancelled:
-        output = node.shell.run(["grep", "-F", CANCELLED, path], account=node.account)
-        lines = [] if output.status == 1 else output.checked().stdout.splitlines()
-        return Cancelled(len(lines), lines[-1][:200] if lines else "")
-
-    return seen(node.name, f"waits broken off, in {path}", search)
+@looking("waits broken off, in its log")
+def look_cancelled(node: Node) -> Cancelled:
+    """Waits that were broken off, in the server's newest log file. (src/backend/replication/syncrep.c; English messages.)"""
+    path, _ = log.tail(node, "postgresql", 0)
+    output = node.shell.run(["grep", "-F", CANCELLED, path], account=node.account)
+    lines = [] if output.status == 1 else output.checked("It keeps no log file of its own: logging_collector").stdout.splitlines()
+    return Cancelled(len(lines), lines[-1][:200] if lines else "")
 
 
 def program() -> str:

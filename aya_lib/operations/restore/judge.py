@@ -32,7 +32,7 @@ def gate(found: Found) -> dict[str, list[Check]]:
     primary, standby = overview.pair(site)
     parts = {
         SITE: [*_alone(overview, standby, server.one_primary([primary, standby])), server.not_passed_over(site, overview)],
-        primary.name: [known(primary), server.not_fenced(primary, overview), may_start_as_primary(primary), port(site, primary)],
+        primary.name: [known(primary), server.not_fenced(primary, overview), may_start(primary, "primary"), port(site, primary)],
         standby.name: [*_follower(overview, standby, primary), port(site, standby), *replay(standby)],
     }
     if primary.writable:
@@ -66,7 +66,7 @@ def _follower(overview: Overview, standby: NodeSeen, primary: NodeSeen) -> list[
     """May the standby be started? A fenced one is left alone, and does not keep the primary from being brought back."""
     if overview.fenced(standby.name):
         return optional([known(standby), server.not_fenced(standby, overview)])
-    return [known(standby), may_start_as_standby(standby), server.same_system(primary, standby), related(standby, primary)]
+    return [known(standby), may_start(standby, "standby"), server.same_system(primary, standby), related(standby, primary)]
 
 
 def known(node: NodeSeen) -> Check:
@@ -83,19 +83,15 @@ def known(node: NodeSeen) -> Check:
     return evaluate(name, expected, node.files, lambda files: Judged("passed", f"{state}; {files.state}"), hint=told)
 
 
-def may_start_as_primary(node: NodeSeen) -> Check:
-    """A server that is down and is to be the primary has no ``standby.signal``."""
-    hint = f"{node.name} was made a standby, so another node is or was the primary: find it before starting anything"
-    return _may_start(node, "primary", "no standby.signal, or it runs already", False, hint)
-
-
-def may_start_as_standby(node: NodeSeen) -> Check:
-    """A server that is down and is to be the standby has ``standby.signal``; without it, it would be a second primary."""
+def may_start(node: NodeSeen, role: str) -> Check:
+    """A server that is down and is to be the standby has ``standby.signal``, or it would be a second primary; one that is to be
+    the primary has none."""
+    signal, expected = role == "standby", "standby.signal is there, or it runs already"
     hint = f"Without standby.signal {node.name} starts as a second primary. Run rejoin: it makes {node.name} a standby again"
-    return _may_start(node, "standby", "standby.signal is there, or it runs already", True, hint)
+    if not signal:
+        expected = "no standby.signal, or it runs already"
+        hint = f"{node.name} was made a standby, so another node is or was the primary: find it before starting anything"
 
-
-def _may_start(node: NodeSeen, role: str, expected: str, signal: bool, hint: str) -> Check:
     def rule(files: Files) -> Judged:
         return passed_if(
             files.standby_signal == signal, f"down, {'with' if files.standby_signal else 'without'} standby.signal", hint

@@ -14,7 +14,7 @@ from aya_lib.cluster.services import Embedding, Health
 from aya_lib.node.node import Node
 from aya_lib.node.supervisor import Listener, ServiceState
 from aya_lib.node.unseen import Down, Missing
-from aya_lib.operations.restore.actions import RenewSlot
+from aya_lib.operations.restore.actions import renew
 from aya_lib.operations.restore.judge import SITE, gate, service_of, shut
 from aya_lib.operations.restore.look import Found
 from aya_lib.plan.actions import CreateSlot, Service, Sql, Terminate, drop_slot
@@ -88,7 +88,7 @@ def _slot(node: Node, seen: NodeSeen, bridge: replication.Bridge | Missing | Non
     if slot is None:
         yield change(node, f"Create the slot {name}", CreateSlot(name), undo=drop_slot(name))
     elif slot.wal_status == "lost" and isinstance(bridge, replication.Bridge) and bridge.holds and bridge.reads:
-        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", RenewSlot(name))
+        yield change(node, f"Make the lost slot {name} anew (the archive has its WAL)", renew(node, name))
 
 
 def _replay(node: Node, seen: NodeSeen) -> Iterator[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aya_lib.check import Check, Judged, evaluate, optional, passed_if
 from aya_lib.cluster.judge import overview as glance
-from aya_lib.cluster.judge import server, standby
+from aya_lib.cluster.judge import replication, server
 from aya_lib.cluster.overview import Overview
 from aya_lib.cluster.standby import Recovery
 from aya_lib.cluster.state import BY_FAILOVER
@@ -23,7 +23,7 @@ def preconditions(found: HandOver) -> list[Check]:
 
 def undelayed(found: HandOver) -> Check:
     """A deliberate delay keeps the second half from ever being seen to be equal: said before, not after it was waited for."""
-    name, setting = f"{found.old.name} will follow at once", standby.DELAY
+    name, setting = f"{found.old.name} will follow at once", replication.DELAY
     leader = found.ready.leader if found.ready else Unseen(found.old.name, setting, "not looked at")
 
     def of(it: Recovery) -> Judged:
