@@ -69,6 +69,9 @@ class Reader:
         except BaseException:
             self.close()
             raise
+        if kind is BaseException:
+            self.close()
+            raise Unreadable(f"cannot be read: {found}")
         if kind is not Document:
             raise kind(found)
         return Document(*found)
@@ -134,8 +137,8 @@ def _answer(chunker: Chunker, path: Path, data: bytes) -> tuple[type, object]:
         return Document, (reading, tuple(chunker.chunks(reading)))
     except (Empty, Unreadable) as error:
         return type(error), str(error)
-    except BaseException as error:  # whatever a library makes of one file is that file's failure; Rust's panics are no Exception
-        return Unreadable, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except BaseException as error:  # Rust's panics are no Exception; after this, or without memory, a library may be in any state
+        return BaseException, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _limit(limits: Limits) -> None:

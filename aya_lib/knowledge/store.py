@@ -157,10 +157,11 @@ def embedded(chunks: Sequence[Chunk]) -> list[Chunk]:
     return [chunk for chunk in chunks if not chunk.unread]
 
 
-def copy_chunks(
-    connection: Connection, documents: Iterable[tuple[int, str | None, Sequence[Chunk]]], vectors: Iterable[Vectors]
-) -> None:
-    """The chunks of documents (each with its number and title); ``vectors``: one for each embedded chunk, in order, float32."""
+Titled = tuple[int, str | None, Sequence[Chunk]]  # a document's number, title and chunks
+
+
+def copy_chunks(connection: Connection, documents: Iterable[Titled], vectors: Iterable[Vectors]) -> None:
+    """The chunks of documents; ``vectors``: one for each embedded chunk, in order, float32."""
     register_vector(connection)
     columns = "document_id, chunk_text, embedding, chunk_index, metadata"
     following = iter(vectors)
