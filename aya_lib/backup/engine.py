@@ -18,8 +18,9 @@ from psycopg.conninfo import make_conninfo
 
 from aya_lib.backup import mark
 from aya_lib.backup.held import held
-from aya_lib.backup.look import folder, place, section, written
-from aya_lib.backup.records import Backup, Kind, Mark, Position
+from aya_lib.backup.look import folder, look_at, place, section, written
+from aya_lib.backup.records import Backup, Kind, Mark, Position, Repository
+from aya_lib.backup.retain import Expired, expired
 from aya_lib.cluster.replication import source_conninfo
 from aya_lib.errors import AyaError, CommandFailed
 from aya_lib.node.node import Node
@@ -42,13 +43,17 @@ SUMS = 'cd "$1" && if command -v sha256sum >/dev/null; then sha256sum -- *; else
 
 @dataclass(frozen=True)
 class Source:
-    """The server that a backup is made of. ``tablespaces``: oid -> where it lies there; ``at``: its clock."""
+    """The server that a backup is made of. ``tablespaces``: oid -> where it lies there; ``at``: its clock. ``summarized_from``:
+    the LSN since which its WAL is summarized without a hole."""
 
     system_identifier: str
     segment_bytes: int
     bytes: int
     tablespaces: Mapping[str, str]
     summarizes: bool
+    summarized_from: str | None
+    archive_command: str
+    in_recovery: bool
     at: datetime
 
 
@@ -215,3 +220,30 @@ def _sh(keeper: Node, script: str, *words: Path | str, stdin: str | None = None,
     """What a script prints that runs on the keeper as the cluster's account, with ``words`` as $1, $2, ..."""
     argv = ["sh", "-c", script, "sh", *map(str, words)]
     return keeper.shell.run(argv, stdin=stdin, account=keeper.account, timeout_s=timeout_s).checked().stdout
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Delete what is older than the window, judged once more while the repository is held. ``clock``: the primary's."""
+
+    expired: Expired
+    keep_days: float
+    clock: datetime
+
+    def command(self, keeper: Node) -> str:
+        names = shlex.join(self.expired.backups)
+        return f"rm -r {names}".rstrip() + (f"; rm {len(self.expired.segments)} segments" if self.expired.segments else "")
+
+    def run(self, keeper: Node) -> None:
+        where = folder(keeper.site)
+        with held(keeper, where, "backup") as still:
+            found = look_at(keeper)
+            if not isinstance(found, Repository):
+                raise CommandFailed(keeper.name, ["ls", str(where)], 1, str(found))
+            now = expired(found, self.keep_days, self.clock)
+            for label in [one for one in self.expired.backups if one in now.backups]:
+                still()
+                _sh(keeper, 'mv -- "$1" "$1.gone" && rm -rf -- "$1.gone"', place(keeper.site, label), timeout_s=mark.LIMIT_S)
+            paths = [str(where / "wal" / one.folder / one.name) for one in self.expired.segments if one in now.segments]
+            for first in range(0, len(paths), 200):
+                _sh(keeper, 'rm -f -- "$@"', *paths[first : first + 200])

@@ -69,7 +69,12 @@ def place(site: Site, label: str) -> Path:
 
 def look(nodes: Nodes) -> Repository | Missing:
     """The repository as it is now; :class:`NoRepository` before the first backup. :class:`UsageError` where the site has none."""
-    node, where = keeper(nodes), folder(nodes.site)
+    return look_at(keeper(nodes))
+
+
+def look_at(node: Node) -> Repository | Missing:
+    """The same, of the keeper itself."""
+    where = folder(node.site)
 
     def ask() -> Repository | Missing:
         words = ["sh", "-c", SCRIPT, "sh", str(where)]
