@@ -207,16 +207,16 @@ def serve(site: Site, node: str) -> None:
         keeper = f"it is {site.backup.node}" if site.backup else "site.yaml has no backup section"
         raise UsageError(f"{node} is not the keeper of {site.name}'s backups: {keeper}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    nodes = open_nodes(site)
-    keeper = on_the_spot(nodes[node])
-    nodes = Nodes(site, {**nodes, node: keeper})
+    there = open_nodes(site)
+    here = on_the_spot(there[node])
+    nodes = Nodes(site, {**there, node: here})
     stop = threading.Event()
-    receiver = Receiver(nodes, keeper, site.path(site.backup.directory), site.backup.slot, stop)
+    receiver = Receiver(nodes, here, site.path(site.backup.directory), site.backup.slot, stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     receiver.files()
     with alone(receiver.where / "wal"):
-        before = read(keeper.shell, receiver_file(site), account=keeper.account)
+        before = read(here.shell, receiver_file(site), account=here.account)
         receiver.state = _kept(before)
         log.info("started, PID %d", os.getpid())
         receiver.run()
@@ -268,7 +268,8 @@ def progress(source: Node) -> Progress:
         row = connection.execute(statement(__package__, "progress"), values).fetchone()
     assert row is not None
     flushed, sent, timeline = row
-    return Progress(*(None if one is None else int(str(one)) for one in (flushed, sent)), int(str(timeline)))
+    far = [None if one is None else int(str(one)) for one in (flushed, sent)]
+    return Progress(far[0], far[1], int(str(timeline)))
 
 
 def _last(process: subprocess.Popen[str]) -> str:

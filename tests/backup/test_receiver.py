@@ -134,6 +134,21 @@ def test_it_follows_a_promotion_and_leaves_nothing_behind(site: Site) -> None:
     assert [name for name in files(site) if name.startswith("00000001") and name.endswith(".partial")]
 
 
+def test_what_it_has_of_a_branch_that_its_server_left_does_not_hold_it_up(site: Site) -> None:
+    """As after a rewind of the keeper's server: the archive has WAL past the fork, and none of what followed it."""
+    node, wal = beta(site), receiver_file(site).parent / "wal"
+    node.supervisor.stop("wal")
+    forked = next(wal.glob("00000001*.partial"))
+    number_after = int(forked.name[16:24], 16) + 1
+    script = 'cd "$1" && mv "$2.partial" "$2" && cp "$2" "$3" && rm 00000002*'
+    words = ["sh", str(wal), forked.name[:24], f"{forked.name[:16]}{number_after:08X}"]
+    node.shell.run(["sh", "-c", script, *words], account=node.account).checked()
+    node.supervisor.start("wal")
+    safe(site, "BETA")
+    assert f"timeline-end-00000002/{words[-1]}" in files(site)
+    assert {forked.name, "00000002.history"} <= {*files(site)}
+
+
 def test_another_cluster_is_never_received_from(site: Site) -> None:
     node, file = beta(site), receiver_file(site).parent / "repository.json"
     before = file.read_text()
