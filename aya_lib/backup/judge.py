@@ -1,4 +1,4 @@
-"""Do the backups protect the site? How old the last verified one is, what can be restored, whether WAL is safe, and room. Pure."""
+"""Do the backups protect the site? The age of the last verified one, what can be restored, whether WAL is safe, room. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def checks(site: Site, found: Repository | Missing) -> list[Check]:
         return []
     if isinstance(found, NoRepository):
         status: Status = "failed" if site.production else "warning"
-        return [Check("last verified backup", status, _fresh(), "no backup was made yet", f"{RUN}: it makes and verifies one")]
+        hint = f"{RUN}: it makes and verifies one"
+        return [Check("last verified backup", status, _fresh(), "no backup was made yet", hint, required=site.production)]
     return [
         evaluate("last verified backup", _fresh(), found, lambda seen: _age(site, seen), hint=RUN),
         evaluate("what can be restored", _window(wanted), found, lambda seen: _restorable(wanted, seen), hint=RUN),
@@ -79,8 +80,10 @@ def _restorable(wanted: Section, seen: Repository) -> Judged:
     holes = [one for one in found[:-1] if one.end.at < found[-1].start.at and found[-1].start.at > since]
     if not reached or (last and last.label != found[-1].backup):
         return passed_if(False, f"{observed}; then WAL is missing", f"{RUN}: what comes after the gap needs a new backup")
-    return Judged("warning", f"{observed}; WAL is missing in between", "It passes with time: the window moves on") if holes else (
-        passed_if(True, observed)
+    return (
+        Judged("warning", f"{observed}; WAL is missing in between", "It passes with time: the window moves on")
+        if holes
+        else (passed_if(True, observed))
     )
 
 

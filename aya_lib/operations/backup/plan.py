@@ -48,7 +48,8 @@ def choose(found: Found) -> Choice:
 def plan(found: Found) -> Plan:
     """The repository, WAL summaries and the receiver, where they are missing, and a backup."""
     choice, source = choose(found), found.source
-    assert isinstance(source, Source) and isinstance(found.primary, str)
+    if not isinstance(source, Source) or not isinstance(found.primary, str):
+        raise UsageError(f"no backup can be made: {source}")
     label = f"{source.at:%Y%m%dT%H%M%SZ}-{choice.kind}"
     nodes = found.nodes
     make = Make(label, choice.kind, choice.parent, nodes[found.primary], nodes[choice.source], found.request.dump)
@@ -90,7 +91,9 @@ def _prepare(found: Found, primary: Source) -> Iterator[Change]:
     for name, source in found.sources.items():
         if isinstance(source, Source) and not source.summarizes:
             setting = Setting("summarize_wal", "on")
-            yield change(found.nodes[name], "Summarize WAL, for incremental backups", setting, undo=Setting("summarize_wal", None))
+            yield change(
+                found.nodes[name], "Summarize WAL, for incremental backups", setting, undo=Setting("summarize_wal", None)
+            )
     if not isinstance(found.receiver, ServiceState) or found.receiver.status != "running":
         yield change(keeper, "Start the receiver of WAL", Service("start", "wal"), vital=False)
 
