@@ -56,6 +56,7 @@ EDGES = {
     "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
+        "backup",
         "check",
         "embedding",
         "knowledge",
