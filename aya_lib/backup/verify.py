@@ -6,20 +6,21 @@ A fault is written into the record; a proof takes an earlier fault away. What co
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aya_lib.backup import chain, mark
+from aya_lib.backup import chain, mark, reading, replay
 from aya_lib.backup.engine import record, sums
 from aya_lib.backup.held import held
 from aya_lib.backup.look import folder, look_at, place
-from aya_lib.backup.records import Backup, Proof, Repository
+from aya_lib.backup.records import Backup, Gap, Proof, Repository, Target
 from aya_lib.cluster.lsn import number
-from aya_lib.errors import AyaError, CommandFailed, UsageError
+from aya_lib.errors import AyaError, ChangeFailed, CommandFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 
 AGAIN = "Run backup: it makes another one"
+SCRATCH = "scratch"  # the restored copy, below the repository; gone afterwards
 
 
 class Damaged(AyaError):
@@ -54,7 +55,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
     try:
         files = _files(keeper, repository, backup, still)
         repository = _arrived(keeper, backup)
-        segments = _wal(repository, backup)
+        segments = _wal(keeper, repository, backup)
         compared = _started(keeper, repository, backup)
     except Damaged as error:
         still()
@@ -64,6 +65,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
     proof = Proof(repository.now, files, segments, True, compared, round(time.monotonic() - began, 1))
     proven = replace(backup, proof=proof, fault="")
     record(keeper, proven)
+    _before(keeper, repository, backup)
     return proven
 
 
@@ -135,17 +137,52 @@ def _arrived(keeper: Node, backup: Backup) -> Repository:
     )
 
 
-def _wal(repository: Repository, backup: Backup) -> int:
-    """How many segments the restore reads."""
+def _wal(keeper: Node, repository: Repository, backup: Backup) -> int:
+    """Read every record from the start to the mark: how many segments that are."""
     end = backup.mark.position if backup.mark else backup.stop
-    missing = chain.gaps(repository, backup.start, end)
-    if missing:
-        words = "; ".join(f"{gap.first}{f' to {gap.last}' if gap.last != gap.first else ''}: {gap.reason}" for gap in missing)
-        raise Damaged(f"WAL: {words}", hint=AGAIN)
+    found = reading.read_through(keeper, repository, backup.start, end)
+    if found:
+        raise Damaged(f"WAL: {_words(found)}", hint=AGAIN)
     size = repository.segment_bytes
     return (number(end.lsn) - 1) // size - number(backup.start.lsn) // size + 1
 
 
+def _before(keeper: Node, repository: Repository, backup: Backup) -> None:
+    """Read the WAL since the verified backup before this one. What is damaged is put aside, so that the gap is seen by everybody:
+    to go on past it, a restore has to begin with a later backup. Raises :class:`Damaged`, which takes nothing from the proof."""
+    earlier = [one for one in repository.backups if one.verified and number(one.stop.lsn) < number(backup.start.lsn)]
+    if not earlier:
+        return
+    last = earlier[-1]
+    found = reading.read_through(keeper, repository, last.mark.position if last.mark else last.stop, backup.start)
+    names = {one.name: one.folder for one in repository.segments if not one.partial}
+    damaged = [gap for gap in found if gap.first in names and gap.first == gap.last]
+    for gap in damaged:
+        path = str(folder(keeper.site) / "wal" / names[gap.first] / gap.first)
+        keeper.shell.run(["mv", "--", path, f"{path}.damaged"], account=keeper.account).checked()
+    if damaged:
+        gap = f"{backup.label} is proven, but WAL between {last.label} and it is damaged, and was put aside: {_words(damaged)}"
+        raise Damaged(gap, hint="Moments from there to the new backup cannot be restored; those after it can")
+
+
+def _words(found: Sequence[Gap]) -> str:
+    return "; ".join(f"{gap.first}{f' to {gap.last}' if gap.last != gap.first else ''}: {gap.reason}" for gap in found[:3])
+
+
 def _started(keeper: Node, repository: Repository, backup: Backup) -> int:
-    """Restore it beside, start it, and compare: how many tables are equal."""
-    ...
+    """Restore it beside, start it, and compare: how many tables are equal; 0 where the mark has none."""
+    if backup.mark is None:
+        raise AyaError(f"{backup.label} has no mark to be compared with", hint=AGAIN)
+    into, target = folder(keeper.site) / SCRATCH, Target("name", backup.mark.name, backup.mark.position.timeline)
+    try:
+        replay.restore(keeper, repository, backup, target, into)
+        with replay.scratch(keeper, into) as sockets:
+            found = mark.compare(backup.mark, keeper, sockets)
+    except ChangeFailed as error:
+        raise Damaged(f"it does not recover to its mark: {error.message[-300:]}", hint=AGAIN) from None
+    finally:
+        replay.remove(keeper, into)
+    if found.differing:
+        more = f" and {len(found.differing) - 3} more" if len(found.differing) > 3 else ""
+        raise Damaged(f"restored, it differs from its mark: {'; '.join(found.differing[:3])}{more}", hint=AGAIN)
+    return found.compared

@@ -51,6 +51,8 @@ def proven(found: Found) -> list[Check]:
         if one is None:
             return passed_if(False, "there is none")
         observed = f"{one.proof.compared_tables} tables equal, {one.proof.took_s:.0f} s" if one.proof else "not verified"
+        if one.verified and one.mark and one.mark.unsaid:
+            return Judged("warning", f"{one.label} starts, and was not compared: {one.mark.unsaid}", "End that, and run backup")
         hint = "Run backup: it makes another one" if one.fault else f"Run aya backup verify {one.label}"
         return passed_if(one.verified, f"{one.label}: {one.fault or observed}", hint)
 
