@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from aya_lib.backup import chain
+from aya_lib.backup.copies import Copied
+from aya_lib.backup.elsewhere import Elsewhere
 from aya_lib.backup.look import NoRepository
 from aya_lib.backup.records import Backup, Repository
-from aya_lib.check import Check, Judged, Status, evaluate, passed_if
+from aya_lib.check import Check, Judged, Status, absent, evaluate, passed_if
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Backup as Section
 from aya_lib.site import Site
@@ -33,6 +35,38 @@ def checks(site: Site, found: Repository | Missing) -> list[Check]:
         evaluate("backups are whole", "no damage was found", found, _whole),
         evaluate("room for backups", "as much as two full ones need", found, _room),
     ]
+
+
+def elsewhere(site: Site, found: Repository | Missing, there: Elsewhere | Missing) -> list[Check]:
+    """Is the last verified backup, with its WAL, at every further place? Nothing for a site without backups."""
+    wanted = site.backup
+    if wanted is None:
+        return []
+    if not wanted.copies:
+        hint = "Add backup.copies to site.yaml: docs/backup.md"
+        status: Status = "warning" if site.production else "passed"
+        return [Check("copies elsewhere", status, "one place beside the keeper", "none", hint if site.production else "")]
+    at = {one.name: there.found.get(one.name, there) if isinstance(there, Elsewhere) else there for one in wanted.copies}
+    return [_copied(f"copy at {name}", found, one) for name, one in at.items()]
+
+
+def _copied(name: str, seen: Repository | Missing, there: Copied | Elsewhere | Missing) -> Check:
+    expected = "the last verified backup, and its WAL"
+    if not isinstance(seen, Repository):
+        return absent(name, expected, seen, RUN)
+    if isinstance(there, Elsewhere):
+        return Check(name, "unknown", expected, "the keeper does not know this place", "Is site.yaml the same there?")
+
+    def of(has: Copied) -> Judged:
+        lacking = [one.name for one in seen.segments if not one.partial and one.name not in has.wal]
+        observed = f"{len(has.backups)} backups, {len(has.wal)} files of WAL, {size(has.bytes)}"
+        if seen.proven is None:
+            return Judged("warning", f"{observed}; on the keeper none is verified")
+        if seen.proven.label not in has.backups:
+            return passed_if(False, f"{observed}; {seen.proven.label} is not among them")
+        return passed_if(not lacking, f"{observed}; {len(lacking)} segments not yet" if lacking else observed)
+
+    return evaluate(name, expected, there, of, hint=RUN)
 
 
 def ago(age: timedelta) -> str:

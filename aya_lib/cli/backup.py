@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aya_lib.cli.options import Json, SiteName, answer, group, nodes, print_json
+from aya_lib.cli.options import Json, SiteName, answer, group, load, nodes, print_json
 from aya_lib.errors import AyaError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -73,6 +74,71 @@ def verify(label: Label = "", site: SiteName = "lab", as_json: Json = False) -> 
     else:
         found = proven.proof
         print(f"{proven.label}: {found.files} files, {found.wal_segments} segments of WAL, {found.compared_tables} tables equal")
+
+
+@app.command(epilog="Example: aya backup copy --to offsite --site production")
+def copy(
+    to: Annotated[str, typer.Option("--to", metavar="PLACE", help="One of backup.copies. Default: each.")] = "",
+    site: SiteName = "lab",
+) -> None:
+    """Copy verified backups and all WAL to further places, on the keeper itself. Broken off and run again, it goes on."""
+    from aya_lib.backup import copies, elsewhere, places
+    from aya_lib.backup.look import folder, section
+
+    there = nodes(site)
+    found = _repository(_on_the_keeper(there))
+    labels = [one.label for one in found.backups if one.verified]
+    wanted = [elsewhere.named(there.site, to)] if to else [*section(there.site).copies]
+    if not wanted:
+        raise UsageError("the site has no further place", hint="Add backup.copies to site.yaml: docs/backup.md")
+    for config in wanted:
+        done = copies.copy(folder(there.site), section(there.site), places.open_place(config), labels)
+        print(f"{config.name}: {len(done.copied)} copied, {len(done.removed)} removed")
+
+
+@app.command("copies", epilog="Example: aya backup copies --site production --json")
+def list_copies(site: SiteName = "lab", as_json: Json = False) -> None:
+    """What lies at each further place, seen from the keeper. Exit 1 when the last verified backup is not everywhere."""
+    from aya_lib.backup import elsewhere, judge
+    from aya_lib.backup.copies import Copied
+    from aya_lib.check import Checks, worst
+    from aya_lib.show import as_text
+
+    there = nodes(site)
+    found = elsewhere.look(there)
+    checks = judge.elsewhere(there.site, _repository(there), found)
+    listed = found.found if isinstance(found, elsewhere.Elsewhere) else {}
+    known = {name: one for name, one in listed.items() if isinstance(one, Copied)}
+    document = {"schema": 1, "site": there.site.name, "status": worst(checks), "checks": checks, "places": known}
+    answer(as_text(Checks("Copies", tuple(checks)).table()), document, as_json)
+    raise typer.Exit(1 if worst(checks) in ("failed", "unknown") else 0)
+
+
+@app.command(epilog="Example: aya backup fetch 20261129T030000Z-full --from offsite --into /srv/back --identity key.txt")
+def fetch(
+    label: Annotated[str, typer.Argument(metavar="BACKUP", help="Its label; see aya backup copies --json.")],
+    source: Annotated[str, typer.Option("--from", metavar="PLACE", help="One of backup.copies.")],
+    into: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is not there yet.")],
+    identity: Annotated[Path | None, typer.Option(metavar="FILE", help="The private key, where copies are encrypted.")] = None,
+    site: SiteName = "lab",
+) -> None:
+    """Get a backup and its WAL back from a further place, as a repository: every file is compared with what was copied there."""
+    from aya_lib.backup import copies, elsewhere, places
+
+    config = elsewhere.named(load(site), source)
+    copies.fetch(places.open_place(config), label, into, identity)
+    print(f"{into}: {label} and its WAL. To restore from it, name {into} as backup.directory in site.yaml")
+
+
+def _on_the_keeper(there: Nodes) -> Nodes:
+    """The nodes, where this machine holds the repository; :class:`UsageError` elsewhere."""
+    from aya_lib.backup.look import keeper
+
+    node = keeper(there)
+    if node.config.ssh:
+        hint = f"Run it on {node.name}, or run backup, which does that"
+        raise UsageError(f"the backups lie on {node.name}, not here", hint=hint)
+    return there
 
 
 def _repository(there: Nodes) -> Repository:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from aya_lib.backup import judge as glance
+from aya_lib.backup.elsewhere import Elsewhere
 from aya_lib.backup.engine import Source
 from aya_lib.backup.look import NoRepository
 from aya_lib.backup.records import Backup, Repository
 from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.replication import Login
 from aya_lib.errors import UsageError
+from aya_lib.node.unseen import Missing
 from aya_lib.operations.backup.look import Found
 from aya_lib.operations.backup.plan import choose
 
@@ -58,6 +60,11 @@ def proven(found: Found) -> list[Check]:
 
     newest = evaluate("the newest backup restores", "started from it once, and equal to its mark", found.repository, of)
     return [newest, *glance.checks(found.site, found.repository)]
+
+
+def copied(found: Found, there: Elsewhere | Missing) -> list[Check]:
+    """The last verified backup lies at every further place."""
+    return glance.elsewhere(found.site, found.repository, there)
 
 
 def _said(one: Backup) -> str:
