@@ -154,7 +154,7 @@ def _before(keeper: Node, repository: Repository, backup: Backup) -> None:
     if not earlier:
         return
     last = earlier[-1]
-    found = reading.read_through(keeper, repository, last.mark.position if last.mark else last.stop, backup.start)
+    found = reading.read_through(keeper, repository, last.mark.position if last.mark else last.stop, backup.stop)
     names = {one.name: one.folder for one in repository.segments if not one.partial}
     damaged = [gap for gap in found if gap.first in names and gap.first == gap.last]
     for gap in damaged:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ from aya_lib import lab as labs
 from aya_lib.backup import engine, look, mark
 from aya_lib.backup.held import held
 from aya_lib.backup.records import Backup, Repository
-from aya_lib.backup.retain import expired
 from aya_lib.backup.verify import Damaged, Verify
 from aya_lib.errors import AyaError, CommandFailed, Locked, UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
@@ -96,7 +96,7 @@ def test_the_first_run_makes_a_repository_that_only_its_account_may_enter(site: 
 
 
 def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, nodes: Nodes) -> None:
-    with clients(site) as writing:
+    with clients(site, 2, probe=False) as writing:
         stepped = passed(step("backup", site=site.name))
     assert writing.acknowledged
     one = newest(nodes)
@@ -298,19 +298,28 @@ def test_the_command_line_says_what_there_is_and_what_there_is_not(site: Site, n
     assert newest(nodes).label in err
 
 
-def test_pruning_deletes_what_is_older_and_never_what_the_last_verified_one_needs(site: Site, nodes: Nodes) -> None:
+def aged(keeper: Node, one: Backup, days: float) -> None:
+    """Make a backup so many days older than it is."""
+    assert one.mark
+    past = timedelta(days=days)
+    place = replace(one.mark.position, at=one.mark.position.at - past)
+    engine.record(keeper, replace(one, began=one.began - past, ended=one.ended - past, mark=replace(one.mark, position=place)))
+
+
+def test_pruning_deletes_what_is_older_and_what_stays_is_restorable(site: Site, nodes: Nodes) -> None:
     keeper, alpha = nodes["BETA"], nodes["ALPHA"]
-    engine.Make("20991231T000002Z-full", "full", None, alpha, alpha, dump=False).run(keeper)
+    labels = ["20991231T000002Z-full", "20991231T000003Z-full"]
+    for label in labels:
+        engine.Make(label, "full", None, alpha, alpha, dump=False).run(keeper)
+        verify(nodes, label)
     whole = repository(nodes)
-    last = whole.backups[-1]
-    clock = engine.look_source(alpha).at
-    nothing = expired(whole, 0.00001, clock)
-    assert last.label not in nothing.backups
-    verify(nodes, last.label)
-    found = expired(repository(nodes), 0.00001, clock)
-    assert set(found.backups) == {one.label for one in whole.backups} - {last.label}
-    engine.Prune(found, 0.00001, clock).run(keeper)
+    for one, days in zip(whole.backups, (30, 29, 8), strict=False):
+        aged(keeper, one, days)
+    plan = backup.prune(backup.look(nodes))
+    (step_,) = plan.changes
+    step_.action.run(keeper)
     left = repository(nodes)
-    assert [one.label for one in left.backups] == [last.label]
-    assert len(left.segments) < len(whole.segments)
-    assert verify(nodes, last.label).verified
+    assert [one.label for one in left.backups] == labels
+    assert 0 < len(left.segments) < len(whole.segments)
+    assert verify(nodes, labels[0]).verified
+    assert not backup.prune(backup.look(nodes))
