@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -150,12 +150,20 @@ def sums(keeper: Node, directory: Path, limit_s: float) -> dict[str, tuple[int, 
     return {name: (sizes[name], digest) for digest, name in re.findall(r"^([0-9a-f]{64}) [ *](.+)$", text, re.MULTILINE)}
 
 
-def begin(keeper: Node, source: Source) -> None:
+@dataclass(frozen=True)
+class Begin:
     """Make the repository for this cluster; nothing when it is there. Only the cluster's account may enter it."""
-    where = folder(keeper.site)
-    _sh(keeper, 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"', where)
-    text = json.dumps({"system_identifier": source.system_identifier, "segment_bytes": source.segment_bytes}) + "\n"
-    _sh(keeper, f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
+
+    system_identifier: str
+    segment_bytes: int
+
+    def command(self, keeper: Node) -> str:
+        return f"mkdir -p -m 0700 {folder(keeper.site)}"
+
+    def run(self, keeper: Node) -> None:
+        where, text = folder(keeper.site), json.dumps(asdict(self)) + "\n"
+        _sh(keeper, 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"', where)
+        _sh(keeper, f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
 
 
 def clean(keeper: Node) -> None:

@@ -1,13 +1,15 @@
-"""Do the backups protect the site? How old the last verified one is, what can be restored, whether WAL is safe, and room. Pure."""
+"""Do the backups protect the site? The age of the last verified one, what can be restored, whether WAL is safe, room. Pure."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from aya_lib.backup import chain
+from aya_lib.backup.copies import Copied
+from aya_lib.backup.elsewhere import Elsewhere
 from aya_lib.backup.look import NoRepository
 from aya_lib.backup.records import Backup, Repository
-from aya_lib.check import Check, Judged, Status, evaluate, passed_if
+from aya_lib.check import Check, Judged, Status, absent, evaluate, passed_if
 from aya_lib.node.unseen import Missing
 from aya_lib.site import Backup as Section
 from aya_lib.site import Site
@@ -24,7 +26,8 @@ def checks(site: Site, found: Repository | Missing) -> list[Check]:
         return []
     if isinstance(found, NoRepository):
         status: Status = "failed" if site.production else "warning"
-        return [Check("last verified backup", status, _fresh(), "no backup was made yet", f"{RUN}: it makes and verifies one")]
+        hint = f"{RUN}: it makes and verifies one"
+        return [Check("last verified backup", status, _fresh(), "no backup was made yet", hint, required=site.production)]
     return [
         evaluate("last verified backup", _fresh(), found, lambda seen: _age(site, seen), hint=RUN),
         evaluate("what can be restored", _window(wanted), found, lambda seen: _restorable(wanted, seen), hint=RUN),
@@ -32,6 +35,38 @@ def checks(site: Site, found: Repository | Missing) -> list[Check]:
         evaluate("backups are whole", "no damage was found", found, _whole),
         evaluate("room for backups", "as much as two full ones need", found, _room),
     ]
+
+
+def elsewhere(site: Site, found: Repository | Missing, there: Elsewhere | Missing) -> list[Check]:
+    """Is the last verified backup, with its WAL, at every further place? Nothing for a site without backups."""
+    wanted = site.backup
+    if wanted is None:
+        return []
+    if not wanted.copies:
+        hint = "Add backup.copies to site.yaml: docs/backup.md"
+        status: Status = "warning" if site.production else "passed"
+        return [Check("copies elsewhere", status, "one place beside the keeper", "none", hint if site.production else "")]
+    at = {one.name: there.found.get(one.name, there) if isinstance(there, Elsewhere) else there for one in wanted.copies}
+    return [_copied(f"copy at {name}", found, one) for name, one in at.items()]
+
+
+def _copied(name: str, seen: Repository | Missing, there: Copied | Elsewhere | Missing) -> Check:
+    expected = "the last verified backup, and its WAL"
+    if not isinstance(seen, Repository):
+        return absent(name, expected, seen, RUN)
+    if isinstance(there, Elsewhere):
+        return Check(name, "unknown", expected, "the keeper does not know this place", "Is site.yaml the same there?")
+
+    def of(has: Copied) -> Judged:
+        lacking = [one.name for one in seen.segments if not one.partial and one.name not in has.wal]
+        observed = f"{len(has.backups)} backups, {len(has.wal)} files of WAL, {size(has.bytes)}"
+        if seen.proven is None:
+            return Judged("warning", f"{observed}; on the keeper none is verified")
+        if seen.proven.label not in has.backups:
+            return passed_if(False, f"{observed}; {seen.proven.label} is not among them")
+        return passed_if(not lacking, f"{observed}; {len(lacking)} segments not yet" if lacking else observed)
+
+    return evaluate(name, expected, there, of, hint=RUN)
 
 
 def ago(age: timedelta) -> str:
@@ -79,8 +114,10 @@ def _restorable(wanted: Section, seen: Repository) -> Judged:
     holes = [one for one in found[:-1] if one.end.at < found[-1].start.at and found[-1].start.at > since]
     if not reached or (last and last.label != found[-1].backup):
         return passed_if(False, f"{observed}; then WAL is missing", f"{RUN}: what comes after the gap needs a new backup")
-    return Judged("warning", f"{observed}; WAL is missing in between", "It passes with time: the window moves on") if holes else (
-        passed_if(True, observed)
+    return (
+        Judged("warning", f"{observed}; WAL is missing in between", "It passes with time: the window moves on")
+        if holes
+        else (passed_if(True, observed))
     )
 
 

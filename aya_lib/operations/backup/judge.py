@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from aya_lib.backup import judge as glance
+from aya_lib.backup.elsewhere import Elsewhere
 from aya_lib.backup.engine import Source
 from aya_lib.backup.look import NoRepository
 from aya_lib.backup.records import Backup, Repository
 from aya_lib.check import Check, Judged, absent, evaluate, optional, passed_if
 from aya_lib.cluster.replication import Login
 from aya_lib.errors import UsageError
+from aya_lib.node.unseen import Missing
 from aya_lib.operations.backup.look import Found
 from aya_lib.operations.backup.plan import choose
 
@@ -21,7 +23,9 @@ def preconditions(found: Found) -> list[Check]:
     keeper = found.keeper.name
     login = evaluate(f"{keeper} may read from the source", "it logs in for replication", found.login, _logs_in)
     return [
-        evaluate("a primary answers", "one node that accepts writes", found.source, lambda _: passed_if(True, str(found.primary))),
+        evaluate(
+            "a primary answers", "one node that accepts writes", found.source, lambda _: passed_if(True, str(found.primary))
+        ),
         _own(found),
         _free(found),
         login,
@@ -49,10 +53,18 @@ def proven(found: Found) -> list[Check]:
         if one is None:
             return passed_if(False, "there is none")
         observed = f"{one.proof.compared_tables} tables equal, {one.proof.took_s:.0f} s" if one.proof else "not verified"
-        return passed_if(one.verified, f"{one.label}: {one.fault or observed}", "Run backup: it makes another one")
+        if one.verified and one.mark and one.mark.unsaid:
+            return Judged("warning", f"{one.label} starts, and was not compared: {one.mark.unsaid}", "End that, and run backup")
+        hint = "Run backup: it makes another one" if one.fault else f"Run aya backup verify {one.label}"
+        return passed_if(one.verified, f"{one.label}: {one.fault or observed}", hint)
 
     newest = evaluate("the newest backup restores", "started from it once, and equal to its mark", found.repository, of)
     return [newest, *glance.checks(found.site, found.repository)]
+
+
+def copied(found: Found, there: Elsewhere | Missing) -> list[Check]:
+    """The last verified backup lies at every further place."""
+    return glance.elsewhere(found.site, found.repository, there)
 
 
 def _said(one: Backup) -> str:
@@ -113,7 +125,9 @@ def _apart(found: Found) -> Check:
     same = found.primary == found.keeper.name
     hint = "It is so after a failover: run switchback when the other node is back, or rejoin"
     observed = f"{found.keeper.name} is the primary now" if same else f"{found.keeper.name}"
-    return Check("backups lie apart", "warning" if same else "passed", "not on the primary's machine", observed, hint if same else "")
+    return Check(
+        "backups lie apart", "warning" if same else "passed", "not on the primary's machine", observed, hint if same else ""
+    )
 
 
 def _archive(found: Found) -> list[Check]:

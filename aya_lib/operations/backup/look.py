@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aya_lib.backup import engine, look as repositories
+from aya_lib.backup import engine
+from aya_lib.backup import look as repositories
 from aya_lib.backup.engine import Source
 from aya_lib.backup.records import Repository
 from aya_lib.cluster import machine, roles, services

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from aya_lib.backup.copies import Copied
+from aya_lib.backup.elsewhere import Elsewhere, ToPlace
 from aya_lib.backup.engine import Begin, Make, Prune, Source
 from aya_lib.backup.records import Backup, Kind, Repository
 from aya_lib.backup.retain import Expired, expired
@@ -13,6 +15,7 @@ from aya_lib.backup.verify import Verify
 from aya_lib.cluster.lsn import number
 from aya_lib.errors import UsageError
 from aya_lib.node.supervisor import ServiceState
+from aya_lib.node.unseen import Missing
 from aya_lib.operations.backup.look import Found
 from aya_lib.plan.actions import Service, Setting
 from aya_lib.plan.change import Change, Plan, change
@@ -48,7 +51,8 @@ def choose(found: Found) -> Choice:
 def plan(found: Found) -> Plan:
     """The repository, WAL summaries and the receiver, where they are missing, and a backup."""
     choice, source = choose(found), found.source
-    assert isinstance(source, Source) and isinstance(found.primary, str)
+    if not isinstance(source, Source) or not isinstance(found.primary, str):
+        raise UsageError(f"no backup can be made: {source}")
     label = f"{source.at:%Y%m%dT%H%M%SZ}-{choice.kind}"
     nodes = found.nodes
     make = Make(label, choice.kind, choice.parent, nodes[found.primary], nodes[choice.source], found.request.dump)
@@ -83,6 +87,21 @@ def prune(found: Found) -> Plan:
     return Plan(f"Delete what is older than the window: {gone.why}", (step,) if some else (), unwind=False)
 
 
+def copy(found: Found, there: Elsewhere | Missing) -> Plan:
+    """Have every verified backup, and all WAL, at each place of the site that answers."""
+    held, title = found.repository, "Copy what is verified"
+    if not isinstance(held, Repository) or not isinstance(there, Elsewhere):
+        return Plan(title, unwind=False)
+    labels = tuple(one.label for one in held.backups if one.verified)
+    whole = {one.name for one in held.segments if not one.partial}
+    steps = []
+    for name, has in there.found.items():
+        if isinstance(has, Copied) and labels and ({*labels} - has.backups.keys() or whole - has.wal.keys()):
+            new = f"{len({*labels} - has.backups.keys())} backups, {len(whole - has.wal.keys())} segments of WAL"
+            steps.append(change(found.keeper, f"Copy to {name}: {new}", ToPlace(name, labels), vital=False))
+    return Plan(title, tuple(steps), unwind=False)
+
+
 def _prepare(found: Found, primary: Source) -> Iterator[Change]:
     keeper = found.keeper
     if not isinstance(found.repository, Repository):
@@ -90,7 +109,9 @@ def _prepare(found: Found, primary: Source) -> Iterator[Change]:
     for name, source in found.sources.items():
         if isinstance(source, Source) and not source.summarizes:
             setting = Setting("summarize_wal", "on")
-            yield change(found.nodes[name], "Summarize WAL, for incremental backups", setting, undo=Setting("summarize_wal", None))
+            yield change(
+                found.nodes[name], "Summarize WAL, for incremental backups", setting, undo=Setting("summarize_wal", None)
+            )
     if not isinstance(found.receiver, ServiceState) or found.receiver.status != "running":
         yield change(keeper, "Start the receiver of WAL", Service("start", "wal"), vital=False)
 
