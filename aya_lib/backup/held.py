@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from aya_lib.node import wait
 from aya_lib.node.hold import BEAT_S, Machine
 from aya_lib.node.node import Node
 
-PROGRAMS = ("pg_basebackup", "pg_dump", "pg_dumpall", "pg_restore", "pg_verifybackup", "pg_combinebackup")
+PROGRAMS = ("pg_basebackup", "pg_dump", "pg_dumpall", "pg_restore", "pg_verifybackup")
 HINT = "Wait until it has ended, or end it there; its lock ends with it"
 
 
@@ -44,7 +44,7 @@ def held(keeper: Node, folder: Path, what: str) -> Iterator[Callable[[], None]]:
         if holder is not None:
             raise Locked(f"the backups of {keeper.site.name} are in use by {holder} (it holds {hold.where})", hint=HINT)
         thread.start()
-        _end_left(keeper, folder)
+        end_left(keeper, folder)
         yield still
     finally:
         ended.set()
@@ -53,15 +53,17 @@ def held(keeper: Node, folder: Path, what: str) -> Iterator[Callable[[], None]]:
         hold.release()
 
 
-def left_running(table: str, folder: Path) -> list[int]:
-    """PIDs, in what ps printed (PID, arguments), of PostgreSQL's programs that work on something in the folder."""
+def left_running(table: str, folder: Path, programs: Collection[str] = PROGRAMS) -> list[int]:
+    """PIDs, in what ps printed (PID, arguments), of the programs that work on something in the folder."""
     lines = re.findall(r"^\s*(\d+)\s+(\S+)( .*)$", table, re.MULTILINE)
-    return [int(pid) for pid, path, rest in lines if Path(path).name in PROGRAMS and f"{folder}/" in rest]
+    return [int(pid) for pid, path, rest in lines if Path(path).name in programs and f"{folder}/" in rest]
 
 
-def _end_left(keeper: Node, folder: Path) -> None:
+def end_left(keeper: Node, folder: Path, programs: Collection[str] = PROGRAMS) -> None:
+    """End them, and wait until they are gone: who holds the lock knows that nobody needs them."""
+
     def look() -> list[int]:
-        return left_running(keeper.shell.run(["ps", "-A", "-ww", "-o", "pid=,args="]).checked().stdout, folder)
+        return left_running(keeper.shell.run(["ps", "-A", "-ww", "-o", "pid=,args="]).checked().stdout, folder, programs)
 
     pids = look()
     if pids:
