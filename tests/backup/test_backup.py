@@ -19,7 +19,7 @@ from tests_support import make, passed, step, up
 from writers import clients
 
 from aya_lib import lab as labs
-from aya_lib.backup import engine, look, mark
+from aya_lib.backup import engine, look, mark, reading
 from aya_lib.backup.held import held
 from aya_lib.backup.records import Backup, Repository
 from aya_lib.backup.verify import Damaged, Verify
@@ -106,7 +106,9 @@ def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, node
     marked = one.mark.tables["aya_rag"]["public.acknowledged"][0]
     assert 0 < marked < len(writing.acknowledged)
     assert stepped.check("the newest backup restores")["status"] == "passed"
-    assert one.bytes < repository(nodes).backups[0].bytes
+    full = repository(nodes).backups[0]
+    assert one.bytes < full.bytes
+    assert reading.read_through(nodes["BETA"], repository(nodes), full.start, one.start) == ()  # right behind a page's header
 
 
 def flip(path: Path, place: int | None = None) -> None:
