@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -78,7 +79,7 @@ class Make:
     dump: bool = True
 
     def command(self, keeper: Node) -> str:
-        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}))}"
+        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}, alive=False))}"
 
     def run(self, keeper: Node) -> None:
         with held(keeper, folder(keeper.site), "backup") as still:
@@ -111,9 +112,11 @@ class Make:
         ended = source.at + timedelta(seconds=time.monotonic() - since)  # by the clock of the server, as everything here is
         return replace(backup, ended=ended, bytes=_bytes(keeper, part)), failed
 
-    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str]) -> list[str]:
+    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str], *, alive: bool = True) -> list[str]:
+        """``alive``: with what notices a cut link; a person who types it needs none of that."""
         part, rate = _part(keeper.site, self.label), section(keeper.site).rate_mb_s
-        words = ["-D", str(part / "data"), "-d", _conninfo(keeper, self.source), "-w", "-X", "stream", "-c", "fast"]
+        source = make_conninfo(source_conninfo(keeper, self.source, NAME), **(_ALIVE if alive else {}))
+        words = ["-D", str(part / "data"), "-d", source, "-w", "-X", "stream", "-c", "fast"]
         words += [f"--max-rate={max(32, int(rate * 1024))}k"] if rate else []
         words += [f"--incremental={place(keeper.site, self.parent)}/data/backup_manifest"] if self.parent else []
         for oid, where in tablespaces.items():
@@ -130,7 +133,7 @@ def dump(
     if with_password:
         _passfile(keeper, part, primary, with_password)
     own = {"passfile": str(part / PASSFILE)} if with_password else {}
-    server = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
+    server: dict[str, Any] = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
     try:
         for database in [*snapshots] or [*databases] or [primary.site.database.name]:
             words = ["-w", "-Fc", "-f", str(target / f"{_file(database)}.dump"), "-d", make_conninfo(dbname=database, **server)]
@@ -192,10 +195,6 @@ def _span(keeper: Node, part: Path, began: datetime, ended: datetime) -> tuple[P
     if not ranges:
         raise CommandFailed(keeper.name, ["cat", "backup_manifest"], 0, "it names no range of WAL")
     return Position(ranges[0][0], ranges[0][1], began), Position(ranges[-1][0], ranges[-1][2], ended)
-
-
-def _conninfo(keeper: Node, source: Node) -> str:
-    return make_conninfo(source_conninfo(keeper, source, NAME), **_ALIVE)
 
 
 def _passfile(keeper: Node, part: Path, primary: Node, secret: Secret) -> None:
