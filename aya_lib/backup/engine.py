@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -104,7 +104,7 @@ class Make:
         with mark.moment(self.primary, f"aya-{self.label}") as moment:
             if self.dump:
                 try:
-                    dumps = dump(keeper, self.primary, part, moment.snapshots, mark.limit(source.bytes))
+                    dumps = dump(keeper, self.primary, part, moment, mark.limit(source.bytes))
                 except AyaError as error:
                     failed = CommandFailed(keeper.name, ["pg_dump"], 1, error.message, hint="The base backup is whole and kept")
             found: Mark = moment.mark()
@@ -124,10 +124,8 @@ class Make:
         return words
 
 
-def dump(
-    keeper: Node, primary: Node, part: Path, snapshots: Mapping[str, str], limit_s: float, databases: Sequence[str] = ()
-) -> dict[str, tuple[int, str]]:
-    """Each database by pg_dump (custom form) of the snapshot that the mark has, and what belongs to no database."""
+def dump(keeper: Node, primary: Node, part: Path, moment: mark.Moment, limit_s: float) -> dict[str, tuple[int, str]]:
+    """Each database by pg_dump (custom form), of the mark's snapshot where it has one, and what belongs to no database."""
     owner, target = primary.site.database.owner, part / "dumps"
     with_password = password(primary, owner, primary.site.database.name)
     if with_password:
@@ -135,9 +133,9 @@ def dump(
     own = {"passfile": str(part / PASSFILE)} if with_password else {}
     server: dict[str, Any] = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
     try:
-        for database in [*snapshots] or [*databases] or [primary.site.database.name]:
+        for database in moment.databases:
             words = ["-w", "-Fc", "-f", str(target / f"{_file(database)}.dump"), "-d", make_conninfo(dbname=database, **server)]
-            words += [f"--snapshot={snapshots[database]}"] if database in snapshots else []
+            words += [f"--snapshot={moment.snapshots[database]}"] if database in moment.snapshots else []
             keeper.postgresql("pg_dump", *words, timeout_s=limit_s).checked()
         words = ["-w", "--globals-only", "-f", str(target / "globals.sql"), "-d", make_conninfo(dbname="postgres", **server)]
         keeper.postgresql("pg_dumpall", *words, timeout_s=limit_s).checked()

@@ -7,6 +7,7 @@ each database has its snapshot, and the locks are given back. What is counted af
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,11 +38,12 @@ HAS_VECTORS = sql.SQL(
 
 @dataclass(frozen=True)
 class Moment:
-    """The mark without its tables, and for each database the session that still sees it, the snapshot that it exported, and the
+    """The mark without its tables, the databases, and for each the session that still sees it, the snapshot that it exported, the
     tables that were locked. No sessions: somebody did not let us, and the mark says who."""
 
     point: Mark
     site_database: str
+    databases: Sequence[str] = ()
     sessions: Mapping[str, Connection] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -113,7 +115,7 @@ def _taken(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mome
         point = _point(connection, name)
     held = f"held by {'; '.join(writers)}" if writers else last.message
     unsaid = f"the tables could not be locked in any of {TRIES} tries: {held}"
-    return Moment(replace(point, unsaid=unsaid), primary.site.database.name)
+    return Moment(replace(point, unsaid=unsaid), primary.site.database.name, [*sessions])
 
 
 def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Moment:
@@ -138,7 +140,7 @@ def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mo
             here = json.loads(str(value(session, statement(__package__, "mark_facts"))))
             facts |= {f"{database}: {what}": said for what, said in here.items()}
         point = _point(lockers["postgres"], name)
-    return Moment(replace(point, facts=facts), primary.site.database.name, dict(sessions), snapshots, tables)
+    return Moment(replace(point, facts=facts), primary.site.database.name, [*sessions], dict(sessions), snapshots, tables)
 
 
 def _point(connection: Connection, name: str) -> Mark:
@@ -183,9 +185,12 @@ def _difference(table: str, then: tuple[int, str], now: tuple[int, str] | None) 
 
 
 def _other(what: str, then: str, now: str | None) -> str:
-    """The same of another fact. WAL is ahead of a sequence by up to 32 values."""
-    ahead = ": sequence " in what and now is not None and int(now) >= int(then)
-    return "" if then == now or ahead else f"{what}: {then} at the mark, {now or 'nothing'} restored"
+    """The same of another fact. A sequence may be ahead, or behind by what WAL is ahead of it: a server that was a standby shows
+    those values, and a backup that stands on one from before does not."""
+    if ": sequence " in what and now is not None:
+        (last, ahead), (here, _) = (map(int, re.findall(r"-?\d+", said)) for said in (then, now))
+        then = now if here >= last - ahead else then
+    return "" if then == now else f"{what}: {then} at the mark, {now or 'nothing'} restored"
 
 
 def _tables(names: Sequence[str]) -> sql.Composed:

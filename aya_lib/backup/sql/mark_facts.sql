@@ -1,4 +1,5 @@
--- What else of this database must be equal after a restore, in words or as a checksum of its words; a sequence may be ahead.
+-- What else of this database must be equal after a restore, in words or as a checksum of its words. Of a sequence
+-- the last value, and how far WAL may be ahead of it. (PostgreSQL: SEQ_LOG_VALS in sequence.c.)
 SELECT json_object_agg(what, said)::text FROM (
   SELECT 'extensions' AS what, coalesce(string_agg(extname || ' ' || extversion, ', ' ORDER BY extname COLLATE "C"), 'none') AS said
     FROM pg_extension
@@ -29,7 +30,7 @@ SELECT json_object_agg(what, said)::text FROM (
           UNION ALL
           SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal) AS each
   UNION ALL
-  SELECT format('sequence %I.%I', schemaname, sequencename), last_value::text
+  SELECT format('sequence %I.%I', schemaname, sequencename), format('%s (%s)', last_value, increment_by * (32 + cache_size))
     FROM pg_sequences
    WHERE last_value IS NOT NULL AND increment_by > 0 AND NOT cycle
 ) AS facts
