@@ -146,6 +146,15 @@ class Replication(Section):
     )
 
 
+class BackupCopy(Section):
+    """A further place for verified backups and the WAL between them, best in another building."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    path: str = Field(description="the folder there; with rclone: remote:path")
+    ssh: Ssh | None = Field(None, description="how the keeper gets there; none: it is mounted on the keeper")
+    rclone: bool = Field(False, description="an object store, through the program rclone with its own configuration")
+
+
 class Backup(Section):
     """Where backups are kept, and for how long. They are made by the runbook backup."""
 
@@ -156,6 +165,8 @@ class Backup(Section):
     keep_days: Annotated[float, Field(gt=0)] = Field(7, description="any moment of the last days can be restored")
     full_every_days: Annotated[float, Field(gt=0)] = Field(7, description="incremental backups in between")
     rpo_s: Seconds = Field(60, description="WAL that is longer than this not safe on the keeper fails")
+    copies: tuple[BackupCopy, ...] = ()
+    recipients: tuple[str, ...] = Field((), description="public keys of age or ssh: copies are encrypted for them")
     rate_mb_s: Annotated[float, Field(gt=0)] | None = Field(None, description="at most so fast is the primary read (MB/s)")
 
 

@@ -27,7 +27,7 @@ EDGES = {
     "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
     "operations.verify": {"check", "cluster", "node", "picture"},
-    "operations.status": {"check", "cluster", "node"},
+    "operations.status": {"backup", "check", "cluster", "node"},
     "operations.failover": {"check", "cluster", "node", "plan"},
     "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
     "operations.switchback": {
@@ -56,6 +56,7 @@ EDGES = {
     "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
+        "backup",
         "check",
         "embedding",
         "knowledge",

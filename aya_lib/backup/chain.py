@@ -55,7 +55,7 @@ def window(repository: Repository, backup: Backup) -> Window | None:
         links(repository, backup)
     except UsageError:
         return None
-    tip = _tip(repository, backup.stop)
+    tip = tip_of(repository, backup.stop)
     if tip is None or number(tip.lsn) < number(backup.stop.lsn):
         return None
     found = gaps(repository, backup.start, tip)
@@ -156,7 +156,7 @@ def _joined(faults: Iterable[tuple[str, str]], repository: Repository) -> Iterat
         yield gap
 
 
-def _tip(repository: Repository, place: Position) -> Position | None:
+def tip_of(repository: Repository, place: Position) -> Position | None:
     """The end of the WAL that goes on from a position: what is safe, when that is of the same history; else the end of the whole
     segments of the newest timeline that is."""
     flushed = repository.flushed
@@ -200,7 +200,7 @@ def _why(repository: Repository, label: str) -> str:
         links(repository, one)
     except UsageError as error:
         return error.message
-    tip = _tip(repository, one.stop)
+    tip = tip_of(repository, one.stop)
     if tip is None or number(tip.lsn) < number(one.stop.lsn):
         return f"its WAL, from {one.start.lsn} to {one.stop.lsn} on timeline {one.stop.timeline}, has not been received"
     return "; ".join(f"{gap.first} to {gap.last}: {gap.reason}" for gap in gaps(repository, one.start, tip)[:3])
@@ -208,7 +208,7 @@ def _why(repository: Repository, label: str) -> str:
 
 def _target(repository: Repository, wanted: str, able: list[Backup]) -> Target:
     wanted = wanted.strip()
-    tip = _tip(repository, able[-1].stop)
+    tip = tip_of(repository, able[-1].stop)
     assert tip is not None  # each of them has a window
     if not wanted:
         found = [one.mark for one in able if one.mark]

@@ -64,8 +64,9 @@ class Proof:
 @dataclass(frozen=True)
 class Backup:
     """One base backup that is whole. ``parent``: label that an incremental one stands on. ``source``: the node it was read from.
-    ``start`` to ``stop``: what it needs of the WAL to be consistent. ``bytes``: on the keeper's disk.
-    ``fault``: what a verification found; such a backup is never counted, and never a parent."""
+    ``start`` to ``stop``: what it needs of the WAL to be consistent. ``bytes``: on the keeper's disk. ``dumps``: the files below
+    ``dumps/`` -> (bytes, SHA-256); none where no dump was asked for, or it failed. ``fault``: what a verification found; such a
+    backup is never counted, and never a parent."""
 
     label: str
     kind: Kind
@@ -77,7 +78,7 @@ class Backup:
     ended: datetime
     bytes: int
     mark: Mark | None = None
-    dumps: Mapping[str, int] = field(default_factory=dict)
+    dumps: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     proof: Proof | None = None
     fault: str = ""
 
@@ -88,28 +89,33 @@ class Backup:
 
 @dataclass(frozen=True)
 class Segment:
-    """A file of the ``wal`` folder: a whole segment, or one that is being written (``partial``)."""
+    """A file of the ``wal`` folder: a whole segment, or one that is being written (``partial``; ``name`` is without it).
+    ``folder``: below ``wal``, into which the receiver moved what no server goes on from; it is part of the archive."""
 
     name: str
     bytes: int
     partial: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """What the WAL receiver says of itself, and when (the keeper's clock). ``state``: receiving, waiting (``reason``), gone."""
+    """What the WAL receiver says of itself, and when (the keeper's clock). ``state``: receiving, waiting (``reason``), gone.
+    ``gaps``: WAL that it could not receive any more, in words."""
 
     state: Literal["receiving", "waiting", "gone"]
     at: datetime | None = None
     reason: str = ""
     source: str = ""
+    gaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repository:
     """All of it, as seen in one look. ``backups``: oldest first, whole ones only. ``left``: names of half ones that nobody
-    works on. ``history``: timeline -> its history file's text. ``flushed``: how far WAL is safe on the keeper's disk;
-    ``now``: the keeper's clock. ``free_bytes``: of the keeper's disk."""
+    works on. ``history``: timeline -> its history file's text. ``flushed``: how far WAL is safe on the keeper's disk, and when
+    all that was known of was last safe; ``now``: the keeper's clock. ``free_bytes``: of the keeper's disk. ``damaged``: label ->
+    why a backup's record cannot be read. ``busy``: who works on it now (makes, verifies or deletes a backup)."""
 
     node: str
     directory: str
@@ -123,6 +129,16 @@ class Repository:
     free_bytes: int
     now: datetime
     left: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    busy: str = ""
+
+    def backup(self, label: str) -> Backup | None:
+        return next((one for one in self.backups if one.label == label), None)
+
+    @property
+    def proven(self) -> Backup | None:
+        """The newest backup that was verified."""
+        return next((one for one in reversed(self.backups) if one.verified), None)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Parameter:
 @dataclass(frozen=True)
 class Declaration:
     """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``gated``: it
-    asks for requirements before it applies anything."""
+    asks for requirements before it applies anything. ``own_lock``: it needs a lock of its own only, and takes that itself: what
+    works for hours beside the servers must not keep a failover away."""
 
     path: Path
     title: str
@@ -49,6 +50,7 @@ class Declaration:
     changes_site: bool
     limit_s: float
     gated: bool = False
+    own_lock: bool = False
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ def declared(notebook: Path) -> Declaration:
     changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
     code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     gated = 0 <= code.find("runbook.require(") < code.find("runbook.apply(")
-    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated)
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated, aya.get("lock") == "own")
 
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from aya_lib.cluster import scratch
 from aya_lib.cluster.server import Files, look_files
 from aya_lib.cluster.state import MARK
 from aya_lib.node.node import Node
@@ -86,12 +87,12 @@ class Rewind:
 
     def run(self, node: Node) -> None:
         staging.end_copies(node)
-        staging.end_scratch(node)
+        scratch.end(node, node.data_directory)
         _begin(node)
         _keep_settings(node)
         files = look_files(node)
         if not isinstance(files, Files) or not files.clean:
-            with staging.scratch_server(node, staging.own_settings(node)):
+            with scratch.server(node, node.data_directory, staging.own_settings(node)):
                 pass  # finishes the crash recovery, keeping all WAL; pg_rewind's own way recycles what it then needs
         _write_journal(node, self.follow.journal(node, "rewind", done=False))
         node.postgresql("pg_rewind", *self._arguments(node), timeout_s=self.timeout_s).checked(
