@@ -7,7 +7,6 @@ each database has its snapshot, and the locks are given back. What is counted af
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -185,11 +184,10 @@ def _difference(table: str, then: tuple[int, str], now: tuple[int, str] | None) 
 
 
 def _other(what: str, then: str, now: str | None) -> str:
-    """The same of another fact. A sequence may be ahead, or behind by what WAL is ahead of it: a server that was a standby shows
-    those values, and a backup that stands on one from before does not."""
+    """The same of another fact. A sequence may be ahead, or behind by no more than WAL was ahead of it."""
     if ": sequence " in what and now is not None:
-        (last, ahead), (here, _) = (map(int, re.findall(r"-?\d+", said)) for said in (then, now))
-        then = now if here >= last - ahead else then
+        (last, ahead), there = then.split(), now.split()[0]
+        then, now = last, last if int(there) >= int(last) - int(ahead) else there
     return "" if then == now else f"{what}: {then} at the mark, {now or 'nothing'} restored"
 
 

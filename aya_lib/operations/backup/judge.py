@@ -116,7 +116,7 @@ def _room(found: Found, free: int) -> Judged:
     except UsageError as error:
         return passed_if(False, error.message, error.hint)
     parts = NEEDS[choice.kind] + SCRATCH + (1.0 if found.request.dump else 0.0)
-    observed = f"{glance.size(free)} free, {glance.size(parts * source.bytes)} needed, for a backup ({choice.kind}) and the copy"
+    observed = f"{glance.size(free)} free, {glance.size(parts * source.bytes)} needed ({choice.kind})"
     return passed_if(free >= parts * source.bytes, observed, "Make room there, or name another folder as backup.directory")
 
 
