@@ -10,6 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ NAME = "aya_basebackup"  # application_name
 _ALIVE = {name: str(value) for name, value in SILENCE.items()}
 # The link of a tablespace names its folder, whose name changes too.
 RENAME = """
-set -e; cd "$1"; rm -f .pgpass; final="$2"
+set -e; cd "$1"; rm -f .pgpass; final="$2"; test ! -e "$final"
 for link in data/pg_tblspc/*; do if test -L "$link"; then ln -sfn "$final/tablespaces/${link##*/}" "$link"; fi; done
 sync; mv "$1" "$final"; sync
 """
@@ -84,9 +85,14 @@ class Make:
     def run(self, keeper: Node) -> None:
         with held(keeper, folder(keeper.site), "backup") as still:
             clean(keeper)
-            backup, failed = self._make(keeper)
-            still()
-            finish(keeper, backup)
+            try:
+                backup, failed = self._make(keeper)
+                still()
+                finish(keeper, backup)
+            except BaseException:
+                with suppress(AyaError):
+                    clean(keeper)  # a full disk would keep WAL out too
+                raise
         if failed:
             raise failed
 

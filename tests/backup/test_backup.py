@@ -231,7 +231,8 @@ def test_a_full_or_read_only_disk_ends_the_run_in_one_line_and_nothing_counts(no
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
     found = look.look_at(small)
     assert isinstance(found, Repository)
-    assert found.backups == ()
+    assert (found.backups, found.left) == ((), ())
+    assert found.free_bytes > 15 * 2**20  # WAL must still have room
     subprocess.run(["mount", "-o", "remount,ro", look.folder(small.site)], check=True)
     with pytest.raises(CommandFailed, match="Read-only file system"):
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
