@@ -55,8 +55,9 @@ def free(node: Node) -> int | Missing:
     return free_bytes(node, node.data_directory.parent)
 
 
-def checks(aim: Aim | Missing, system: str | Missing, room: int | Missing) -> list[Check]:
-    """A backup, of this cluster, and room for what is made of it. ``system``: the identifier of the cluster that there is."""
+def checks(aim: Aim | Missing, system: str | Missing | None, room: int | Missing) -> list[Check]:
+    """A backup, of this cluster, and room for what is made of it. ``system``: the identifier of the cluster that there is; None: of
+    neither node is one left."""
 
     def whole(found: Aim) -> Judged:
         said = f"{found.backup.label} to {found.target.kind} {found.target.value}"
@@ -76,7 +77,11 @@ def checks(aim: Aim | Missing, system: str | Missing, room: int | Missing) -> li
     if not isinstance(aim, Aim):
         return [first]
     name, expected = "the backups are of this cluster", "one system identifier"
-    if isinstance(system, Missing):
+    if system is None:
+        own = Check(
+            name, "warning", expected, "no data directory of the pair can be read: nothing to compare with", "Be sure of it"
+        )
+    elif isinstance(system, Missing):
         own = absent(name, expected, system, "Nothing else says which cluster this node is of")
     else:
         own = evaluate(name, expected, system, same, hint="Look which repository site.yaml names: backup.directory")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aya_lib.check import Check, Judged, absent, evaluate, passed_if
+from aya_lib.cluster.overview import SiteSeen
 from aya_lib.cluster.server import Cluster
 from aya_lib.errors import nearest
 from aya_lib.node.unseen import Missing, Planned
@@ -12,6 +13,7 @@ from aya_lib.operations.restore_backup import aim
 from aya_lib.operations.restore_backup.aim import Aim
 from aya_lib.operations.restore_backup.tables.definition import without
 from aya_lib.operations.restore_backup.tables.look import Copied, Tables
+from aya_lib.site import Site
 
 MERGE = "Look at them in that schema; then merge = True inserts them"
 
@@ -41,6 +43,17 @@ def compared(found: Tables) -> list[Check]:
         hint = f"Name it too: {child}"
         checks.append(Check(f"{child} is brought back as well", "warning", "named in tables", told, hint, required=False))
     return checks
+
+
+def serves(found: Tables) -> Callable[[Site, SiteSeen], list[Check]]:
+    """The judgement that the primary goes on accepting writes."""
+
+    def judge_it(_: Site, seen: SiteSeen) -> list[Check]:
+        name = found.primary.node if isinstance(found.primary, Cluster) else seen.primary.name
+        cluster = seen.overview.nodes[name].cluster
+        return [evaluate(f"{name} serves", "accepts writes", cluster, lambda one: passed_if(not one.in_recovery, one.role))]
+
+    return judge_it
 
 
 def merged(found: Tables, merge: bool) -> list[Check]:
