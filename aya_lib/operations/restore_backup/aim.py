@@ -56,8 +56,8 @@ def free(node: Node) -> int | Missing:
 
 
 def checks(aim: Aim | Missing, system: str | Missing | None, room: int | Missing) -> list[Check]:
-    """A backup, of this cluster, and room for what is made of it. ``system``: the identifier of the cluster that there is; None: of
-    neither node is one left."""
+    """A backup, of this cluster, and room for what is made of it. ``system``: the identifier of the cluster that there is; None:
+    neither node has one."""
 
     def whole(found: Aim) -> Judged:
         said = f"{found.backup.label} to {found.target.kind} {found.target.value}"
@@ -78,9 +78,8 @@ def checks(aim: Aim | Missing, system: str | Missing | None, room: int | Missing
         return [first]
     name, expected = "the backups are of this cluster", "one system identifier"
     if system is None:
-        own = Check(
-            name, "warning", expected, "no data directory of the pair can be read: nothing to compare with", "Be sure of it"
-        )
+        told = "no data directory of the pair can be read: nothing to compare with"
+        own = Check(name, "warning", expected, told, "Be sure that this is the site's own")
     elif isinstance(system, Missing):
         own = absent(name, expected, system, "Nothing else says which cluster this node is of")
     else:

@@ -142,5 +142,5 @@ def _refer(connection: Connection, one: Reference) -> None:
     child = identifier(one.child)
     if not value(connection, statement(__package__, "lacking"), {"child": child.as_string(), "name": one.name}):
         return
-    text = sql.SQL(one.definition.removesuffix(" NOT VALID"))  # type: ignore[arg-type]
+    text = sql.SQL(one.definition.removesuffix(" NOT VALID"))
     connection.execute(sql.SQL(NOT_VALID).format(child=child, name=sql.Identifier(one.name), definition=text))

@@ -95,7 +95,7 @@ def copy(scratch: Scratch, connection: Connection, schema: str, name: str) -> No
     if found is None:
         raise UsageError(f"the backup has no table {name}", hint="Tables are written as schema.table, in the letters they have")
     target = beside(schema, name)
-    columns = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in found.columns)  # type: ignore[arg-type]
+    columns = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in found.columns)
     with connection.transaction():
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(target, columns))
         scratch.rows_into(connection, found, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from aya_lib.check import Check, Judged, absent, evaluate, passed_if
+from aya_lib.check import Check, Judged, absent, conclude, evaluate, passed_if
 from aya_lib.cluster.overview import SiteSeen
 from aya_lib.cluster.server import Cluster
 from aya_lib.errors import nearest
@@ -74,8 +74,8 @@ def _known(found: Tables, to: Aim) -> Check:
         return Check(name, "warning", expected, "its mark does not say which it has", "A table that it lacks ends the copying")
     missing = [one for one in found.names if one not in mark]
     hint = nearest(missing[0], list(mark)).strip("; ") if missing else "Name them: tables"
-    status = "failed" if missing or not found.names else "passed"
-    return Check(name, status, expected, f"not {', '.join(missing)}" if missing else expected, "" if status == "passed" else hint)
+    good = bool(found.names) and not missing
+    return conclude(name, expected, passed_if(good, f"not {', '.join(missing)}" if missing else expected), hint)
 
 
 def _own(found: Tables, to: Aim) -> Check:

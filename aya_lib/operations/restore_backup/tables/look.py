@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from psycopg import sql
+from psycopg.rows import class_row
 
 from aya_lib.backup.look import keeper
 from aya_lib.cluster import roles, server
@@ -102,6 +103,13 @@ class Tables(Shown):
         return Table(title, columns if rows else (), rows, notes)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    kind: str
+    rows: int
+    first: list[str]
+
+
 def look(nodes: Nodes, to: str, tables: Sequence[str], before: Tables | None = None) -> Tables:
     """The copies and the present tables. ``before``: what a look of this run found; the point in time stays that."""
     aim = before.aim if before else aims.look(nodes, to)
@@ -188,9 +196,9 @@ def _difference(connection: Connection, schema: str, here: Copied) -> Difference
         of_kept=listed(here.shared, "kept"),
         of_live=listed(here.shared, "live"),
     )
-    found = {str(kind): (int(str(count)), tuple(first)) for kind, count, first in connection.execute(query).fetchall()}  # type: ignore[call-overload]
-    numbers = {kind: count for kind, (count, _) in found.items()}
-    return Difference(**numbers, first={kind: first for kind, (_, first) in found.items()})
+    with connection.cursor(row_factory=class_row(_Kind)) as cursor:
+        found = cursor.execute(query).fetchall()
+    return Difference(**{one.kind: one.rows for one in found}, first={one.kind: tuple(one.first) for one in found})
 
 
 def beside(schema: str, name: str) -> sql.Identifier:

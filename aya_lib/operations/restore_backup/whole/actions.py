@@ -41,14 +41,15 @@ TAKE_BACK = 'if [ -e "$3" ]; then mv "$2" "$1" && mv "$3" "$2"; fi'
 
 @dataclass(frozen=True)
 class Restore:
-    """Restore to the target beside, look at it, compare it where the target is a mark, and promote it to a timeline of its own."""
+    """Restore to the target beside, look at it, compare it where the target is a mark, and promote it to a new timeline."""
 
     aim: Aim
     stamp: str
 
     def command(self, node: Node) -> str:
         how = "pg_combinebackup" if self.aim.backup.parent else "cp -a"
-        return f"{how} {self.aim.backup.label} into {incoming(node)}; recovery to {self.aim.target.kind} {self.aim.target.value}; promote"
+        target = f"{self.aim.target.kind} {self.aim.target.value}"
+        return f"{how} {self.aim.backup.label} into {incoming(node)}; recovery to {target}; promote"
 
     def run(self, node: Node) -> None:
         aim, into = self.aim, incoming(node)
@@ -63,8 +64,9 @@ class Restore:
             with replay.scratch(node, into) as sockets:
                 timeline = int(str(_facts(node, sockets)["timeline"]))
             _settle(node, into, node.data_directory.with_name(f"{node.data_directory.name}.tablespaces-{self.stamp}"))
-            own = {name: found[name] for name in ("lsn", "last", "tables", "rows")}
-            made = Made(aim.point, aim.repository.system_identifier, timeline, compared=compared, **own)
+            counts = int(str(found["tables"])), int(str(found["rows"]))
+            identity = aim.point, aim.repository.system_identifier, timeline
+            made = Made(*identity, str(found["lsn"]), str(found["last"]), *counts, compared)
             _sh(node, "sync", timeout_s=SYNC_S)
             _sh(node, WRITE, journal(node), "0600", stdin=json.dumps(asdict(made)) + "\n")
 
@@ -103,7 +105,7 @@ def _stop(node: Node) -> str:
     return f"{node.supervisor.describe('disable', 'postgresql')}; {node.supervisor.describe('stop', 'postgresql')}"
 
 
-def _facts(node: Node, sockets: Path) -> dict[str, str]:
+def _facts(node: Node, sockets: Path) -> dict[str, object]:
     """What stands in it: the last transaction, and how many rows."""
     text = scratch.psql(node, sockets, node.site.database.name, statement(__package__, "restored"))
     return dict(json.loads(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aya_lib.backup.look import keeper
-from aya_lib.check import Check, Judged, absent, evaluate, passed_if
+from aya_lib.check import Check, Judged, absent, conclude, evaluate, passed_if
 from aya_lib.cluster.overview import NodeSeen, SiteSeen
 from aya_lib.cluster.server import Cluster, Files
 from aya_lib.node.node import Node
@@ -55,7 +55,7 @@ def serves(found: Whole) -> Callable[[Site, SiteSeen], list[Check]]:
         expected = f"accepts writes, timeline {wanted}" if wanted else "accepts writes"
         return [
             evaluate(f"{found.name} serves", expected, here.cluster, of),
-            Check("nobody else accepts writes", *_alone(other, found)),
+            _alone(other, found),
         ]
 
     return judge_it
@@ -81,11 +81,11 @@ def remains(found: Whole) -> list[Check]:
     return [Check(f"{name} follows", "warning", "of the new timeline", line, hint, required=False) for name, line, hint in told]
 
 
-def _alone(other: NodeSeen, found: Whole) -> tuple[str, str, str]:  # type: ignore[type-arg]
-    known = found.overview.fenced(other.name) or found.fencing.why
+def _alone(other: NodeSeen, found: Whole) -> Check:
+    name, known = "nobody else accepts writes", found.overview.fenced(other.name) or found.fencing.why
     if other.writable:
-        return "failed", "one primary", f"{other.name} accepts writes too"
-    return "passed", "one primary", f"{other.name}: {known}"
+        return Check(name, "failed", "one primary", f"{other.name} accepts writes too", f"Stop {other.name}")
+    return Check(name, "passed", "one primary", f"{other.name}: {known}")
 
 
 def _system(found: Whole) -> str | None:
@@ -97,13 +97,12 @@ def _system(found: Whole) -> str | None:
 def _is_keeper(found: Whole) -> Check:
     own = keeper(found.nodes).name
     hint = f"Restore on {own} (node = {own}), run rejoin for {found.name}, and then switchback"
-    status = "passed" if found.name == own else "failed"
-    return Check("the backups are on the same machine", status, own, found.name, "" if status == "passed" else hint)
+    return conclude("the backups are on the same machine", own, passed_if(found.name == own, found.name), hint)
 
 
 def _stopped(node: Node, it: NodeSeen) -> Check:
     """No server runs there: neither restored over, nor left to serve beside."""
-    stop = "; ".join(node.supervisor.describe(action, "postgresql") for action in ("disable", "stop"))  # type: ignore[arg-type]
+    stop = "; ".join(node.supervisor.describe(action, "postgresql") for action in ("disable", "stop"))
     name, expected, hint = f"no server runs on {node.name}", "it is stopped", f"Stop it, if this is what you want: {stop}"
     if isinstance(it.cluster, Cluster):
         return Check(name, "failed", expected, f"a {it.cluster.role} answers", hint)

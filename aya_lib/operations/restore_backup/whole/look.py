@@ -1,4 +1,4 @@
-"""The whole cluster to a point in time: the pair as it is, the node that is to become the primary, and what an earlier run made."""
+"""The whole cluster to a point in time: the pair as it is, the node that is to become the primary, what an earlier run made."""
 
 from __future__ import annotations
 

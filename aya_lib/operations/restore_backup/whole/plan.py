@@ -36,16 +36,14 @@ def put(found: Whole) -> Plan:
 
 
 def rest(found: Whole) -> Plan:
-    """What follows once it serves: the slot for the standby, clients, the log, and the folder away. The old data directory stays."""
+    """What follows once it serves: the slot for the standby, clients, the log, the folder away. The old directory stays."""
     title, node = f"What is left of the restore on {found.name}", found.node
     if not found.serves or found.made is None:
         return Plan(title)
     entry = {"what": "restore_backup", "by": found.by, "new": found.name, **asdict(found.made)}
-    service = found.here.embedding
+    service, slot = found.here.embedding, found.site.replication.slot
     steps = [
-        change(
-            node, f"Create the slot {found.site.replication.slot} for {found.other.name}", CreateSlot(found.site.replication.slot)
-        ),
+        change(node, f"Create the slot {slot} for {found.other.name}", CreateSlot(slot)),
         change(node, "Point clients that know one host to the new primary", service_file.Write(found.name), vital=False),
     ]
     if service is not None and getattr(service.process, "status", "running") != "running":
