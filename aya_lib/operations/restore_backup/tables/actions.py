@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from psycopg import sql
 
+from aya_lib.backup import replay
+from aya_lib.backup.held import held
+from aya_lib.backup.look import folder
 from aya_lib.errors import SqlFailed, UsageError
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, statement, value
+from aya_lib.operations.restore_backup.aim import Aim
+from aya_lib.operations.restore_backup.tables.copying import Scratch, copy, make
 from aya_lib.operations.restore_backup.tables.definition import Definition, Reference, identifier, parsed
 from aya_lib.operations.restore_backup.tables.look import DAY_S, beside, listed, said, same
 
+# SQLSTATEs, PostgreSQL's appendix A.
+HINTS = {
+    "23503": "Nothing was inserted: name the table that it refers to as well",
+    "23505": "Nothing was inserted: another row has that value by now; change one of them, then run it again",
+}
 NOT_VALID = "ALTER TABLE {child} ADD CONSTRAINT {name} {definition} NOT VALID"
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Restore a scratch copy on the keeper, copy the tables that are not there yet into the schema, and remove the scratch."""
+
+    aim: Aim
+    keeper: Node
+    schema: str
+    tables: tuple[str, ...]
+
+    def command(self, node: Node) -> str:
+        return f"CREATE TABLE {self.schema}.*; COPY ... FROM STDIN, out of {self._into}"
+
+    def run(self, node: Node) -> None:
+        aim, into = self.aim, self._into
+        with held(self.keeper, folder(node.site), "restore_backup"):
+            replay.restore(self.keeper, aim.repository, aim.backup, aim.target, into)
+            with (
+                replay.scratch(self.keeper, into) as sockets,
+                node.session(write=True, deadline_s=DAY_S) as connection,
+            ):
+                connection.execute("SET statement_timeout = 0")
+                make(connection, self.schema, aim.point)
+                for name in self.tables:
+                    copy(Scratch(self.keeper, sockets), connection, self.schema, name)
+            replay.remove(self.keeper, into)
+
+    @property
+    def _into(self) -> Path:
+        return folder(self.keeper.site) / "restore"
 
 
 @dataclass(frozen=True)
@@ -31,17 +73,20 @@ class Merge:
         return f"BEGIN; {'; '.join(inserts)}; COMMIT"
 
     def run(self, node: Node) -> None:
-        with node.session(write=True, deadline_s=DAY_S) as connection:
-            connection.execute("SET statement_timeout = 0; SET row_security = off")
-            found = {one.name: one for one in definitions(connection, self.schema)}
-            with connection.transaction():
-                for name in self.tables:
-                    _merge(connection, self.schema, found[name])
-                for name in self.tables:
-                    for reference in found[name].references:
+        try:
+            with node.session(write=True, deadline_s=DAY_S) as connection:
+                connection.execute("SET statement_timeout = 0; SET row_security = off")
+                found = {one.name: one for one in definitions(connection, self.schema)}
+                with connection.transaction():
+                    for name in self.tables:
+                        _merge(connection, self.schema, found[name])
+                    for reference in [each for name in self.tables for each in found[name].references]:
                         _refer(connection, reference)
-            for name in self.tables:
-                connection.execute(sql.SQL("ANALYZE {}").format(identifier(name)))
+                for name in self.tables:
+                    connection.execute(sql.SQL("ANALYZE {}").format(identifier(name)))
+        except SqlFailed as error:
+            hint = HINTS.get(error.sqlstate or "", f"Nothing was inserted; the copies are in the schema {self.schema}")
+            raise SqlFailed(error.node, error.reason, sqlstate=error.sqlstate, hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -84,12 +129,9 @@ def _merge(connection: Connection, schema: str, found: Definition) -> None:
         same=same(found.keys) if found.keys else sql.SQL("false"),
         order=listed(found.keys) if found.keys else sql.SQL("1"),
     )
-    try:
-        connection.execute(query)
-        if live is None and found.after:
-            connection.execute(found.after.encode())
-    finally:
-        connection.execute  # noqa: B018
+    connection.execute(query)
+    if live is None and found.after:
+        connection.execute(found.after.encode())
     for name, last in found.sequences.items():
         if value(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)):
             connection.execute(statement(__package__, "sequence"), {"name": name, "least": last})
@@ -100,5 +142,5 @@ def _refer(connection: Connection, one: Reference) -> None:
     child = identifier(one.child)
     if not value(connection, statement(__package__, "lacking"), {"child": child.as_string(), "name": one.name}):
         return
-    text = sql.SQL(one.definition.removesuffix(" NOT VALID"))  # type: ignore[arg-type]
+    text = sql.SQL(one.definition.removesuffix(" NOT VALID"))
     connection.execute(sql.SQL(NOT_VALID).format(child=child, name=sql.Identifier(one.name), definition=text))

@@ -10,12 +10,13 @@ from pathlib import Path
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from aya_lib.cluster import scratch as server
 from aya_lib.errors import CommandFailed, UsageError
 from aya_lib.node import session as sessions
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, statement, value
 from aya_lib.operations.restore_backup.tables.definition import Definition, divided, identifier, parsed
-from aya_lib.operations.restore_backup.tables.look import DAY_S, beside, listed, said
+from aya_lib.operations.restore_backup.tables.look import beside, listed, said
 
 DUMP_S = 60.0  # the definition of one table
 PIECE = 1 << 16
@@ -28,17 +29,16 @@ class Scratch:
 
     node: Node
     sockets: Path
-    port: int
 
     def definition(self, name: str) -> Definition | None:
         """Of an ordinary table; None when there is none of that name."""
         schema, table = name.split(".", 1)
         words = ("-v", f"schema={schema}", "-v", f"name={table}")
-        text = self._psql(*words, script=statement(__package__, "definition"))
+        text = self._psql(statement(__package__, "definition"), *words)
         if not text:
             return None
         count = sql.SQL("SELECT count(*) FROM {}").format(identifier(name)).as_string()
-        rows = int(self._psql(script=count, limit_s=DAY_S))
+        rows = int(self._psql(count))
         dump = self.node.postgresql(
             "pg_dump", *self._where, "--schema-only", "-t", identifier(name).as_string(), timeout_s=DUMP_S
         )
@@ -52,7 +52,8 @@ class Scratch:
         argv = ["env", *sessions.environment(), *self.node.command("psql", "-X", "-q", "-w", *self._where, "-c", query)]
         process = self.node.shell.start(argv, account=self.node.account)
         with process, connection.cursor() as cursor:
-            assert process.stdout and process.stderr
+            assert process.stdout
+            assert process.stderr
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(target, columns)) as copy:
                 while piece := process.stdout.buffer.read(PIECE):  # type: ignore[attr-defined]
                     copy.write(piece)
@@ -65,11 +66,11 @@ class Scratch:
     @property
     def _where(self) -> Sequence[str]:
         database = self.node.site.database
-        return ("-h", str(self.sockets), "-p", str(self.port), "-U", database.owner, "-d", database.name)
+        port = str(self.node.config.postgresql.port)
+        return ("-h", str(self.sockets), "-p", port, "-U", database.owner, "-d", database.name)
 
-    def _psql(self, *words: str, script: str, limit_s: float = DUMP_S) -> str:
-        own = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1")
-        return self.node.postgresql("psql", *own, *words, *self._where, stdin=script + "\n", timeout_s=limit_s).checked().stdout
+    def _psql(self, query: str, *words: str) -> str:
+        return server.psql(self.node, self.sockets, self.node.site.database.name, query, *words)
 
 
 def make(connection: Connection, schema: str, point: str) -> None:
@@ -94,7 +95,7 @@ def copy(scratch: Scratch, connection: Connection, schema: str, name: str) -> No
     if found is None:
         raise UsageError(f"the backup has no table {name}", hint="Tables are written as schema.table, in the letters they have")
     target = beside(schema, name)
-    columns = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in found.columns)  # type: ignore[arg-type]
+    columns = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind)) for one, kind in found.columns)
     with connection.transaction():
         connection.execute(sql.SQL("CREATE TABLE {} ({})").format(target, columns))
         scratch.rows_into(connection, found, target)

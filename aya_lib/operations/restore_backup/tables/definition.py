@@ -79,7 +79,8 @@ def parsed(content: Mapping[str, Any]) -> Definition:
 def divided(dump: str) -> tuple[str, str]:
     """The statements of ``pg_dump --schema-only`` of one table: those before its rows, and those after."""
     found = list(ENTRY.finditer(dump))
-    before, after = [], []
+    before: list[str] = []
+    after: list[str] = []
     for entry, following in zip(found, [*found[1:], None], strict=True):
         text = dump[entry.end() : following.start() if following else len(dump)]
         text = re.sub(r"^(\\(un)?restrict .*|-- PostgreSQL database dump complete|--)$", "", text, flags=re.MULTILINE).strip()

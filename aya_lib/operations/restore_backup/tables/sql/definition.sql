@@ -15,9 +15,8 @@ SELECT json_build_object(
                               'definition', pg_get_constraintdef(f.oid), 'cascades', f.confdeltype = 'c') ORDER BY f.conname), '[]')
                      FROM pg_constraint f JOIN pg_class p ON p.oid = f.conrelid JOIN pg_namespace m ON m.oid = p.relnamespace
                     WHERE f.confrelid = c.oid AND f.contype = 'f' AND f.conrelid <> c.oid),
-    'sequences', (SELECT coalesce(json_object_agg(s.oid::regclass, pg_sequence_last_value(s.oid)), '{}')
-                    FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-                   WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')
-                     AND pg_sequence_last_value(s.oid) IS NOT NULL))
+    'sequences', (SELECT coalesce(json_object_agg(s.oid::regclass, coalesce(pg_sequence_last_value(s.oid), 0)), '{}')
+                    FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid JOIN pg_class s ON s.oid = q.seqrelid
+                   WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = :'schema' AND c.relname = :'name' AND c.relkind = 'r';
