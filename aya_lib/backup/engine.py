@@ -9,10 +9,11 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -78,7 +79,7 @@ class Make:
     dump: bool = True
 
     def command(self, keeper: Node) -> str:
-        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}))}"
+        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}, alive=False))}"
 
     def run(self, keeper: Node) -> None:
         with held(keeper, folder(keeper.site), "backup") as still:
@@ -103,7 +104,7 @@ class Make:
         with mark.moment(self.primary, f"aya-{self.label}") as moment:
             if self.dump:
                 try:
-                    dumps = dump(keeper, self.primary, part, moment.snapshots, mark.limit(source.bytes))
+                    dumps = dump(keeper, self.primary, part, moment, mark.limit(source.bytes))
                 except AyaError as error:
                     failed = CommandFailed(keeper.name, ["pg_dump"], 1, error.message, hint="The base backup is whole and kept")
             found: Mark = moment.mark()
@@ -111,9 +112,11 @@ class Make:
         ended = source.at + timedelta(seconds=time.monotonic() - since)  # by the clock of the server, as everything here is
         return replace(backup, ended=ended, bytes=_bytes(keeper, part)), failed
 
-    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str]) -> list[str]:
+    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str], *, alive: bool = True) -> list[str]:
+        """``alive``: with what notices a cut link; a person who types it needs none of that."""
         part, rate = _part(keeper.site, self.label), section(keeper.site).rate_mb_s
-        words = ["-D", str(part / "data"), "-d", _conninfo(keeper, self.source), "-w", "-X", "stream", "-c", "fast"]
+        source = make_conninfo(source_conninfo(keeper, self.source, NAME), **(_ALIVE if alive else {}))
+        words = ["-D", str(part / "data"), "-d", source, "-w", "-X", "stream", "-c", "fast"]
         words += [f"--max-rate={max(32, int(rate * 1024))}k"] if rate else []
         words += [f"--incremental={place(keeper.site, self.parent)}/data/backup_manifest"] if self.parent else []
         for oid, where in tablespaces.items():
@@ -121,20 +124,18 @@ class Make:
         return words
 
 
-def dump(
-    keeper: Node, primary: Node, part: Path, snapshots: Mapping[str, str], limit_s: float, databases: Sequence[str] = ()
-) -> dict[str, tuple[int, str]]:
-    """Each database by pg_dump (custom form) of the snapshot that the mark has, and what belongs to no database."""
+def dump(keeper: Node, primary: Node, part: Path, moment: mark.Moment, limit_s: float) -> dict[str, tuple[int, str]]:
+    """Each database by pg_dump (custom form), of the mark's snapshot where it has one, and what belongs to no database."""
     owner, target = primary.site.database.owner, part / "dumps"
     with_password = password(primary, owner, primary.site.database.name)
     if with_password:
         _passfile(keeper, part, primary, with_password)
     own = {"passfile": str(part / PASSFILE)} if with_password else {}
-    server = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
+    server: dict[str, Any] = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
     try:
-        for database in [*snapshots] or [*databases] or [primary.site.database.name]:
+        for database in moment.databases:
             words = ["-w", "-Fc", "-f", str(target / f"{_file(database)}.dump"), "-d", make_conninfo(dbname=database, **server)]
-            words += [f"--snapshot={snapshots[database]}"] if database in snapshots else []
+            words += [f"--snapshot={moment.snapshots[database]}"] if database in moment.snapshots else []
             keeper.postgresql("pg_dump", *words, timeout_s=limit_s).checked()
         words = ["-w", "--globals-only", "-f", str(target / "globals.sql"), "-d", make_conninfo(dbname="postgres", **server)]
         keeper.postgresql("pg_dumpall", *words, timeout_s=limit_s).checked()
@@ -192,10 +193,6 @@ def _span(keeper: Node, part: Path, began: datetime, ended: datetime) -> tuple[P
     if not ranges:
         raise CommandFailed(keeper.name, ["cat", "backup_manifest"], 0, "it names no range of WAL")
     return Position(ranges[0][0], ranges[0][1], began), Position(ranges[-1][0], ranges[-1][2], ended)
-
-
-def _conninfo(keeper: Node, source: Node) -> str:
-    return make_conninfo(source_conninfo(keeper, source, NAME), **_ALIVE)
 
 
 def _passfile(keeper: Node, part: Path, primary: Node, secret: Secret) -> None:

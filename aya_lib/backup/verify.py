@@ -161,8 +161,8 @@ def _before(keeper: Node, repository: Repository, backup: Backup) -> None:
         path = str(folder(keeper.site) / "wal" / names[gap.first] / gap.first)
         keeper.shell.run(["mv", "--", path, f"{path}.damaged"], account=keeper.account).checked()
     if damaged:
-        gap = f"{backup.label} is proven, but WAL between {last.label} and it is damaged, and was put aside: {_words(damaged)}"
-        raise Damaged(gap, hint="Moments from there to the new backup cannot be restored; those after it can")
+        line = f"{backup.label} is proven, but WAL between {last.label} and it is damaged, and was put aside: {_words(damaged)}"
+        raise Damaged(line, hint="Moments from there to the new backup cannot be restored; those after it can")
 
 
 def _words(found: Sequence[Gap]) -> str:
