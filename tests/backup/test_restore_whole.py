@@ -135,7 +135,7 @@ def test_the_cluster_comes_back_to_just_before_a_delete_and_the_standby_rejoins(
     assert refused(now) == []
     walked(plan.put(now), nodes)
     after = look.look(nodes, "", before=found)
-    assert [check.status for check in judge.serves(found)(site, after)] == ["passed", "passed"]
+    assert [check.status for check in judge.serves(ready)(site, after)] == ["passed", "passed"]
     walked(plan.rest(after), nodes)
 
     assert asked(beta, ROWS) == before
