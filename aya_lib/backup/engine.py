@@ -9,7 +9,8 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ NAME = "aya_basebackup"  # application_name
 _ALIVE = {name: str(value) for name, value in SILENCE.items()}
 # The link of a tablespace names its folder, whose name changes too.
 RENAME = """
-set -e; cd "$1"; rm -f .pgpass; final="$2"
+set -e; cd "$1"; rm -f .pgpass; final="$2"; test ! -e "$final"
 for link in data/pg_tblspc/*; do if test -L "$link"; then ln -sfn "$final/tablespaces/${link##*/}" "$link"; fi; done
 sync; mv "$1" "$final"; sync
 """
@@ -84,9 +85,14 @@ class Make:
     def run(self, keeper: Node) -> None:
         with held(keeper, folder(keeper.site), "backup") as still:
             clean(keeper)
-            backup, failed = self._make(keeper)
-            still()
-            finish(keeper, backup)
+            try:
+                backup, failed = self._make(keeper)
+                still()
+                finish(keeper, backup)
+            except BaseException:
+                with suppress(AyaError):
+                    clean(keeper)  # a full disk would keep WAL out too
+                raise
         if failed:
             raise failed
 
@@ -104,7 +110,7 @@ class Make:
         with mark.moment(self.primary, f"aya-{self.label}") as moment:
             if self.dump:
                 try:
-                    dumps = dump(keeper, self.primary, part, moment.snapshots, mark.limit(source.bytes))
+                    dumps = dump(keeper, self.primary, part, moment, mark.limit(source.bytes))
                 except AyaError as error:
                     failed = CommandFailed(keeper.name, ["pg_dump"], 1, error.message, hint="The base backup is whole and kept")
             found: Mark = moment.mark()
@@ -124,10 +130,8 @@ class Make:
         return words
 
 
-def dump(
-    keeper: Node, primary: Node, part: Path, snapshots: Mapping[str, str], limit_s: float, databases: Sequence[str] = ()
-) -> dict[str, tuple[int, str]]:
-    """Each database by pg_dump (custom form) of the snapshot that the mark has, and what belongs to no database."""
+def dump(keeper: Node, primary: Node, part: Path, moment: mark.Moment, limit_s: float) -> dict[str, tuple[int, str]]:
+    """Each database by pg_dump (custom form), of the mark's snapshot where it has one, and what belongs to no database."""
     owner, target = primary.site.database.owner, part / "dumps"
     with_password = password(primary, owner, primary.site.database.name)
     if with_password:
@@ -135,9 +139,9 @@ def dump(
     own = {"passfile": str(part / PASSFILE)} if with_password else {}
     server: dict[str, Any] = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
     try:
-        for database in [*snapshots] or [*databases] or [primary.site.database.name]:
+        for database in moment.databases:
             words = ["-w", "-Fc", "-f", str(target / f"{_file(database)}.dump"), "-d", make_conninfo(dbname=database, **server)]
-            words += [f"--snapshot={snapshots[database]}"] if database in snapshots else []
+            words += [f"--snapshot={moment.snapshots[database]}"] if database in moment.snapshots else []
             keeper.postgresql("pg_dump", *words, timeout_s=limit_s).checked()
         words = ["-w", "--globals-only", "-f", str(target / "globals.sql"), "-d", make_conninfo(dbname="postgres", **server)]
         keeper.postgresql("pg_dumpall", *words, timeout_s=limit_s).checked()

@@ -37,11 +37,12 @@ HAS_VECTORS = sql.SQL(
 
 @dataclass(frozen=True)
 class Moment:
-    """The mark without its tables, and for each database the session that still sees it, the snapshot that it exported, and the
+    """The mark without its tables, the databases, and for each the session that still sees it, the snapshot that it exported, the
     tables that were locked. No sessions: somebody did not let us, and the mark says who."""
 
     point: Mark
     site_database: str
+    databases: Sequence[str] = ()
     sessions: Mapping[str, Connection] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -113,7 +114,7 @@ def _taken(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mome
         point = _point(connection, name)
     held = f"held by {'; '.join(writers)}" if writers else last.message
     unsaid = f"the tables could not be locked in any of {TRIES} tries: {held}"
-    return Moment(replace(point, unsaid=unsaid), primary.site.database.name)
+    return Moment(replace(point, unsaid=unsaid), primary.site.database.name, [*sessions])
 
 
 def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Moment:
@@ -138,7 +139,7 @@ def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mo
             here = json.loads(str(value(session, statement(__package__, "mark_facts"))))
             facts |= {f"{database}: {what}": said for what, said in here.items()}
         point = _point(lockers["postgres"], name)
-    return Moment(replace(point, facts=facts), primary.site.database.name, dict(sessions), snapshots, tables)
+    return Moment(replace(point, facts=facts), primary.site.database.name, [*sessions], dict(sessions), snapshots, tables)
 
 
 def _point(connection: Connection, name: str) -> Mark:

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from aya_lib.backup import chain, mark, reading, replay
 from aya_lib.backup.engine import record, sums
 from aya_lib.backup.held import held
-from aya_lib.backup.look import folder, look_at, place
-from aya_lib.backup.records import Backup, Gap, Proof, Repository, Target
+from aya_lib.backup.look import folder, look_at, place, section
+from aya_lib.backup.records import Backup, Gap, Position, Proof, Repository, Target
 from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError, ChangeFailed, CommandFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 
 AGAIN = "Run backup: it makes another one"
+NO_ROOM = ("No space left", "out of memory", "Cannot allocate memory", "Disk quota")  # the keeper's fault, not the backup's
 SCRATCH = "scratch"  # the restored copy, below the repository; gone afterwards
 
 
@@ -121,20 +122,23 @@ def _verified(keeper: Node, link: Backup) -> int:
 
 def _arrived(keeper: Node, backup: Backup) -> Repository:
     """The repository, once the WAL up to the mark is on the keeper's disk."""
-    end = backup.mark.position if backup.mark else backup.stop
+    end, seen = backup.mark.position if backup.mark else backup.stop, _repository(keeper)
+    while not _reaches(seen, end):
+        last = seen.flushed and seen.flushed.lsn
+        seen = wait.until(
+            lambda: _repository(keeper),
+            lambda now, last=last: (now.flushed and now.flushed.lsn) != last,
+            node=keeper.name,
+            what=f"the receiver goes on from {last or 'nowhere'} to {end.lsn} ({seen.receiver.reason or seen.receiver.state})",
+            deadline_s=section(keeper.site).rpo_s,
+            poll_s=0.5,
+        )
+    return seen
 
-    def there(seen: Repository) -> bool:
-        return seen.flushed is not None and (seen.flushed.timeline, number(seen.flushed.lsn)) >= (end.timeline, number(end.lsn))
 
-    assert keeper.site.backup
-    return wait.until(
-        lambda: _repository(keeper),
-        there,
-        node=keeper.name,
-        what=f"the receiver has WAL up to {end.lsn}",
-        deadline_s=keeper.site.backup.rpo_s,
-        poll_s=0.5,
-    )
+def _reaches(seen: Repository, end: Position) -> bool:
+    flushed = seen.flushed
+    return flushed is not None and (flushed.timeline, number(flushed.lsn)) >= (end.timeline, number(end.lsn))
 
 
 def _wal(keeper: Node, repository: Repository, backup: Backup) -> int:
@@ -179,6 +183,8 @@ def _started(keeper: Node, repository: Repository, backup: Backup) -> int:
         with replay.scratch(keeper, into) as sockets:
             found = mark.compare(backup.mark, keeper, sockets)
     except ChangeFailed as error:
+        if any(words in error.message for words in NO_ROOM):
+            raise
         raise Damaged(f"it does not recover to its mark: {error.message[-300:]}", hint=AGAIN) from None
     finally:
         replay.remove(keeper, into)

@@ -231,7 +231,8 @@ def test_a_full_or_read_only_disk_ends_the_run_in_one_line_and_nothing_counts(no
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
     found = look.look_at(small)
     assert isinstance(found, Repository)
-    assert found.backups == ()
+    assert (found.backups, found.left) == ((), ())
+    assert found.free_bytes > 15 * 2**20  # WAL must still have room
     subprocess.run(["mount", "-o", "remount,ro", look.folder(small.site)], check=True)
     with pytest.raises(CommandFailed, match="Read-only file system"):
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
@@ -325,3 +326,14 @@ def test_pruning_deletes_what_is_older_and_what_stays_is_restorable(site: Site, 
     assert 0 < len(left.segments) < len(whole.segments)
     assert verify(nodes, labels[0]).verified
     assert not backup.prune(backup.look(nodes))
+
+
+def test_after_a_failover_the_next_one_stands_on_what_the_old_primary_gave(site: Site, nodes: Nodes) -> None:
+    """The new primary shows sequences as far as WAL was ahead of them; a backup on the old one's does not, and is whole."""
+    before = [one.label for one in repository(nodes).backups]
+    passed(step("failover", site=site.name, reason="the backup's test"))
+    stepped = passed(step("backup", site=site.name))
+    one = newest(nodes)
+    assert (one.kind, one.parent, one.source, one.verified) == ("incremental", before[-1], "BETA", True)
+    assert (one.start.timeline, repository(nodes).receiver.state) == (2, "receiving")
+    assert stepped.check("backups lie apart")["status"] == "warning"

@@ -31,7 +31,7 @@ SELECT json_object_agg(what, said)::text FROM (
           UNION ALL
           SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal) AS each
   UNION ALL
-  SELECT format('sequence %I.%I', schemaname, sequencename), 
+  SELECT format('sequence %I.%I', schemaname, sequencename),
          concat_ws(' ', CASE WHEN increment_by < 0 THEN -last_value::numeric ELSE last_value END,
                         abs(increment_by::numeric) * (32 + cache_size))
     FROM pg_sequences
