@@ -184,6 +184,6 @@ def received(nodes: Nodes) -> None:
 
 def streams_back(nodes: Nodes) -> None:
     def streams(found: object) -> bool:
-        return [stream.state for stream in getattr(found, "streams", ())] == ["streaming"]
+        return ("alpha", "streaming") in [(one.application_name, one.state) for one in getattr(found, "streams", ())]
 
     wait.until(lambda: overview.look_node(nodes["BETA"]).sender, streams, node="ALPHA", what="it streams", deadline_s=60)
