@@ -59,12 +59,19 @@ def serves(found: Tables) -> Callable[[Site, SiteSeen], list[Check]]:
 def merged(found: Tables, merge: bool) -> list[Check]:
     """Every row of the backup is live again, by its key."""
     if not merge:
-        return []
+        return [_waits(found)]
     if isinstance(found.copies, Mapping) and found.copied:
         return [_merged(one) for one in found.copied]
     return [
         absent("rows are merged", "by primary key", found.copies if isinstance(found.copies, Missing) else Planned("no copies"))
     ]
+
+
+def _waits(found: Tables) -> Check:
+    name, expected, missing = "nothing waits to be merged", "no row is missing", sum(one.missing for one in found.copied)
+    if missing or any(one.dropped or one.lacking for one in found.copied):
+        return Check(name, "warning", expected, f"{missing:,} rows, in {found.schema}", MERGE)
+    return Check(name, "passed", expected, "nothing is missing" if found.copied else "nothing was copied")
 
 
 def _known(found: Tables, to: Aim) -> Check:
