@@ -139,6 +139,8 @@ def test_the_cluster_comes_back_to_just_before_a_delete_and_the_standby_rejoins(
     walked(plan.put(now), nodes)
     after = look.look(nodes, "", before=found)
     assert [check.status for check in judge.serves(ready)(site, after)] == ["passed", "passed"]
+    rerun = look.look(nodes, str(lsn))  # killed after the start: what is left is done, although WAL has gone on
+    assert (refused(rerun), len(plan.prepare(rerun)), len(plan.put(rerun)), len(plan.rest(rerun))) == ([], 0, 0, 4)
     walked(plan.rest(after), nodes)
 
     assert asked(beta, ROWS) == before

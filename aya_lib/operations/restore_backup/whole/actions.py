@@ -44,6 +44,7 @@ class Restore:
     """Restore to the target beside, look at it, compare it where the target is a mark, and promote it to a new timeline."""
 
     aim: Aim
+    asked: str
     stamp: str
 
     def command(self, node: Node) -> str:
@@ -65,7 +66,7 @@ class Restore:
                 timeline = int(str(_facts(node, sockets)["timeline"]))
             _settle(node, into, node.data_directory.with_name(f"{node.data_directory.name}.tablespaces-{self.stamp}"))
             counts = int(str(found["tables"])), int(str(found["rows"]))
-            identity = aim.point, aim.repository.system_identifier, timeline
+            identity = aim.point, self.asked, aim.repository.system_identifier, timeline
             made = Made(*identity, str(found["lsn"]), str(found["last"]), *counts, compared)
             _sh(node, "sync", timeout_s=SYNC_S)
             _sh(node, WRITE, journal(node), "0600", stdin=json.dumps(asdict(made)) + "\n")
@@ -106,9 +107,8 @@ class Start:
             Service("start", "postgresql").run(node)
         except AyaError as error:
             if node.supervisor.state("postgresql").status in ("running", "frozen"):
-                raise NoWayBack(
-                    error.message, hint="It runs, and may have accepted writes: see its log, and run it again"
-                ) from None
+                hint = "It runs, and may have accepted writes: run it again"
+                raise NoWayBack(error.message, hint=hint) from None
             raise
 
 

@@ -31,8 +31,8 @@ exit 0
 
 @dataclass(frozen=True)
 class Made:
-    """What an earlier run proved, as it wrote it down. ``asked``: to which point, as a person wrote it. ``timeline``: the new one. ``last``: when the last transaction in it
-    committed. ``compared``: tables that are equal to the mark; None: the target is not a mark."""
+    """What an earlier run proved, as it wrote it down. ``asked``: to which point, as a person wrote it. ``timeline``: the new one.
+    ``last``: when its last transaction committed. ``compared``: tables equal to the mark; None: the target is not a mark."""
 
     point: str
     asked: str

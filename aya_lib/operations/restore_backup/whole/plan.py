@@ -24,7 +24,7 @@ def prepare(found: Whole) -> Plan:
         return Plan(title)
     words = f"Restore {found.aim.backup.label} beside, look at it, and promote it there"
     stamp = f"{found.overview.at:%Y%m%dT%H%M%SZ}"
-    return Plan(title, (change(found.node, words, Restore(found.aim, stamp)),), unwind=False)
+    return Plan(title, (change(found.node, words, Restore(found.aim, found.asked, stamp)),), unwind=False)
 
 
 def put(found: Whole) -> Plan:
