@@ -255,6 +255,22 @@ def test_a_parent_that_is_not_brought_along_stops_the_merge_and_nothing_is_chang
     walked(plan.rest(look.look(nodes, "", BOTH, found), merge=True, keep=False), nodes)
 
 
+def test_the_runbook_shows_first_and_merges_when_it_is_told_to(site: Site, nodes: Nodes) -> None:
+    alpha = nodes["ALPHA"]
+    chunks = asked(alpha, CHUNKS)
+    sql(alpha, "DELETE FROM chunks WHERE id = (SELECT max(id) FROM chunks)")
+    dry = step("restore_backup", site=site.name, dry_run=True, merge=True)
+    assert (dry.error, dry.record["outcome"], dry.done) == (None, "planned", [])
+    shown = passed(step("restore_backup", site=site.name))
+    assert shown.check("nothing waits to be merged")["status"] == "warning"
+    assert len(asked(alpha, CHUNKS)) == len(chunks) - 1
+    merged = passed(step("restore_backup", site=site.name, merge=True))
+    assert [title.split(" ", 1)[0] for title in merged.done] == ["Insert", "Remove"]
+    assert asked(alpha, CHUNKS) == chunks
+    outside = step("restore_backup", site=site.name, to="2001-01-01T00:00:00Z")
+    assert "is before the first backup; what can be restored: " in str(outside.error)
+
+
 def test_a_schema_of_somebody_else_and_an_unknown_table_are_refused_in_one_line(nodes: Nodes) -> None:
     alpha = nodes["ALPHA"]
     schema = look.look(nodes, "", BOTH).schema

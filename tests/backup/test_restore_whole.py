@@ -18,7 +18,7 @@ from aya_lib.backup.records import Repository, Target
 from aya_lib.cluster import overview, server, state
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.server import Cluster
-from aya_lib.errors import AyaError
+from aya_lib.errors import AyaError, RequirementFailed
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.node.sql import column
@@ -77,6 +77,9 @@ def test_it_is_refused_while_anything_of_the_pair_runs(nodes: Nodes) -> None:
     hints = [check.hint for check in judge.preconditions(found) if check.name == "no server runs on ALPHA"]
     assert hints[0].startswith("Stop it, if this is what you want: ")
     assert "the backups are on the same machine" in refused(look.look(nodes, "", "ALPHA"))
+    stepped = step("restore_backup", site=nodes.site.name, tables=[])
+    assert isinstance(stepped.error, RequirementFailed)
+    assert stepped.done == []
     small = replace(found, room=1)
     assert "room for the restored cluster" in refused(small)
     assert isinstance(found.aim, Aim)
@@ -136,6 +139,8 @@ def test_the_cluster_comes_back_to_just_before_a_delete_and_the_standby_rejoins(
     walked(plan.put(now), nodes)
     after = look.look(nodes, "", before=found)
     assert [check.status for check in judge.serves(ready)(site, after)] == ["passed", "passed"]
+    rerun = look.look(nodes, str(lsn))  # killed after the start: what is left is done, although WAL has gone on
+    assert (refused(rerun), len(plan.prepare(rerun)), len(plan.put(rerun)), len(plan.rest(rerun))) == ([], 0, 0, 4)
     walked(plan.rest(after), nodes)
 
     assert asked(beta, ROWS) == before

@@ -13,13 +13,13 @@ from aya_lib.backup.look import folder
 from aya_lib.cluster import scratch
 from aya_lib.cluster.server import OF_A_ROLE
 from aya_lib.cluster.state import MARK
-from aya_lib.errors import ChangeFailed, UsageError
+from aya_lib.errors import AyaError, ChangeFailed, NoWayBack, UsageError
 from aya_lib.node.node import Node
 from aya_lib.node.shell import WRITE, read
 from aya_lib.node.sql import statement
 from aya_lib.operations.restore_backup.aim import Aim
 from aya_lib.operations.restore_backup.whole.look import Made, incoming, journal
-from aya_lib.plan.actions import Script
+from aya_lib.plan.actions import Script, Service
 
 SYNC_S = 3600.0  # to write out what the disk has not yet
 # $1: the restored directory, $2: the present one. A new timeline must have a number that no earlier one had.
@@ -44,6 +44,7 @@ class Restore:
     """Restore to the target beside, look at it, compare it where the target is a mark, and promote it to a new timeline."""
 
     aim: Aim
+    asked: str
     stamp: str
 
     def command(self, node: Node) -> str:
@@ -65,7 +66,7 @@ class Restore:
                 timeline = int(str(_facts(node, sockets)["timeline"]))
             _settle(node, into, node.data_directory.with_name(f"{node.data_directory.name}.tablespaces-{self.stamp}"))
             counts = int(str(found["tables"])), int(str(found["rows"]))
-            identity = aim.point, aim.repository.system_identifier, timeline
+            identity = aim.point, self.asked, aim.repository.system_identifier, timeline
             made = Made(*identity, str(found["lsn"]), str(found["last"]), *counts, compared)
             _sh(node, "sync", timeout_s=SYNC_S)
             _sh(node, WRITE, journal(node), "0600", stdin=json.dumps(asdict(made)) + "\n")
@@ -92,6 +93,23 @@ class Put:
 
     def _paths(self, node: Node) -> tuple[Path, Path, Path]:
         return node.data_directory, incoming(node) / "data", node.data_directory.with_name(self.before)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start what was put in place. Once its server runs there is no way back: it may have accepted writes."""
+
+    def command(self, node: Node) -> str:
+        return Service("start", "postgresql").command(node)
+
+    def run(self, node: Node) -> None:
+        try:
+            Service("start", "postgresql").run(node)
+        except AyaError as error:
+            if node.supervisor.state("postgresql").status in ("running", "frozen"):
+                hint = "It runs, and may have accepted writes: run it again"
+                raise NoWayBack(error.message, hint=hint) from None
+            raise
 
 
 def finish(node: Node) -> Script:

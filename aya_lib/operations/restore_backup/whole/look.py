@@ -31,10 +31,11 @@ exit 0
 
 @dataclass(frozen=True)
 class Made:
-    """What an earlier run proved, as it wrote it down. ``timeline``: the new one. ``last``: when the last transaction in it
-    committed. ``compared``: tables that are equal to the mark; None: the target is not a mark."""
+    """What an earlier run proved, as it wrote it down. ``asked``: to which point, as a person wrote it. ``timeline``: the new one.
+    ``last``: when its last transaction committed. ``compared``: tables equal to the mark; None: the target is not a mark."""
 
     point: str
+    asked: str
     system_identifier: str
     timeline: int
     lsn: str
@@ -56,9 +57,10 @@ class Beside:
 
 @dataclass(frozen=True, repr=False)
 class Whole(SiteSeen):
-    """``name``: the node that is to become the primary."""
+    """``name``: the node that is to become the primary. ``asked``: the point in time, as a person wrote it."""
 
     aim: Aim | Missing
+    asked: str
     name: str
     by: str
     fencing: Fencing
@@ -79,9 +81,11 @@ class Whole(SiteSeen):
 
     @property
     def made(self) -> Made | None:
-        """What was proven, while it is that which is asked for."""
+        """What was proven, while it is that which is asked for. Once it is in its place, the WAL goes on."""
         found = self.beside.made if isinstance(self.beside, Beside) else None
-        return found if found and isinstance(self.aim, Aim) and found.point == self.aim.point else None
+        if found is None or not isinstance(self.aim, Aim):
+            return None
+        return found if found.point == self.aim.point or (found.asked == self.asked and self._is_here(found)) else None
 
     @property
     def ready(self) -> bool:
@@ -91,10 +95,13 @@ class Whole(SiteSeen):
     @property
     def placed(self) -> bool:
         """It is in its place: the data directory is the restored one."""
-        if self.made is None or not isinstance(self.beside, Beside) or self.beside.incoming:
+        return self.made is not None and self._is_here(self.made)
+
+    def _is_here(self, made: Made) -> bool:
+        if not isinstance(self.beside, Beside) or self.beside.incoming:
             return False
         found = self.here.cluster if isinstance(self.here.cluster, Cluster) else self.here.files
-        known = (self.made.system_identifier, self.made.timeline)
+        known = (made.system_identifier, made.timeline)
         return isinstance(found, Cluster | Files) and (found.system_identifier, found.timeline) == known
 
     @property
@@ -121,8 +128,9 @@ def look(nodes: Nodes, to: str, node: str = "", confirmed_by: str = "", by: str 
     beside = seen(name, f"look beside {here.data_directory}", lambda: look_beside(here))
     aim = before.aim if before else aims.look(nodes, to or "latest")
     other = site_seen.nodes[next(one for one in nodes.site.pair if one != name)]
-    fencing = choose("auto", other, Promise(None, "not asked"), confirmed_by)
-    return Whole(nodes, site_seen, aim, name, by, fencing, beside, aims.free(here))
+    fencing = before.fencing if before else choose("auto", other, Promise(None, "not asked"), confirmed_by)
+    asked = before.asked if before else to or "latest"
+    return Whole(nodes, site_seen, aim, asked, name, by, fencing, beside, aims.free(here))
 
 
 def look_beside(node: Node) -> Beside:

@@ -11,7 +11,7 @@ from aya_lib.cluster.server import Cluster, Files
 from aya_lib.cluster.state import Fence
 from aya_lib.operations.failover.fencing import mark_path, reached
 from aya_lib.operations.restore_backup.aim import Aim
-from aya_lib.operations.restore_backup.whole.actions import Put, Restore, finish
+from aya_lib.operations.restore_backup.whole.actions import Put, Restore, Start, finish
 from aya_lib.operations.restore_backup.whole.look import Beside, Whole
 from aya_lib.plan.actions import CreateSlot, Service, SetState, WriteFile, remove_file
 from aya_lib.plan.change import Change, Plan, change
@@ -24,7 +24,7 @@ def prepare(found: Whole) -> Plan:
         return Plan(title)
     words = f"Restore {found.aim.backup.label} beside, look at it, and promote it there"
     stamp = f"{found.overview.at:%Y%m%dT%H%M%SZ}"
-    return Plan(title, (change(found.node, words, Restore(found.aim, stamp)),), unwind=False)
+    return Plan(title, (change(found.node, words, Restore(found.aim, found.asked, stamp)),), unwind=False)
 
 
 def put(found: Whole) -> Plan:
@@ -83,9 +83,13 @@ def _place(found: Whole) -> Iterator[Change]:
 def _agree(found: Whole) -> Iterator[Change]:
     agreed = None if found.name == found.site.primary else found.name
     known = found.overview.state
-    if known.primary != agreed:
-        undo = SetState({"primary": known.primary})
-        yield change(found.node, f"Remember that {found.name} is the primary", SetState({"primary": agreed}), undo=undo)
+    changed: dict[str, str | None] = {"primary": agreed}
+    if known.mode == "synchronous":  # nothing waits for a standby until there is one again
+        since = state.stamp(found.overview.at)
+        changed |= {"mode": "degraded", "mode_since": since, "mode_by": f"{state.BY_FAILOVER}, {found.by}"}
+    if known.primary != agreed or len(changed) > 1:
+        undo = SetState({name: getattr(known, name) for name in changed})
+        yield change(found.node, f"Remember that {found.name} is the primary", SetState(changed), undo=undo)
     if found.name in known.fenced:
         lift, back = SetState(lift=found.name), SetState(fence=known.fenced[found.name])
         yield change(found.node, f"Lift the fence of {found.name}: it is another cluster's history now", lift, undo=back)
@@ -97,4 +101,4 @@ def _agree(found: Whole) -> Iterator[Change]:
 def _start(found: Whole) -> Iterator[Change]:
     if not isinstance(found.here.cluster, Cluster):
         title = f"Start {found.name} as the primary: from here on writes are accepted that the old directory never gets"
-        yield change(found.node, title, Service("start", "postgresql"), interrupts=True, destroys=True)
+        yield change(found.node, title, Start(), interrupts=True, destroys=True)
