@@ -55,7 +55,6 @@ class Source:
     summarizes: bool
     summarized_from: str | None
     archive_command: str
-    in_recovery: bool
     at: datetime
 
 
@@ -91,7 +90,7 @@ class Make:
                 finish(keeper, backup)
             except BaseException:
                 with suppress(AyaError):
-                    clean(keeper)  # a full disk would keep WAL out too
+                    _sh(keeper, 'rm -rf -- "$1"', _part(keeper.site, self.label), timeout_s=mark.LIMIT_S)  # WAL needs the room
                 raise
         if failed:
             raise failed
@@ -102,7 +101,8 @@ class Make:
         _sh(keeper, 'umask 077; mkdir -p "$1/dumps" "$1/tablespaces"', part)
         limit_s = mark.limit(source.bytes) + source.bytes / 2**19 / (section(keeper.site).rate_mb_s or 1e9)
         arguments = self._arguments(keeper, source.tablespaces)
-        keeper.postgresql("pg_basebackup", *arguments, timeout_s=limit_s).checked(hint="Nothing is kept of it. Run backup again")
+        hint = "Run backup with kind=full" if self.parent else "Nothing is kept of it. Mend that, and run backup again"
+        keeper.postgresql("pg_basebackup", *arguments, timeout_s=limit_s).checked(hint=hint)
         after = look_source(self.source)
         start, stop = _span(keeper, part, source.at, after.at)
         failed: AyaError | None = None
@@ -123,7 +123,7 @@ class Make:
         part, rate = _part(keeper.site, self.label), section(keeper.site).rate_mb_s
         source = make_conninfo(source_conninfo(keeper, self.source, NAME), **(_ALIVE if alive else {}))
         words = ["-D", str(part / "data"), "-d", source, "-w", "-X", "stream", "-c", "fast"]
-        words += [f"--max-rate={max(32, int(rate * 1024))}k"] if rate else []
+        words += [f"--max-rate={min(max(32, int(rate * 1024)), 2**20)}k"] if rate else []
         words += [f"--incremental={place(keeper.site, self.parent)}/data/backup_manifest"] if self.parent else []
         for oid, where in tablespaces.items():
             words += ["-T", f"{_escaped(where)}={_escaped(str(part / 'tablespaces' / oid))}"]
@@ -169,7 +169,9 @@ class Begin:
 
     def run(self, keeper: Node) -> None:
         where, text = folder(keeper.site), json.dumps(asdict(self)) + "\n"
-        _sh(keeper, 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"', where)
+        script = 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"'
+        hint = f"Make {where} on {keeper.name}, and give it to the account that owns the cluster"
+        keeper.shell.run(["sh", "-c", script, "sh", str(where)], account=keeper.account).checked(hint)
         _sh(keeper, f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
 
 

@@ -78,6 +78,7 @@ def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, node
     marked = one.mark.tables["aya_rag"]["public.acknowledged"][0]
     assert 0 < marked < len(writing.acknowledged)
     assert stepped.check("the newest backup restores")["status"] == "passed"
+    assert "lock" not in stepped.record  # a failover is not kept away
     full = repository(nodes).backups[0]
     assert one.bytes < full.bytes
     assert reading.read_through(nodes["BETA"], repository(nodes), full.start, one.start) == ()  # right behind a page's header
@@ -273,6 +274,11 @@ def test_the_command_line_says_what_there_is_and_what_there_is_not(site: Site, n
     assert code == 0, out
     assert [one["label"] for one in said["backups"]] == [one.label for one in repository(nodes).backups]
     assert said["windows"]
+    status = subprocess.run(
+        [sys.executable, "-m", "aya_lib", "status", "--site", site.name, "--json"], capture_output=True, timeout=60
+    )
+    states = {check["name"]: check["status"] for check in json.loads(status.stdout)["checks"]}
+    assert {states["last verified backup"], states["what can be restored"], states["WAL is safe on the keeper"]} == {"passed"}
     code, out, err = aya("verify", "20200101T000000Z-full", "--site", site.name)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert newest(nodes).label in err
