@@ -124,16 +124,20 @@ def _arrived(keeper: Node, backup: Backup) -> Repository:
     """The repository, once the WAL up to the mark is on the keeper's disk."""
     end, seen = backup.mark.position if backup.mark else backup.stop, _repository(keeper)
     while not _reaches(seen, end):
-        last = seen.flushed and seen.flushed.lsn
+        last = seen.flushed.lsn if seen.flushed else None
         seen = wait.until(
             lambda: _repository(keeper),
-            lambda now, last=last: (now.flushed and now.flushed.lsn) != last,
+            _further(last),
             node=keeper.name,
             what=f"the receiver goes on from {last or 'nowhere'} to {end.lsn} ({seen.receiver.reason or seen.receiver.state})",
             deadline_s=section(keeper.site).rpo_s,
             poll_s=0.5,
         )
     return seen
+
+
+def _further(last: str | None) -> Callable[[Repository], bool]:
+    return lambda seen: (seen.flushed.lsn if seen.flushed else None) != last
 
 
 def _reaches(seen: Repository, end: Position) -> bool:

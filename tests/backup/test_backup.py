@@ -10,10 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from backups import KILLED, aged, damages, flip, newest, repository, verify
 from pairs import reconfigured
 from tests_support import make, passed, step, up
 from writers import clients
@@ -21,23 +21,12 @@ from writers import clients
 from aya_lib import lab as labs
 from aya_lib.backup import engine, look, mark, reading
 from aya_lib.backup.held import held
-from aya_lib.backup.records import Backup, Repository
-from aya_lib.backup.verify import Damaged, Verify
+from aya_lib.backup.records import Repository
+from aya_lib.backup.verify import Damaged
 from aya_lib.errors import AyaError, CommandFailed, Locked, UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.operations import backup
 from aya_lib.site import Site
-
-KILLED = """
-import os, signal, sys
-from aya_lib.backup import engine
-from aya_lib.node.node import open_nodes
-from aya_lib.site import load_site
-nodes = open_nodes(load_site(sys.argv[1]))
-def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
-setattr(engine, sys.argv[2], die) if sys.argv[2] != "moment" else setattr(engine.mark, "moment", die)
-engine.Make(sys.argv[3], "full", None, nodes["ALPHA"], nodes["ALPHA"]).run(nodes["BETA"])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +51,6 @@ def site(place: Path) -> Iterator[Site]:
 @pytest.fixture
 def nodes(site: Site) -> Nodes:
     return open_nodes(site)
-
-
-def repository(nodes: Nodes) -> Repository:
-    found = look.look(nodes)
-    assert isinstance(found, Repository), found
-    return found
-
-
-def newest(nodes: Nodes) -> Backup:
-    return repository(nodes).backups[-1]
-
-
-def verify(nodes: Nodes, label: str) -> Backup:
-    Verify(label).run(nodes["BETA"])
-    found = repository(nodes).backup(label)
-    assert found
-    return found
 
 
 def test_the_first_run_makes_a_repository_that_only_its_account_may_enter(site: Site, nodes: Nodes) -> None:
@@ -109,27 +81,6 @@ def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, node
     full = repository(nodes).backups[0]
     assert one.bytes < full.bytes
     assert reading.read_through(nodes["BETA"], repository(nodes), full.start, one.start) == ()  # right behind a page's header
-
-
-def flip(path: Path, place: int | None = None) -> None:
-    """Turn one bit of a file, in its middle where no other place is named."""
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2 if place is None else place)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 1]))
-
-
-def damages(one: Path, wal: Path, segment: str) -> dict[str, tuple[Path, str]]:
-    """By its name, a file and how the verification speaks of it."""
-    table = max((one / "data" / "base").rglob("[1-9]*"), key=lambda path: path.stat().st_size)
-    return {
-        "table": (table, "checksum mismatch"),
-        "manifest": (one / "data" / "backup_manifest", "manifest"),
-        "dump": (one / "dumps" / "aya_rag.dump", "dumps/aya_rag.dump"),
-        "globals": (one / "dumps" / "globals.sql", "dumps/globals.sql"),
-        "WAL": (next(wal.glob(f"{segment}*")), f"WAL: {segment}: "),
-    }
 
 
 @pytest.mark.parametrize("what", ["table", "manifest", "dump", "globals", "WAL"])
@@ -278,6 +229,32 @@ def test_writers_wait_for_a_mark_and_none_of_them_fails(nodes: Nodes) -> None:
     assert any(not one.unsaid for one in marks)
 
 
+def test_tablespaces_lie_in_the_backup_and_are_restored_beside(site: Site, nodes: Nodes) -> None:
+    """Both servers of the lab share the place of a tablespace, for they lie on one machine; one table there is enough."""
+    alpha, keeper, where = nodes["ALPHA"], nodes["BETA"], site.path(Path("alpha/space"))
+    alpha.shell.run(["mkdir", str(where)], account=alpha.account).checked()
+    with alpha.session(write=True) as connection:
+        connection.execute(f"CREATE TABLESPACE space LOCATION '{where}'".encode())
+        connection.execute("CREATE TABLE spaced TABLESPACE space AS SELECT n FROM generate_series(1, 1000) AS n")
+    full, child = "20991231T000004Z-full", "20991231T000005Z-incremental"
+    try:
+        engine.Make(full, "full", None, alpha, alpha, dump=False).run(keeper)
+        with alpha.session(write=True) as connection:
+            connection.execute("INSERT INTO spaced VALUES (0)")
+        engine.Make(child, "incremental", full, alpha, alpha, dump=False).run(keeper)
+        proven = verify(nodes, child)
+        assert proven.mark
+        assert proven.mark.tables["aya_rag"]["public.spaced"][0] == 1001
+        (link,) = (look.place(site, full) / "data" / "pg_tblspc").iterdir()
+        assert link.readlink() == look.place(site, full) / "tablespaces" / link.name
+    finally:
+        with alpha.session(write=True) as connection:
+            connection.execute("DROP TABLE spaced")
+            connection.execute("DROP TABLESPACE space")
+        for label in (child, full):
+            subprocess.run(["rm", "-rf", look.place(site, label)], check=True)
+
+
 def test_another_clusters_repository_is_refused(nodes: Nodes) -> None:
     found = backup.look(nodes)
     assert isinstance(found.repository, Repository)
@@ -299,14 +276,6 @@ def test_the_command_line_says_what_there_is_and_what_there_is_not(site: Site, n
     code, out, err = aya("verify", "20200101T000000Z-full", "--site", site.name)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert newest(nodes).label in err
-
-
-def aged(keeper: Node, one: Backup, days: float) -> None:
-    """Make a backup so many days older than it is."""
-    assert one.mark
-    past = timedelta(days=days)
-    place = replace(one.mark.position, at=one.mark.position.at - past)
-    engine.record(keeper, replace(one, began=one.began - past, ended=one.ended - past, mark=replace(one.mark, position=place)))
 
 
 def test_pruning_deletes_what_is_older_and_what_stays_is_restorable(site: Site, nodes: Nodes) -> None:
