@@ -31,7 +31,7 @@ exit 0
 
 @dataclass(frozen=True)
 class Made:
-    """What an earlier run proved, as it wrote it down. ``asked``: to which point, as a person wrote it. ``timeline``: the new one.
+    """What an earlier run proved, as it wrote it down. ``asked``: to which point, in those words. ``timeline``: the new one.
     ``last``: when its last transaction committed. ``compared``: tables equal to the mark; None: the target is not a mark."""
 
     point: str

@@ -1,4 +1,4 @@
-"""Tables of a backup beside the live ones: what is said, planned, and brought back; nothing live is dropped or overwritten."""
+"""Restores from a real backup into a real pair: tables beside the live ones, and last the whole cluster."""
 
 from __future__ import annotations
 
@@ -8,99 +8,26 @@ from pathlib import Path
 
 import pytest
 from pairs import reconfigured
+from restores import Fails, asked, ended_here, received, sql, streams_back, walked
 from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
 from aya_lib.air.setup.actions import Prepare
-from aya_lib.errors import AyaError
-from aya_lib.node.node import Node, Nodes, open_nodes
-from aya_lib.node.sql import column, value
+from aya_lib.backup import replay
+from aya_lib.cluster import server, state
+from aya_lib.cluster.server import Cluster
+from aya_lib.errors import AyaError, RequirementFailed
+from aya_lib.node.node import Nodes, open_nodes
+from aya_lib.node.sql import value
+from aya_lib.operations.restore_backup.aim import Aim
 from aya_lib.operations.restore_backup.tables import judge, look, plan
-from aya_lib.operations.restore_backup.tables.definition import Definition, Reference, divided, ordered, qualified, without
 from aya_lib.operations.restore_backup.tables.look import Difference, Tables
-from aya_lib.plan.change import Plan, apply
+from aya_lib.operations.restore_backup.whole import judge as whole_judge
+from aya_lib.operations.restore_backup.whole import look as whole_look
+from aya_lib.operations.restore_backup.whole import plan as whole_plan
+from aya_lib.operations.restore_backup.whole.look import Whole
+from aya_lib.plan.change import apply
 from aya_lib.site import Site
-
-DUMP = r"""--
--- PostgreSQL database dump
---
-
-\restrict abc
-
-SET search_path = '';
-
---
--- Name: documents; Type: TABLE; Schema: public; Owner: postgres
---
-
-CREATE TABLE public.documents (id integer NOT NULL);
-
-
---
--- Name: documents documents_pkey; Type: CONSTRAINT; Schema: public; Owner: postgres
---
-
-ALTER TABLE ONLY public.documents ADD CONSTRAINT documents_pkey PRIMARY KEY (id);
-
-
---
--- Name: idx; Type: INDEX; Schema: public; Owner: postgres
---
-
-CREATE INDEX idx ON public.documents (id);
-
-
---
--- Name: INDEX idx; Type: COMMENT; Schema: public; Owner: postgres
---
-
-COMMENT ON INDEX public.idx IS 'x';
-
-
---
--- Name: documents noted; Type: TRIGGER; Schema: public; Owner: postgres
---
-
-CREATE TRIGGER noted AFTER INSERT ON public.documents EXECUTE FUNCTION public.note();
-
-
---
--- PostgreSQL database dump complete
---
-
-\unrestrict abc
-"""
-
-
-def test_a_table_is_made_before_its_rows_with_its_triggers_and_its_indexes_after_them() -> None:
-    before, after = divided(DUMP)
-    assert "CREATE TABLE" in before
-    assert "PRIMARY KEY" in before
-    assert "CREATE TRIGGER" in before
-    assert after.splitlines() == ["CREATE INDEX idx ON public.documents (id);", "COMMENT ON INDEX public.idx IS 'x';"]
-    assert "restrict" not in before + after
-    assert "search_path" not in before + after
-
-
-def defined(name: str, *parents: str, **more: object) -> Definition:
-    return replace(Definition(name, (("id", "integer"),), ("id",), parents, (), {}, 3), **more)  # type: ignore[arg-type]
-
-
-def test_parents_come_first_also_in_a_circle() -> None:
-    found = ordered([defined("public.chunks", "public.documents"), defined("public.documents"), defined("a.b", "a.b")])
-    assert [one.name for one in found] == ["public.documents", "a.b", "public.chunks"]
-    assert len(ordered([defined("x.a", "x.b"), defined("x.b", "x.a")])) == 2
-
-
-def test_tables_whose_rows_went_along_are_named() -> None:
-    cascade = Reference("public.chunks", "fk", "FOREIGN KEY ...", True)
-    parent = defined("public.documents", references=(cascade, replace(cascade, child="public.notes", cascades=False)))
-    assert without([parent]) == {"public.chunks": ["public.documents"]}
-    assert without([parent, defined("public.chunks")]) == {}
-
-
-def test_tables_are_asked_for_with_or_without_their_schema() -> None:
-    assert qualified(["documents", " public.documents ", "aya.x", ""]) == ("public.documents", "aya.x")
 
 
 @pytest.fixture(scope="module")
@@ -121,24 +48,6 @@ def site(place: Path) -> Iterator[Site]:
 @pytest.fixture
 def nodes(site: Site) -> Nodes:
     return open_nodes(site)
-
-
-def sql(node: Node, *statements: str) -> None:
-    with node.session(write=True, deadline_s=60) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
-def asked(node: Node, query: str) -> list[object]:
-    with node.session() as connection:
-        return column(connection, query)
-
-
-def walked(found: Plan, nodes: Nodes, first: int | None = None) -> None:
-    live = [step.command for step in found.changes]
-    assert not any("DROP" in command and "restored_" not in command for command in live), live
-    assert not any("rm -" in command or "TRUNCATE" in command or "pg_restore" in command for command in live), live
-    apply(replace(found, changes=found.changes[:first]), nodes, lambda *_: None)
 
 
 BOTH = ["documents", "chunks"]
@@ -282,3 +191,99 @@ def test_a_schema_of_somebody_else_and_an_unknown_table_are_refused_in_one_line(
         sql(alpha, f"DROP SCHEMA {schema}")
     failed = [check for check in judge.preconditions(look.look(nodes, "", ["document"])) if check.status != "passed"]
     assert [(check.name, check.hint) for check in failed] == [("the backup has the tables", "did you mean 'public.documents'?")]
+
+
+def stopped(found: Whole) -> list[str]:
+    return [check.name for check in whole_judge.preconditions(found) if check.status in ("failed", "unknown")]
+
+
+def test_it_is_refused_while_anything_of_the_pair_runs(nodes: Nodes) -> None:
+    found = whole_look.look(nodes, "")
+    assert stopped(found) == ["no server runs on ALPHA", "no server runs on BETA"]
+    hints = [check.hint for check in whole_judge.preconditions(found) if check.name == "no server runs on ALPHA"]
+    assert hints[0].startswith("Stop it, if this is what you want: ")
+    assert "the backups are on the same machine" in stopped(whole_look.look(nodes, "", "ALPHA"))
+    stepped = step("restore_backup", site=nodes.site.name, tables=[])
+    assert isinstance(stepped.error, RequirementFailed)
+    assert stepped.done == []
+    small = replace(found, room=1)
+    assert "room for the restored cluster" in stopped(small)
+    assert isinstance(found.aim, Aim)
+    foreign = replace(found, aim=replace(found.aim, repository=replace(found.aim.repository, system_identifier="1")))
+    assert "the backups are of this cluster" in stopped(foreign)
+    for wanted, line in (("2001-01-01T00:00:00Z", "before the first backup"), ("2101-01-01T00:00:00Z", "in the future")):
+        with pytest.raises(AyaError, match=f"{line}; what can be restored: "):
+            whole_look.look(nodes, wanted)
+
+
+def test_the_cluster_comes_back_to_just_before_a_delete_and_the_standby_rejoins(
+    site: Site, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = nodes["ALPHA"], nodes["BETA"]
+    sql(alpha, "INSERT INTO documents (content) VALUES ('after the backup')")
+    before = asked(alpha, ROWS)
+    (lsn,) = asked(alpha, "SELECT pg_current_wal_insert_lsn()::text")
+    sql(alpha, "DELETE FROM documents")
+    sql(alpha, "SELECT pg_switch_wal()")
+    received(nodes)
+    for node in (alpha, beta):
+        node.supervisor.stop("postgresql")
+    found = whole_look.look(nodes, str(lsn), by="somebody")
+    assert stopped(found) == []
+
+    with monkeypatch.context() as broken:  # ended after the restore, before the promotion
+        broken.setattr(replay, "aim", ended_here)
+        with pytest.raises(AyaError, match="ended here"):
+            walked(whole_plan.prepare(found), nodes)
+    half = whole_look.look(nodes, "", before=found)
+    assert not half.ready
+    assert [step.title for step in whole_plan.prepare(half).changes] == [step.title for step in whole_plan.prepare(found).changes]
+    walked(whole_plan.prepare(half), nodes)
+    ready = whole_look.look(nodes, "", before=found)
+    assert ready.ready
+    assert not whole_plan.prepare(ready)
+    assert [check.status for check in whole_judge.proven(ready)] == ["passed"]
+
+    whole = whole_plan.put(ready)
+    assert [step.undo is None for step in whole.changes] == [step.title.startswith("Start BETA") for step in whole.changes]
+    for count in range(1, len(whole.changes)):  # broken off at every step: undone, as it was
+        failing = replace(
+            whole, changes=(*whole.changes[:count], replace(whole.changes[0], action=Fails(), undo=None, vital=True))
+        )
+        with pytest.raises(AyaError, match="was undone"):
+            walked(failing, nodes)
+        again = whole_look.look(nodes, "", before=found)
+        assert (again.ready, again.overview.state.primary, again.overview.state.fenced) == (True, None, {})
+    for count in range(1, len(whole.changes)):  # killed at every step: what is left is planned anew
+        apply(replace(whole, changes=whole.changes[count - 1 : count]), nodes, lambda *_: None)
+        left = [step.title for step in whole_plan.put(whole_look.look(nodes, "", before=found)).changes]
+        assert left[-1].startswith("Start BETA")
+        assert len(left) <= len(whole.changes)
+    now = whole_look.look(nodes, "", before=found)
+    assert now.placed
+    assert stopped(now) == []
+    walked(whole_plan.put(now), nodes)
+    after = whole_look.look(nodes, "", before=found)
+    assert [check.status for check in whole_judge.serves(ready)(site, after)] == ["passed", "passed"]
+    rerun = whole_look.look(nodes, str(lsn))  # killed after the start: what is left is done, although WAL has gone on
+    assert (stopped(rerun), len(whole_plan.prepare(rerun)), len(whole_plan.put(rerun)), len(whole_plan.rest(rerun))) == (
+        [],
+        0,
+        0,
+        4,
+    )
+    walked(whole_plan.rest(after), nodes)
+
+    assert asked(beta, ROWS) == before
+    is_now = server.look(beta)
+    assert isinstance(is_now, Cluster)
+    assert (is_now.in_recovery, is_now.timeline) == (False, 2)
+    assert [*state.read(site).fenced] == ["ALPHA"]
+    kept = [path.name for path in beta.data_directory.parent.iterdir() if ".before-" in path.name]
+    assert len(kept) == 1
+    assert not whole_look.incoming(beta).exists()
+    assert "no server runs on BETA" in stopped(whole_look.look(nodes, ""))
+
+    passed(step("rejoin", site=site.name, node="ALPHA"))
+    streams_back(nodes)
+    assert asked(alpha, ROWS) == before
