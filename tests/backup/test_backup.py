@@ -23,6 +23,8 @@ from aya_lib.backup import engine, look, mark, reading
 from aya_lib.backup.held import held
 from aya_lib.backup.records import Repository
 from aya_lib.backup.verify import Damaged
+from aya_lib.cluster import wal
+from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError, CommandFailed, Locked, UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.operations import backup
@@ -124,6 +126,25 @@ def test_a_damaged_parent_is_found_through_its_child_and_a_proof_takes_the_fault
     flip(path)
     assert verify(nodes, full.label).verified
     assert verify(nodes, child.label).verified
+
+
+def test_wal_that_is_damaged_between_two_backups_is_put_aside_and_the_gap_is_seen(site: Site, nodes: Nodes) -> None:
+    full, child = repository(nodes).backups[:2]
+    assert full.mark
+    place, size = number(full.mark.position.lsn), repository(nodes).segment_bytes
+    path = look.folder(site) / "wal" / wal.name(full.mark.position.timeline, place, size)
+    aside = path.with_name(f"{path.name}.damaged")
+    flip(path, place % size + 40)
+    try:
+        with pytest.raises(Damaged, match=f"is proven, but WAL between {full.label} and it is damaged"):
+            verify(nodes, child.label)
+        found = repository(nodes)
+        assert (found.backup(child.label) or full).verified
+        check = next(one for one in backup.proven(backup.look(nodes)) if one.name == "what can be restored")
+        assert (check.status, "WAL is missing in between" in check.observed) == ("warning", True)
+    finally:
+        flip(aside, place % size + 40)
+        aside.rename(path)
 
 
 @pytest.mark.parametrize("where", ["_span", "moment", "sums", "record", "finish"])
