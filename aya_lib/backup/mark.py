@@ -156,7 +156,7 @@ def compare(mark: Mark, node: Node, sockets: Path) -> Comparison:
         return Comparison(0, (), mark.unsaid)
 
     def ask(database: str, query: str, limit_s: float = 60) -> Any:
-        return json.loads(scratch.ask(node, sockets, database, f"{SETTLED}\n{query}", timeout_s=limit_s).checked().stdout)
+        return _asked(node, sockets, database, query, limit_s)
 
     limit_s = limit(int(ask("postgres", SIZE.as_string())))
     differing: list[str] = []
@@ -172,6 +172,15 @@ def compare(mark: Mark, node: Node, sockets: Path) -> Comparison:
         differing += [_difference(f"{database}: {table}", tables[table], there.get(table)) for table in tables]
     differing += [_other(what, said, found.get(what)) for what, said in mark.facts.items()]
     return Comparison(sum(map(len, mark.tables.values())), tuple(filter(None, differing)))
+
+
+def counted(node: Node, sockets: Path, database: str, names: Sequence[str], limit_s: float) -> dict[str, tuple[int, str]]:
+    """Rows and checksum of each table of a database that such a server has, as a mark counts them."""
+    return _counted(_asked(node, sockets, database, _tables(names).as_string(), limit_s))
+
+
+def _asked(node: Node, sockets: Path, database: str, query: str, limit_s: float) -> Any:
+    return json.loads(scratch.ask(node, sockets, database, f"{SETTLED}\n{query}", timeout_s=limit_s).checked().stdout)
 
 
 def _difference(table: str, then: tuple[int, str], now: tuple[int, str] | None) -> str:

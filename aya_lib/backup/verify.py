@@ -54,7 +54,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
         raise UsageError(f"{keeper.name} has no backup '{label}'{_damage(repository, label)}", hint=f"There are {known}")
     began = time.monotonic()
     try:
-        files = _files(keeper, repository, backup, still)
+        read = files(keeper, repository, backup, still)
         repository = _arrived(keeper, backup)
         segments = _wal(keeper, repository, backup)
         compared = _started(keeper, repository, backup)
@@ -63,7 +63,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
         record(keeper, replace(backup, fault=error.message, proof=None))
         raise
     still()
-    proof = Proof(repository.now, files, segments, True, compared, round(time.monotonic() - began, 1))
+    proof = Proof(repository.now, read, segments, True, compared, round(time.monotonic() - began, 1))
     proven = replace(backup, proof=proof, fault="")
     record(keeper, proven)
     _before(keeper, repository, backup)
@@ -81,7 +81,7 @@ def _damage(repository: Repository, label: str) -> str:
     return f": {repository.damaged[label]}" if label in repository.damaged else ""
 
 
-def _files(keeper: Node, repository: Repository, backup: Backup, still: Callable[[], None]) -> int:
+def files(keeper: Node, repository: Repository, backup: Backup, still: Callable[[], None]) -> int:
     """Read every file of the backup and of what it stands on: how many there are. A damaged parent is written down too."""
     count = 0
     try:
