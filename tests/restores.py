@@ -7,8 +7,9 @@ from typing import Any
 from aya_lib.backup import replay
 from aya_lib.backup.look import look
 from aya_lib.backup.records import Repository, Target
-from aya_lib.cluster import overview
+from aya_lib.cluster import overview, server
 from aya_lib.cluster.lsn import number
+from aya_lib.cluster.server import Cluster
 from aya_lib.errors import AyaError
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
@@ -69,3 +70,12 @@ def streams_back(nodes: Nodes) -> None:
         return ("alpha", "streaming") in [(one.application_name, one.state) for one in getattr(found, "streams", ())]
 
     wait.until(lambda: overview.look_node(nodes["BETA"]).sender, streams, node="ALPHA", what="it streams", deadline_s=60)
+
+
+def not_seen(node: Node, service: str) -> None:
+    raise AyaError(f"{node.name}: {service} was started, and not seen to answer")
+
+
+def answers(node: Node) -> None:
+    """Wait until the server answers."""
+    wait.until(lambda: server.look(node), lambda it: isinstance(it, Cluster), node=node.name, what="it answers", deadline_s=60)
