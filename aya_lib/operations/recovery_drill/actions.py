@@ -126,8 +126,8 @@ class _Run:
         """Load the site's own dump into a database of its own on the copy: what differs from the mark."""
         name = self.keeper.site.database.name
         file, limit_s = place(self.keeper.site, self.backup.label) / "dumps" / f"{name}.dump", mark.limit(self.backup.bytes)
-        scratch.psql(self.keeper, sockets, "postgres", f"DROP DATABASE IF EXISTS {LOADED}")
-        scratch.psql(self.keeper, sockets, "postgres", f"CREATE DATABASE {LOADED} TEMPLATE template0")
+        made = f"SET default_transaction_read_only = off; CREATE DATABASE {LOADED} TEMPLATE template0"
+        scratch.psql(self.keeper, sockets, "postgres", made)
         where = ("-h", str(sockets), "-p", str(self.keeper.config.postgresql.port), "-U", self.keeper.site.database.owner)
         words = ("--exit-on-error", "-w", "-d", LOADED, str(file))
         output = self.keeper.postgresql("pg_restore", *where, *words, timeout_s=limit_s)

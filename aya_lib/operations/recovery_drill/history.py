@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aya_lib.backup.look import folder
@@ -33,7 +33,6 @@ class Drill:
     unsaid: str = ""
     found: tuple[int, int] | None = None
     fault: str = ""
-    notes: tuple[str, ...] = field(default_factory=tuple)
 
     @property
     def seconds(self) -> float:
@@ -63,7 +62,7 @@ def parse(text: str) -> tuple[Drill, ...]:
         try:
             one = json.loads(line)
             near = tuple(one["found"]) if one.get("found") else None
-            found.append(Drill(**{**one, "found": near, "differing": tuple(one["differing"]), "notes": tuple(one["notes"])}))
-        except (ValueError, TypeError, KeyError):
+            found.append(Drill(**{**one, "found": near, "differing": tuple(one["differing"])}))
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return tuple(found)

@@ -72,7 +72,7 @@ def _equal(drill: Drill) -> Judged:
 
 def _found(drill: Drill) -> Judged:
     if drill.found is None:
-        return Judged("passed", "no vectors were marked")
+        return Judged("passed", "nothing is known of neighbours there")
     got, of = drill.found
     return Judged("passed" if got >= NEAR * of else "warning", f"{got} of {of}", "aya vectors checkup on the primary")
 
