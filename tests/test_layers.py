@@ -45,7 +45,7 @@ EDGES = {
     "backup": {"check", "cluster", "node", "plan"},
     "operations.backup": {"backup", "check", "cluster", "node", "plan"},
     "operations.recovery_drill": {"backup", "check", "cluster", "node", "picture", "plan"},
-    "operations.restore_backup": {"backup", "check", "cluster", "node", "plan"},
+    "operations.restore_backup": {"backup", "check", "cluster", "node", "operations.failover", "plan"},
     "picture": set(),
     "schema": {"check", "node", "plan"},
     "embedding": {"node"},

@@ -9,10 +9,12 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -34,7 +36,7 @@ NAME = "aya_basebackup"  # application_name
 _ALIVE = {name: str(value) for name, value in SILENCE.items()}
 # The link of a tablespace names its folder, whose name changes too.
 RENAME = """
-set -e; cd "$1"; rm -f .pgpass; final="$2"
+set -e; cd "$1"; rm -f .pgpass; final="$2"; test ! -e "$final"
 for link in data/pg_tblspc/*; do if test -L "$link"; then ln -sfn "$final/tablespaces/${link##*/}" "$link"; fi; done
 sync; mv "$1" "$final"; sync
 """
@@ -53,7 +55,6 @@ class Source:
     summarizes: bool
     summarized_from: str | None
     archive_command: str
-    in_recovery: bool
     at: datetime
 
 
@@ -78,14 +79,19 @@ class Make:
     dump: bool = True
 
     def command(self, keeper: Node) -> str:
-        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}))}"
+        return f"pg_basebackup {shlex.join(self._arguments(keeper, {}, alive=False))}"
 
     def run(self, keeper: Node) -> None:
         with held(keeper, folder(keeper.site), "backup") as still:
             clean(keeper)
-            backup, failed = self._make(keeper)
-            still()
-            finish(keeper, backup)
+            try:
+                backup, failed = self._make(keeper)
+                still()
+                finish(keeper, backup)
+            except BaseException:
+                with suppress(AyaError):
+                    _sh(keeper, 'rm -rf -- "$1"', _part(keeper.site, self.label), timeout_s=mark.LIMIT_S)  # WAL needs the room
+                raise
         if failed:
             raise failed
 
@@ -95,7 +101,8 @@ class Make:
         _sh(keeper, 'umask 077; mkdir -p "$1/dumps" "$1/tablespaces"', part)
         limit_s = mark.limit(source.bytes) + source.bytes / 2**19 / (section(keeper.site).rate_mb_s or 1e9)
         arguments = self._arguments(keeper, source.tablespaces)
-        keeper.postgresql("pg_basebackup", *arguments, timeout_s=limit_s).checked(hint="Nothing is kept of it. Run backup again")
+        hint = "Run backup with kind=full" if self.parent else "Nothing is kept of it. Mend that, and run backup again"
+        keeper.postgresql("pg_basebackup", *arguments, timeout_s=limit_s).checked(hint=hint)
         after = look_source(self.source)
         start, stop = _span(keeper, part, source.at, after.at)
         failed: AyaError | None = None
@@ -103,7 +110,7 @@ class Make:
         with mark.moment(self.primary, f"aya-{self.label}") as moment:
             if self.dump:
                 try:
-                    dumps = dump(keeper, self.primary, part, moment.snapshots, mark.limit(source.bytes))
+                    dumps = dump(keeper, self.primary, part, moment, mark.limit(source.bytes))
                 except AyaError as error:
                     failed = CommandFailed(keeper.name, ["pg_dump"], 1, error.message, hint="The base backup is whole and kept")
             found: Mark = moment.mark()
@@ -111,30 +118,30 @@ class Make:
         ended = source.at + timedelta(seconds=time.monotonic() - since)  # by the clock of the server, as everything here is
         return replace(backup, ended=ended, bytes=_bytes(keeper, part)), failed
 
-    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str]) -> list[str]:
+    def _arguments(self, keeper: Node, tablespaces: Mapping[str, str], *, alive: bool = True) -> list[str]:
+        """``alive``: with what notices a cut link; a person who types it needs none of that."""
         part, rate = _part(keeper.site, self.label), section(keeper.site).rate_mb_s
-        words = ["-D", str(part / "data"), "-d", _conninfo(keeper, self.source), "-w", "-X", "stream", "-c", "fast"]
-        words += [f"--max-rate={max(32, int(rate * 1024))}k"] if rate else []
+        source = make_conninfo(source_conninfo(keeper, self.source, NAME), **(_ALIVE if alive else {}))
+        words = ["-D", str(part / "data"), "-d", source, "-w", "-X", "stream", "-c", "fast"]
+        words += [f"--max-rate={min(max(32, int(rate * 1024)), 2**20)}k"] if rate else []
         words += [f"--incremental={place(keeper.site, self.parent)}/data/backup_manifest"] if self.parent else []
         for oid, where in tablespaces.items():
             words += ["-T", f"{_escaped(where)}={_escaped(str(part / 'tablespaces' / oid))}"]
         return words
 
 
-def dump(
-    keeper: Node, primary: Node, part: Path, snapshots: Mapping[str, str], limit_s: float, databases: Sequence[str] = ()
-) -> dict[str, tuple[int, str]]:
-    """Each database by pg_dump (custom form) of the snapshot that the mark has, and what belongs to no database."""
+def dump(keeper: Node, primary: Node, part: Path, moment: mark.Moment, limit_s: float) -> dict[str, tuple[int, str]]:
+    """Each database by pg_dump (custom form), of the mark's snapshot where it has one, and what belongs to no database."""
     owner, target = primary.site.database.owner, part / "dumps"
     with_password = password(primary, owner, primary.site.database.name)
     if with_password:
         _passfile(keeper, part, primary, with_password)
     own = {"passfile": str(part / PASSFILE)} if with_password else {}
-    server = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
+    server: dict[str, Any] = {"host": primary.config.host, "port": primary.config.postgresql.port, "user": owner, **own, **_ALIVE}
     try:
-        for database in [*snapshots] or [*databases] or [primary.site.database.name]:
+        for database in moment.databases:
             words = ["-w", "-Fc", "-f", str(target / f"{_file(database)}.dump"), "-d", make_conninfo(dbname=database, **server)]
-            words += [f"--snapshot={snapshots[database]}"] if database in snapshots else []
+            words += [f"--snapshot={moment.snapshots[database]}"] if database in moment.snapshots else []
             keeper.postgresql("pg_dump", *words, timeout_s=limit_s).checked()
         words = ["-w", "--globals-only", "-f", str(target / "globals.sql"), "-d", make_conninfo(dbname="postgres", **server)]
         keeper.postgresql("pg_dumpall", *words, timeout_s=limit_s).checked()
@@ -162,7 +169,9 @@ class Begin:
 
     def run(self, keeper: Node) -> None:
         where, text = folder(keeper.site), json.dumps(asdict(self)) + "\n"
-        _sh(keeper, 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"', where)
+        script = 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"'
+        hint = f"Make {where} on {keeper.name}, and give it to the account that owns the cluster"
+        keeper.shell.run(["sh", "-c", script, "sh", str(where)], account=keeper.account).checked(hint)
         _sh(keeper, f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
 
 
@@ -192,10 +201,6 @@ def _span(keeper: Node, part: Path, began: datetime, ended: datetime) -> tuple[P
     if not ranges:
         raise CommandFailed(keeper.name, ["cat", "backup_manifest"], 0, "it names no range of WAL")
     return Position(ranges[0][0], ranges[0][1], began), Position(ranges[-1][0], ranges[-1][2], ended)
-
-
-def _conninfo(keeper: Node, source: Node) -> str:
-    return make_conninfo(source_conninfo(keeper, source, NAME), **_ALIVE)
 
 
 def _passfile(keeper: Node, part: Path, primary: Node, secret: Secret) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from psycopg import sql
 
 from aya_lib.backup.records import Mark, Position
+from aya_lib.cluster import scratch
 from aya_lib.errors import AyaError, DeadlinePassed, SqlFailed
 from aya_lib.node.node import Node
 from aya_lib.node.sql import Connection, column, statement, value
@@ -36,11 +37,12 @@ HAS_VECTORS = sql.SQL(
 
 @dataclass(frozen=True)
 class Moment:
-    """The mark without its tables, and for each database the session that still sees it, the snapshot that it exported, and the
+    """The mark without its tables, the databases, and for each the session that still sees it, the snapshot that it exported, the
     tables that were locked. No sessions: somebody did not let us, and the mark says who."""
 
     point: Mark
     site_database: str
+    databases: Sequence[str] = ()
     sessions: Mapping[str, Connection] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -51,9 +53,10 @@ class Moment:
         for database, session in self.sessions.items():
             session.execute(SETTLED.encode())
             counted[database] = _counted(json.loads(str(value(session, _tables(self.tables[database])))))
-        found, session = replace(self.point, tables=counted), self.sessions.get(self.site_database)
-        if session is None or not value(session, HAS_VECTORS):
+        found = replace(self.point, tables=counted)
+        if self.site_database not in self.sessions or not value(self.sessions[self.site_database], HAS_VECTORS):
             return found
+        session = self.sessions[self.site_database]
         session.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
         probe, near = json.loads(str(value(session, statement(__package__, "mark_neighbours"))))
         return replace(found, probe=probe, neighbours=tuple(near))
@@ -111,7 +114,7 @@ def _taken(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mome
         point = _point(connection, name)
     held = f"held by {'; '.join(writers)}" if writers else last.message
     unsaid = f"the tables could not be locked in any of {TRIES} tries: {held}"
-    return Moment(replace(point, unsaid=unsaid), primary.site.database.name)
+    return Moment(replace(point, unsaid=unsaid), primary.site.database.name, [*sessions])
 
 
 def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Moment:
@@ -136,7 +139,7 @@ def _attempt(primary: Node, name: str, sessions: Mapping[str, Connection]) -> Mo
             here = json.loads(str(value(session, statement(__package__, "mark_facts"))))
             facts |= {f"{database}: {what}": said for what, said in here.items()}
         point = _point(lockers["postgres"], name)
-    return Moment(replace(point, facts=facts), primary.site.database.name, dict(sessions), snapshots, tables)
+    return Moment(replace(point, facts=facts), primary.site.database.name, [*sessions], dict(sessions), snapshots, tables)
 
 
 def _point(connection: Connection, name: str) -> Mark:
@@ -147,17 +150,13 @@ def _point(connection: Connection, name: str) -> Mark:
     return Mark(name, Position(int(str(timeline)), str(lsn), at))
 
 
-def compare(mark: Mark, node: Node, sockets: Path, port: int | None = None) -> Comparison:
+def compare(mark: Mark, node: Node, sockets: Path) -> Comparison:
     """What a server holds that was restored to exactly the mark, beside it: by psql on the node, over the socket in a folder."""
     if mark.unsaid:
         return Comparison(0, (), mark.unsaid)
-    port = port or node.config.postgresql.port
 
     def ask(database: str, query: str, limit_s: float = 60) -> Any:
-        where = ("-h", str(sockets), "-p", str(port), "-U", node.site.database.owner, "-d", database)
-        words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where)
-        output = node.postgresql("psql", *words, stdin=f"{SETTLED}\n{query};\n", timeout_s=limit_s).checked()
-        return json.loads(output.stdout)
+        return _asked(node, sockets, database, query, limit_s)
 
     limit_s = limit(int(ask("postgres", SIZE.as_string())))
     differing: list[str] = []
@@ -175,6 +174,15 @@ def compare(mark: Mark, node: Node, sockets: Path, port: int | None = None) -> C
     return Comparison(sum(map(len, mark.tables.values())), tuple(filter(None, differing)))
 
 
+def counted(node: Node, sockets: Path, database: str, names: Sequence[str], limit_s: float) -> dict[str, tuple[int, str]]:
+    """Rows and checksum of each table of a database that such a server has, as a mark counts them."""
+    return _counted(_asked(node, sockets, database, _tables(names).as_string(), limit_s))
+
+
+def _asked(node: Node, sockets: Path, database: str, query: str, limit_s: float) -> Any:
+    return json.loads(scratch.ask(node, sockets, database, f"{SETTLED}\n{query}", timeout_s=limit_s).checked().stdout)
+
+
 def _difference(table: str, then: tuple[int, str], now: tuple[int, str] | None) -> str:
     """Between two sums of a table; empty when there is none."""
     if then == now:
@@ -185,9 +193,11 @@ def _difference(table: str, then: tuple[int, str], now: tuple[int, str] | None) 
 
 
 def _other(what: str, then: str, now: str | None) -> str:
-    """The same of another fact. WAL is ahead of a sequence by up to 32 values."""
-    ahead = ": sequence " in what and now is not None and int(now) >= int(then)
-    return "" if then == now or ahead else f"{what}: {then} at the mark, {now or 'nothing'} restored"
+    """The same of another fact. A sequence may be ahead, or behind by no more than WAL was ahead of it."""
+    if ": sequence " in what and now is not None:
+        (last, ahead), there = then.split(), now.split()[0]
+        then, now = last, last if int(there) >= int(last) - int(ahead) else there
+    return "" if then == now else f"{what}: {then} at the mark, {now or 'nothing'} restored"
 
 
 def _tables(names: Sequence[str]) -> sql.Composed:

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from aya_lib.backup.chain import tip_of
 from aya_lib.backup.reading import dump, parts, runs
 from aya_lib.backup.records import Gap, Position, Repository
+from aya_lib.cluster import roles
 from aya_lib.cluster.lsn import lsn, number
 from aya_lib.errors import UsageError
-from aya_lib.node.node import Node
+from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import statement, value
 from aya_lib.show import Code, Shown, Table
 
@@ -99,6 +100,20 @@ def files_of(node: Node, table: str, database: str | None = None) -> tuple[str, 
         return (table,)
     with node.session(database=database) as connection:
         return tuple(json.loads(json.dumps(value(connection, statement(__package__, "table_files"), {"table": table}))))
+
+
+def look(
+    nodes: Nodes,
+    repository: Repository,
+    table: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    database: str | None = None,
+) -> Events:
+    """:func:`find`, for a table as a server that answers knows it. A file (``database/filenode``) needs no server."""
+    files = (table,) if FILE.fullmatch(table) else files_of(roles.readable(nodes), table, database)
+    return find(nodes[repository.node], repository, table, files, since, until)
 
 
 def find(

@@ -20,12 +20,13 @@ from aya_lib.errors import CommandFailed, UsageError
 from aya_lib.node.node import Node
 from aya_lib.node.shell import Output
 
+PAGE = 8192  # bytes; PostgreSQL's default XLOG_BLCKSZ
 PIECE = 64  # segments that one pg_waldump reads: its deadline is for so many, and not for all there is
 # pg_waldump wants the files of one timeline in one folder, and no .partial, which may get its whole name meanwhile.
 # Standard input: name and file of each segment. $1: the command, which finds them in $here.
 SCRIPT = r"""
-find /tmp -maxdepth 1 -name 'aya-wal.*' -user "$(id -un)" -mtime +0 -exec rm -rf {} + 2>/dev/null
-here=$(mktemp -d /tmp/aya-wal.XXXXXX) || exit 9
+find /tmp -maxdepth 1 -name 'aya_wal.*' -user "$(id -un)" -mtime +0 -exec rm -rf {} + 2>/dev/null
+here=$(mktemp -d /tmp/aya_wal.XXXXXX) || exit 9
 trap 'rm -rf "$here"' EXIT; trap 'exit 9' TERM INT HUP
 while read -r name file; do
   case $file in
@@ -59,7 +60,7 @@ def parts(repository: Repository, start: Position, end: Position) -> Iterator[Pa
         present.setdefault(segment.name, []).append(segment)
     path = path_of(repository, end.timeline) or []
     for place, part in enumerate(path):
-        low, high = max(first, part.start), min(last, part.end or last)
+        low, high = max(first, part.start), _of_page(min(last, part.end or last), size)
         if low >= high:
             continue
         files: dict[str, str | None] = {}
@@ -69,6 +70,13 @@ def parts(repository: Repository, start: Position, end: Position) -> Iterator[Pa
             usable = found and (found.bytes == size or (found.partial and found.bytes >= high - begin))
             files[wal.name(part.timeline, begin, size)] = _file(repository, found) if found and usable else None
         yield Part(part.timeline, low, high, files)
+
+
+def _of_page(end: int, size: int) -> int:
+    """An end right behind a page's header is where the page begins: pg_waldump would take what is in its memory for a record that
+    begins there. (PostgreSQL: SizeOfXLogLongPHD of a segment's first page, SizeOfXLogShortPHD of the others.)"""
+    header = 40 if end % size < PAGE else 24
+    return end - header if end % PAGE == header else end
 
 
 def read_through(keeper: Node, repository: Repository, start: Position, end: Position) -> tuple[Gap, ...]:

@@ -33,6 +33,7 @@ STALL_S = 300.0  # replay that does not move for so long hangs: fetching one seg
 SLOW = 2 * 2**20  # bytes a second: no disk copies slower than this
 WAL_BYTES = 2**30  # what the server may keep of WAL besides
 POLL_S = 0.1
+GONE_S = 1.0  # a server that has said something and is not seen for so long has ended
 PLACES = "redo done at|current LSN:|redo starts at|consistent recovery state reached at"
 # $1: the folder; $2: its mark. Made for us alone, or known as ours.
 BEGIN = 'umask 077; mkdir -p "$1" && { test -e "$1/$2" || { test -z "$(ls -A "$1")" && : > "$1/$2"; }; }'
@@ -171,6 +172,7 @@ def reach(keeper: Node, into: Path) -> Reached:
     """Wait until the server that was started has reached its target; believed is what it says, never that it runs."""
     wanted = json.loads(read(keeper.shell, into / "target.json", account=keeper.account) or "{}")
     sockets, moved, last = server.sockets(keeper, into / "data"), time.monotonic(), ""
+    gone: float | None = None
     while True:
         alive = _alive(keeper, into)
         state = _state(keeper, sockets) if alive else None
@@ -180,8 +182,12 @@ def reach(keeper: Node, into: Path) -> Reached:
             if not stopped or bool(wanted["promote"]) == bool(state["in_recovery"]):
                 raise ChangeFailed(f"{keeper.name}: recovery ended at {state['lsn']} without reaching {_words(wanted)}")
             return Reached(str(state["lsn"]), stopped[-1])
-        if not alive:
-            raise ChangeFailed(f"{keeper.name}: {_ended(log, wanted)}", hint=f"Its log is {server.log(into)}")
+        gone = None if alive else gone or time.monotonic()
+        if gone:  # or started a moment ago: on a busy machine its first word takes a while
+            if time.monotonic() - gone >= (GONE_S if log.strip() else keeper.site.deadlines.start_s):
+                raise ChangeFailed(f"{keeper.name}: {_ended(log, wanted)}", hint=f"Its log is {server.log(into)}")
+            time.sleep(POLL_S)
+            continue
         now = str(state["lsn"]) if state else "".join(re.findall(r"restored log file \S+|(?:current LSN|path): \S+", log)[-2:])
         if now != last:
             last, moved = now, time.monotonic()
@@ -220,9 +226,6 @@ def reaches(repository: Repository, backup: Backup, target: Target) -> Position 
 
 def _alive(keeper: Node, into: Path) -> bool:
     text = read(keeper.shell, into / "data" / "postmaster.pid", account=keeper.account)
-    if text is None:
-        time.sleep(5 * POLL_S)  # it was started a moment ago
-        text = read(keeper.shell, into / "data" / "postmaster.pid", account=keeper.account)
     return text is not None and server.running(keeper, text) is not None
 
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from aya_lib.backup import chain, mark, reading, replay
 from aya_lib.backup.engine import record, sums
 from aya_lib.backup.held import held
-from aya_lib.backup.look import folder, look_at, place
-from aya_lib.backup.records import Backup, Gap, Proof, Repository, Target
+from aya_lib.backup.look import folder, look_at, place, section
+from aya_lib.backup.records import Backup, Gap, Position, Proof, Repository, Target
 from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError, ChangeFailed, CommandFailed, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 
 AGAIN = "Run backup: it makes another one"
+NO_ROOM = ("No space left", "out of memory", "Cannot allocate memory", "Disk quota")  # the keeper's fault, not the backup's
 SCRATCH = "scratch"  # the restored copy, below the repository; gone afterwards
 
 
@@ -53,7 +54,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
         raise UsageError(f"{keeper.name} has no backup '{label}'{_damage(repository, label)}", hint=f"There are {known}")
     began = time.monotonic()
     try:
-        files = _files(keeper, repository, backup, still)
+        read = files(keeper, repository, backup, still)
         repository = _arrived(keeper, backup)
         segments = _wal(keeper, repository, backup)
         compared = _started(keeper, repository, backup)
@@ -62,7 +63,7 @@ def verify(keeper: Node, label: str, still: Callable[[], None] = lambda: None) -
         record(keeper, replace(backup, fault=error.message, proof=None))
         raise
     still()
-    proof = Proof(repository.now, files, segments, True, compared, round(time.monotonic() - began, 1))
+    proof = Proof(repository.now, read, segments, True, compared, round(time.monotonic() - began, 1))
     proven = replace(backup, proof=proof, fault="")
     record(keeper, proven)
     _before(keeper, repository, backup)
@@ -80,7 +81,7 @@ def _damage(repository: Repository, label: str) -> str:
     return f": {repository.damaged[label]}" if label in repository.damaged else ""
 
 
-def _files(keeper: Node, repository: Repository, backup: Backup, still: Callable[[], None]) -> int:
+def files(keeper: Node, repository: Repository, backup: Backup, still: Callable[[], None]) -> int:
     """Read every file of the backup and of what it stands on: how many there are. A damaged parent is written down too."""
     count = 0
     try:
@@ -121,20 +122,27 @@ def _verified(keeper: Node, link: Backup) -> int:
 
 def _arrived(keeper: Node, backup: Backup) -> Repository:
     """The repository, once the WAL up to the mark is on the keeper's disk."""
-    end = backup.mark.position if backup.mark else backup.stop
+    end, seen = backup.mark.position if backup.mark else backup.stop, _repository(keeper)
+    while not _reaches(seen, end):
+        last = seen.flushed.lsn if seen.flushed else None
+        seen = wait.until(
+            lambda: _repository(keeper),
+            _further(last),
+            node=keeper.name,
+            what=f"the receiver goes on from {last or 'nowhere'} to {end.lsn} ({seen.receiver.reason or seen.receiver.state})",
+            deadline_s=section(keeper.site).rpo_s,
+            poll_s=0.5,
+        )
+    return seen
 
-    def there(seen: Repository) -> bool:
-        return seen.flushed is not None and (seen.flushed.timeline, number(seen.flushed.lsn)) >= (end.timeline, number(end.lsn))
 
-    assert keeper.site.backup
-    return wait.until(
-        lambda: _repository(keeper),
-        there,
-        node=keeper.name,
-        what=f"the receiver has WAL up to {end.lsn}",
-        deadline_s=keeper.site.backup.rpo_s,
-        poll_s=0.5,
-    )
+def _further(last: str | None) -> Callable[[Repository], bool]:
+    return lambda seen: (seen.flushed.lsn if seen.flushed else None) != last
+
+
+def _reaches(seen: Repository, end: Position) -> bool:
+    flushed = seen.flushed
+    return flushed is not None and (flushed.timeline, number(flushed.lsn)) >= (end.timeline, number(end.lsn))
 
 
 def _wal(keeper: Node, repository: Repository, backup: Backup) -> int:
@@ -154,15 +162,15 @@ def _before(keeper: Node, repository: Repository, backup: Backup) -> None:
     if not earlier:
         return
     last = earlier[-1]
-    found = reading.read_through(keeper, repository, last.mark.position if last.mark else last.stop, backup.start)
+    found = reading.read_through(keeper, repository, last.mark.position if last.mark else last.stop, backup.stop)
     names = {one.name: one.folder for one in repository.segments if not one.partial}
     damaged = [gap for gap in found if gap.first in names and gap.first == gap.last]
     for gap in damaged:
         path = str(folder(keeper.site) / "wal" / names[gap.first] / gap.first)
         keeper.shell.run(["mv", "--", path, f"{path}.damaged"], account=keeper.account).checked()
     if damaged:
-        gap = f"{backup.label} is proven, but WAL between {last.label} and it is damaged, and was put aside: {_words(damaged)}"
-        raise Damaged(gap, hint="Moments from there to the new backup cannot be restored; those after it can")
+        line = f"{backup.label} is proven, but WAL between {last.label} and it is damaged, and was put aside: {_words(damaged)}"
+        raise Damaged(line, hint="Moments from there to the new backup cannot be restored; those after it can")
 
 
 def _words(found: Sequence[Gap]) -> str:
@@ -179,6 +187,8 @@ def _started(keeper: Node, repository: Repository, backup: Backup) -> int:
         with replay.scratch(keeper, into) as sockets:
             found = mark.compare(backup.mark, keeper, sockets)
     except ChangeFailed as error:
+        if any(words in error.message for words in NO_ROOM):
+            raise
         raise Damaged(f"it does not recover to its mark: {error.message[-300:]}", hint=AGAIN) from None
     finally:
         replay.remove(keeper, into)

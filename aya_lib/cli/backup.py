@@ -142,14 +142,11 @@ def find_time(
     """Just before that DELETE: commits that deleted, updated or truncated rows of a table, and where to restore to."""
     from aya_lib.backup import points
     from aya_lib.backup.chain import moment
-    from aya_lib.backup.look import keeper
-    from aya_lib.cluster import roles
 
     there = nodes(site)
     times = [moment(one) if one else None for one in (since, until)]
     found = _repository(there)
-    files = (table,) if points.FILE.fullmatch(table) else points.files_of(roles.readable(there), table, database or None)
-    events = points.find(keeper(there), found, table, files, *times)
+    events = points.look(there, found, table, *times, database=database or None)
     answer(events, {"schema": 1, **vars(events)}, as_json)
 
 

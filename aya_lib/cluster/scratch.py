@@ -104,11 +104,11 @@ def psql(node: Node, sockets: Path, database: str, query: str, *options: str) ->
     return ask(node, sockets, database, query, *options).checked().stdout
 
 
-def ask(node: Node, sockets: Path, database: str, query: str, *options: str) -> Output:
+def ask(node: Node, sockets: Path, database: str, query: str, *options: str, timeout_s: float = QUERY_S) -> Output:
     """The same, with the status left to the caller: a server that is starting says no."""
     where = ("-h", str(sockets), "-p", str(node.config.postgresql.port), "-U", node.site.database.owner, "-d", database)
     words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where, *options)
-    return node.postgresql("psql", *words, stdin=f"{LOCKED}\n{query};\n", timeout_s=QUERY_S)
+    return node.postgresql("psql", *words, stdin=f"{LOCKED}\n{query};\n", timeout_s=timeout_s)
 
 
 def sockets(node: Node, directory: Path) -> Path:

@@ -13,31 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from backups import KILLED, aged, damages, flip, newest, repository, verify
 from pairs import reconfigured
 from tests_support import make, passed, step, up
 from writers import clients
 
 from aya_lib import lab as labs
-from aya_lib.backup import engine, look, mark
+from aya_lib.backup import engine, look, mark, reading
 from aya_lib.backup.held import held
-from aya_lib.backup.records import Backup, Repository
-from aya_lib.backup.retain import expired
-from aya_lib.backup.verify import Damaged, Verify
+from aya_lib.backup.records import Repository
+from aya_lib.backup.verify import Damaged
+from aya_lib.cluster import wal
+from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError, CommandFailed, Locked, UsageError
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.operations import backup
 from aya_lib.site import Site
-
-KILLED = """
-import os, signal, sys
-from aya_lib.backup import engine
-from aya_lib.node.node import open_nodes
-from aya_lib.site import load_site
-nodes = open_nodes(load_site(sys.argv[1]))
-def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
-setattr(engine, sys.argv[2], die) if sys.argv[2] != "moment" else setattr(engine.mark, "moment", die)
-engine.Make(sys.argv[3], "full", None, nodes["ALPHA"], nodes["ALPHA"]).run(nodes["BETA"])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +55,6 @@ def nodes(site: Site) -> Nodes:
     return open_nodes(site)
 
 
-def repository(nodes: Nodes) -> Repository:
-    found = look.look(nodes)
-    assert isinstance(found, Repository), found
-    return found
-
-
-def newest(nodes: Nodes) -> Backup:
-    return repository(nodes).backups[-1]
-
-
-def verify(nodes: Nodes, label: str) -> Backup:
-    Verify(label).run(nodes["BETA"])
-    found = repository(nodes).backup(label)
-    assert found
-    return found
-
-
 def test_the_first_run_makes_a_repository_that_only_its_account_may_enter(site: Site, nodes: Nodes) -> None:
     found, one = repository(nodes), newest(nodes)
     where = look.folder(site)
@@ -96,7 +70,7 @@ def test_the_first_run_makes_a_repository_that_only_its_account_may_enter(site: 
 
 
 def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, nodes: Nodes) -> None:
-    with clients(site) as writing:
+    with clients(site, 2, probe=False) as writing:
         stepped = passed(step("backup", site=site.name))
     assert writing.acknowledged
     one = newest(nodes)
@@ -106,28 +80,10 @@ def test_an_incremental_one_beside_writers_is_equal_to_its_mark(site: Site, node
     marked = one.mark.tables["aya_rag"]["public.acknowledged"][0]
     assert 0 < marked < len(writing.acknowledged)
     assert stepped.check("the newest backup restores")["status"] == "passed"
-    assert one.bytes < repository(nodes).backups[0].bytes
-
-
-def flip(path: Path, place: int | None = None) -> None:
-    """Turn one bit of a file, in its middle where no other place is named."""
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2 if place is None else place)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 1]))
-
-
-def damages(one: Path, wal: Path, segment: str) -> dict[str, tuple[Path, str]]:
-    """By its name, a file and how the verification speaks of it."""
-    table = max((one / "data" / "base").rglob("[1-9]*"), key=lambda path: path.stat().st_size)
-    return {
-        "table": (table, "checksum mismatch"),
-        "manifest": (one / "data" / "backup_manifest", "manifest"),
-        "dump": (one / "dumps" / "aya_rag.dump", "dumps/aya_rag.dump"),
-        "globals": (one / "dumps" / "globals.sql", "dumps/globals.sql"),
-        "WAL": (next(wal.glob(f"{segment}*")), f"WAL: {segment}: "),
-    }
+    assert "lock" not in stepped.record  # a failover is not kept away
+    full = repository(nodes).backups[0]
+    assert one.bytes < full.bytes
+    assert reading.read_through(nodes["BETA"], repository(nodes), full.start, one.start) == ()  # right behind a page's header
 
 
 @pytest.mark.parametrize("what", ["table", "manifest", "dump", "globals", "WAL"])
@@ -170,6 +126,26 @@ def test_a_damaged_parent_is_found_through_its_child_and_a_proof_takes_the_fault
     flip(path)
     assert verify(nodes, full.label).verified
     assert verify(nodes, child.label).verified
+
+
+def test_wal_that_is_damaged_between_two_backups_is_put_aside_and_the_gap_is_seen(site: Site, nodes: Nodes) -> None:
+    full, child = repository(nodes).backups[:2]
+    full = full if full.verified else verify(nodes, full.label)
+    assert full.mark
+    place, size = number(full.mark.position.lsn), repository(nodes).segment_bytes
+    path = look.folder(site) / "wal" / wal.name(full.mark.position.timeline, place, size)
+    aside = path.with_name(f"{path.name}.damaged")
+    flip(path, place % size + 40)
+    try:
+        with pytest.raises(Damaged, match=f"is proven, but WAL between {full.label} and it is damaged"):
+            verify(nodes, child.label)
+        found = repository(nodes)
+        assert (found.backup(child.label) or full).verified
+        check = next(one for one in backup.proven(backup.look(nodes)) if one.name == "what can be restored")
+        assert (check.status, "WAL is missing in between" in check.observed) == ("warning", True)
+    finally:
+        flip(aside, place % size + 40)
+        aside.rename(path)
 
 
 @pytest.mark.parametrize("where", ["_span", "moment", "sums", "record", "finish"])
@@ -229,7 +205,8 @@ def test_a_full_or_read_only_disk_ends_the_run_in_one_line_and_nothing_counts(no
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
     found = look.look_at(small)
     assert isinstance(found, Repository)
-    assert found.backups == ()
+    assert (found.backups, found.left) == ((), ())
+    assert found.free_bytes > 15 * 2**20  # WAL must still have room
     subprocess.run(["mount", "-o", "remount,ro", look.folder(small.site)], check=True)
     with pytest.raises(CommandFailed, match="Read-only file system"):
         engine.Make("20991231T000000Z-full", "full", None, alpha, alpha).run(small)
@@ -275,6 +252,22 @@ def test_writers_wait_for_a_mark_and_none_of_them_fails(nodes: Nodes) -> None:
     assert any(not one.unsaid for one in marks)
 
 
+def test_tablespaces_lie_in_the_backup_and_their_links_lead_there(site: Site, nodes: Nodes) -> None:
+    """Of the laptop's server: those of the pair lie on one machine here, and would share the place of a tablespace."""
+    air, keeper, where, label = nodes["AIR"], nodes["BETA"], site.path(Path("air/space")), "20991231T000004Z-full"
+    air.shell.run(["mkdir", str(where)], account=air.account).checked()
+    with air.session(write=True) as connection:
+        connection.execute(f"CREATE TABLESPACE space LOCATION '{where}'".encode())
+        connection.execute("CREATE TABLE spaced TABLESPACE space AS SELECT n FROM generate_series(1, 1000) AS n")
+    engine.Make(label, "full", None, air, air, dump=False).run(keeper)
+    made = look.place(site, label)
+    (link,) = (made / "data" / "pg_tblspc").iterdir()
+    assert link.readlink() == made / "tablespaces" / link.name
+    assert [path for path in link.rglob("*") if path.is_file()]
+    keeper.postgresql("pg_verifybackup", str(made / "data"), timeout_s=60).checked()
+    subprocess.run(["rm", "-rf", made], check=True)
+
+
 def test_another_clusters_repository_is_refused(nodes: Nodes) -> None:
     found = backup.look(nodes)
     assert isinstance(found.repository, Repository)
@@ -293,24 +286,41 @@ def test_the_command_line_says_what_there_is_and_what_there_is_not(site: Site, n
     assert code == 0, out
     assert [one["label"] for one in said["backups"]] == [one.label for one in repository(nodes).backups]
     assert said["windows"]
+    status = subprocess.run(
+        [sys.executable, "-m", "aya_lib", "status", "--site", site.name, "--json"], capture_output=True, timeout=60
+    )
+    states = {check["name"]: check["status"] for check in json.loads(status.stdout)["checks"]}
+    assert {states["last verified backup"], states["what can be restored"], states["WAL is safe on the keeper"]} == {"passed"}
     code, out, err = aya("verify", "20200101T000000Z-full", "--site", site.name)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert newest(nodes).label in err
 
 
-def test_pruning_deletes_what_is_older_and_never_what_the_last_verified_one_needs(site: Site, nodes: Nodes) -> None:
+def test_pruning_deletes_what_is_older_and_what_stays_is_restorable(site: Site, nodes: Nodes) -> None:
     keeper, alpha = nodes["BETA"], nodes["ALPHA"]
-    engine.Make("20991231T000002Z-full", "full", None, alpha, alpha, dump=False).run(keeper)
+    labels = ["20991231T000002Z-full", "20991231T000003Z-full"]
+    for label in labels:
+        engine.Make(label, "full", None, alpha, alpha, dump=False).run(keeper)
+        verify(nodes, label)
     whole = repository(nodes)
-    last = whole.backups[-1]
-    clock = engine.look_source(alpha).at
-    nothing = expired(whole, 0.00001, clock)
-    assert last.label not in nothing.backups
-    verify(nodes, last.label)
-    found = expired(repository(nodes), 0.00001, clock)
-    assert set(found.backups) == {one.label for one in whole.backups} - {last.label}
-    engine.Prune(found, 0.00001, clock).run(keeper)
+    for one, days in zip(whole.backups, (30, 29, 8), strict=False):
+        aged(keeper, one, days)
+    plan = backup.prune(backup.look(nodes))
+    (step_,) = plan.changes
+    step_.action.run(keeper)
     left = repository(nodes)
-    assert [one.label for one in left.backups] == [last.label]
-    assert len(left.segments) < len(whole.segments)
-    assert verify(nodes, last.label).verified
+    assert [one.label for one in left.backups] == labels
+    assert 0 < len(left.segments) < len(whole.segments)
+    assert verify(nodes, labels[0]).verified
+    assert not backup.prune(backup.look(nodes))
+
+
+def test_after_a_failover_the_next_one_stands_on_what_the_old_primary_gave(site: Site, nodes: Nodes) -> None:
+    """The new primary shows sequences as far as WAL was ahead of them; a backup on the old one's does not, and is whole."""
+    before = [one.label for one in repository(nodes).backups]
+    passed(step("failover", site=site.name, reason="the backup's test"))
+    stepped = passed(step("backup", site=site.name))
+    one = newest(nodes)
+    assert (one.kind, one.parent, one.source, one.verified) == ("incremental", before[-1], "BETA", True)
+    assert (one.start.timeline, repository(nodes).receiver.state) == (2, "receiving")
+    assert stepped.check("backups lie apart")["status"] == "warning"

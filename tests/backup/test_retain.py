@@ -12,7 +12,7 @@ import pytest
 from aya_lib.backup import judge
 from aya_lib.backup.held import left_running
 from aya_lib.backup.look import NoRepository, parse, receiver_of, written
-from aya_lib.backup.records import Backup, Mark, Position, Proof, Receiver, Repository, Segment
+from aya_lib.backup.records import Backup, Kind, Mark, Position, Proof, Receiver, Repository, Segment
 from aya_lib.backup.retain import expired
 from aya_lib.cluster.lsn import lsn, number
 from aya_lib.cluster.wal import name
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 29, 3, tzinfo=UTC)
 def made(days_ago: float, *, parent: str | None = None, verified: bool = True, fault: str = "") -> Backup:
     """A backup of so many days ago; a segment of WAL is written every hour."""
     at = NOW - timedelta(days=days_ago)
-    kind = "incremental" if parent else "full"
+    kind: Kind = "incremental" if parent else "full"
     place = Position(1, lsn(int((1000 - days_ago) * 24) * SEGMENT), at)
     proof = Proof(at, 1000, 1, True, 3, 60.0) if verified else None
     mark = Mark(f"aya-{at:%Y%m%dT%H%M%SZ}", place)

@@ -1,4 +1,6 @@
--- What else of this database must be equal after a restore, in words or as a checksum of its words; a sequence may be ahead.
+-- What else of this database must be equal after a restore, in words or as a checksum of its words. Of a sequence: its
+-- value (negated when it counts down), and by how much WAL may be ahead of it: 32 values and those of one session, which a standby
+-- has and its primary's own pages do not. (PostgreSQL: SEQ_LOG_VALS in sequence.c.)
 SELECT json_object_agg(what, said)::text FROM (
   SELECT 'extensions' AS what, coalesce(string_agg(extname || ' ' || extversion, ', ' ORDER BY extname COLLATE "C"), 'none') AS said
     FROM pg_extension
@@ -29,7 +31,9 @@ SELECT json_object_agg(what, said)::text FROM (
           UNION ALL
           SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal) AS each
   UNION ALL
-  SELECT format('sequence %I.%I', schemaname, sequencename), last_value::text
+  SELECT format('sequence %I.%I', schemaname, sequencename),
+         concat_ws(' ', CASE WHEN increment_by < 0 THEN -last_value::numeric ELSE last_value END,
+                        abs(increment_by::numeric) * (32 + cache_size))
     FROM pg_sequences
-   WHERE last_value IS NOT NULL AND increment_by > 0 AND NOT cycle
+   WHERE last_value IS NOT NULL AND NOT cycle
 ) AS facts

@@ -9,5 +9,4 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text AS system_ident
        current_setting('summarize_wal') = 'on' AS summarizes,
        (SELECT max(start_lsn) FROM summary WHERE before IS DISTINCT FROM start_lsn)::text AS summarized_from,
        CASE WHEN current_setting('archive_mode') <> 'off' THEN current_setting('archive_command') ELSE '' END AS archive_command,
-       pg_is_in_recovery() AS in_recovery,
        clock_timestamp() AS at

@@ -35,14 +35,21 @@ def preconditions(found: Found) -> list[Check]:
 
 
 def made(before: Found, after: Found) -> list[Check]:
-    """A backup is there that was not."""
+    """A backup is there that was not, with the dump that was asked for."""
     known = {one.label for one in before.repository.backups} if isinstance(before.repository, Repository) else set()
 
     def of(held: Repository) -> Judged:
         new = [one for one in held.backups if one.label not in known]
         return passed_if(bool(new), _said(new[-1]) if new else "none")
 
-    return [evaluate("a new backup is whole", "its files, mark and record", after.repository, of, hint="Run backup again")]
+    def dumped(held: Repository) -> Judged:
+        new = [one for one in held.backups if one.label not in known]
+        return passed_if(bool(new and new[-1].dumps), f"{len(new[-1].dumps)} files" if new else "none")
+
+    hint = "What failed stands with the change above; mend that, and run backup again"
+    whole = evaluate("a new backup is whole", "its files, mark and record", after.repository, of, hint=hint)
+    dump = evaluate("it is dumped", "every database, of the same moment", after.repository, dumped, hint=hint)
+    return [whole, *([dump] if before.request.dump else [])]
 
 
 def proven(found: Found) -> list[Check]:
@@ -116,7 +123,7 @@ def _room(found: Found, free: int) -> Judged:
     except UsageError as error:
         return passed_if(False, error.message, error.hint)
     parts = NEEDS[choice.kind] + SCRATCH + (1.0 if found.request.dump else 0.0)
-    observed = f"{glance.size(free)} free, {glance.size(parts * source.bytes)} needed for a {choice.kind} one"
+    observed = f"{glance.size(free)} free, {glance.size(parts * source.bytes)} needed ({choice.kind})"
     return passed_if(free >= parts * source.bytes, observed, "Make room there, or name another folder as backup.directory")
 
 

@@ -63,8 +63,10 @@ class Found(Shown):
 
         held = self.repository
         rows = tuple(row(one) for one in held.backups) if isinstance(held, Repository) else ()
-        notes = (f"{held.directory} on {held.node}",) if isinstance(held, Repository) else (str(held),)
-        return Table("Backups", ("backup", "stands on", "read from", "size", "until", "proof"), rows, notes)
+        notes = [f"{held.directory} on {held.node}" if isinstance(held, Repository) else str(held)]
+        if isinstance(held, Repository) and held.left:
+            notes.append(f"left half made by a killed run, and deleted by the next one: {', '.join(held.left)}")
+        return Table("Backups", ("backup", "stands on", "read from", "size", "until", "proof"), rows, tuple(notes))
 
 
 def request(kind: Kind = "auto", source: Literal["primary", "standby"] = "primary", dump: bool = True) -> Request:

@@ -57,7 +57,7 @@ def plan(found: Found) -> Plan:
     nodes = found.nodes
     make = Make(label, choice.kind, choice.parent, nodes[found.primary], nodes[choice.source], found.request.dump)
     title = f"Make {'a full backup' if choice.kind == 'full' else f'an incremental backup on {choice.parent}'}: {choice.why}"
-    steps = (*_prepare(found, source), change(found.keeper, title, make))
+    steps = (*_prepare(found, source), change(found.keeper, title, make, vital=False))  # what was made is proven all the same
     return Plan(f"Backup {label} of {choice.source}", steps, unwind=False)
 
 
