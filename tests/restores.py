@@ -85,7 +85,7 @@ def answers(node: Node) -> None:
 
 
 def reachable(look: Callable[[], T]) -> T:
-    """What is seen once the receiver of WAL has said how far it is: until then the point may lie past what is known to be safe."""
+    """What is seen once the receiver of WAL has said how far it is: a point may lie past what is known to be safe."""
 
     def tried() -> T | UsageError:
         try:
