@@ -16,7 +16,7 @@ from pathlib import Path
 from tests_support import make
 
 from aya_lib.backup import engine, look, reading
-from aya_lib.backup.records import Position, Repository
+from aya_lib.backup.records import Kind, Position, Repository
 from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError
 from aya_lib.lab import binaries, clusters, lab
@@ -92,7 +92,7 @@ class Story:
             time.sleep(0.02)
 
     def backup(self, label: str, parent: str | None = None) -> None:
-        kind: engine.Kind = "incremental" if parent else "full"
+        kind: Kind = "incremental" if parent else "full"
         engine.Make(label, kind, parent, self.source, self.source, dump=False).run(self.keeper)
 
     def sql(self, statement: str, database: str | None = None) -> None:
@@ -159,7 +159,8 @@ def told(place: Path, name: str) -> Iterator[Story]:
         story.sql("CREATE TABLE far (id int) TABLESPACE aside")
         clusters._scratch(keeper)
         clusters._own_passfile(keeper)
-        engine.begin(keeper, engine.look_source(source))
+        found = engine.look_source(source)
+        engine.Begin(found.system_identifier, found.segment_bytes).run(keeper)
         where = clusters._conninfo(source, clusters._own_passfile(keeper), "pg_receivewal")
         words = ["-D", str(look.folder(site) / "wal"), "-d", where, "-w", "--synchronous", "-S", "aya_backup"]
         keeper.postgresql("pg_receivewal", *words, "--create-slot").checked()
@@ -177,6 +178,7 @@ def told(place: Path, name: str) -> Iterator[Story]:
         story.ctl("start")
         story.ctl("promote")
         _points(story, 8)
+        _losses(story)
         story.over.set()
         for writer in writers:
             writer.join()
@@ -189,6 +191,18 @@ def told(place: Path, name: str) -> Iterator[Story]:
             receiver.kill()
             receiver.communicate()
         lab.delete(site)
+
+
+def _losses(story: Story) -> None:
+    """What somebody will want back: rows deleted, some of them in a subtransaction; a table emptied, and another dropped."""
+    story.sql("CREATE TABLE lost (id int, words text); INSERT INTO lost SELECT n, 'x' FROM generate_series(1, 100) n")
+    story.sql("BEGIN; DELETE FROM lost WHERE id <= 30; SAVEPOINT s; DELETE FROM lost WHERE id <= 40; RELEASE s; COMMIT")
+    story.sql("BEGIN; DELETE FROM lost; ROLLBACK")
+    story.sql("UPDATE lost SET id = -id WHERE id <= 45")
+    story.sql("TRUNCATE lost")
+    story.sql("INSERT INTO lost VALUES (1, 'y')")
+    story.sql("CREATE TABLE gone (id int); INSERT INTO gone VALUES (1)")
+    story.sql("DROP TABLE gone")
 
 
 def _points(story: Story, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from aya_lib.backup.history import Stretch, off, path_of
@@ -224,10 +224,11 @@ def _target(repository: Repository, wanted: str, able: list[Backup]) -> Target:
         timeline = named[wanted].position.timeline
         path = path_of(repository, tip.timeline)
         return Target("name", wanted, tip.timeline if path and not off(path, named[wanted].position) else timeline)
-    return Target("time", _moment(wanted, list(named)).isoformat(), tip.timeline)
+    return Target("time", moment(wanted, list(named)).isoformat(), tip.timeline)
 
 
-def _moment(wanted: str, names: list[str]) -> datetime:
+def moment(wanted: str, names: Sequence[str] = ()) -> datetime:
+    """A time as a person gives it; :class:`UsageError` without a zone, or when it is none (nor one of ``names``)."""
     try:
         at = datetime.fromisoformat(wanted)
     except ValueError:

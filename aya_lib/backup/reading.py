@@ -86,7 +86,7 @@ def read_through(keeper: Node, repository: Repository, start: Position, end: Pos
     """
     found = list(gaps(repository, start, end))
     for part in parts(repository, start, end):
-        for run in _runs(part, repository.segment_bytes):
+        for run in runs(part, repository.segment_bytes):
             found += _read(keeper, repository, run)
     return tuple(found)
 
@@ -170,7 +170,7 @@ def _headers(stdout: str, repository: Repository, part: Part) -> tuple[int, str]
     return None
 
 
-def _runs(part: Part, size: int) -> Iterator[Part]:
+def runs(part: Part, size: int) -> Iterator[Part]:
     """What is there of a part, without the files that are not."""
     for there, group in groupby(part.files, key=lambda name: part.files[name] is not None):
         names = list(group)
@@ -187,7 +187,7 @@ def _clipped(part: Part, start: int, end: int, size: int) -> Part:
 def _first(keeper: Node, repository: Repository, start: Position, end: Position) -> str | None:
     """Where the first record at or after ``start`` begins; None when none does before ``end``."""
     for part in parts(repository, start, end):
-        for run in _runs(part, repository.segment_bytes):
+        for run in runs(part, repository.segment_bytes):
             output = dump(keeper, run, "-n", "1", size=repository.segment_bytes)
             if found := re.search(r"lsn: ([0-9A-F]+/[0-9A-F]+)", output.stdout):
                 return lsn(number(found[1]))

@@ -129,7 +129,10 @@ def aim(
     durable: bool = False,
 ) -> Target:
     """Set where the next start ends, and whether the server is promoted there; else it stays read-only, and can go on from there
-    to a later target of the same timeline. Given back is the target as recovery is told it (:func:`settled`)."""
+    to a later target of the same timeline. Given back is the target as recovery is told it (:func:`settled`).
+
+    Right before the commit of a TRUNCATE or DROP TABLE a read-only server keeps the table locked, as it was then: promote it.
+    """
     wanted = settled(keeper, repository, backup, target)
     data = into / "data"
     control = ControlData(keeper.name, keeper.postgresql("pg_controldata", "-D", str(data)).checked().stdout)

@@ -130,6 +130,26 @@ def fetch(
     print(f"{into}: {label} and its WAL. To restore from it, name {into} as backup.directory in site.yaml")
 
 
+@app.command("find-time", epilog="Example: aya backup find-time chunks --since 2026-01-31T03:00:00Z")
+def find_time(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table, or DATABASE/FILENODE as numbers.")],
+    since: Annotated[str, typer.Option(metavar="TIME", help="With its zone. Default: all WAL that is kept.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="With its zone. Default: now.")] = "",
+    database: Annotated[str, typer.Option(metavar="DATABASE", help="Default: the site's own.")] = "",
+    site: SiteName = "lab",
+    as_json: Json = False,
+) -> None:
+    """Just before that DELETE: commits that deleted, updated or truncated rows of a table, and where to restore to."""
+    from aya_lib.backup import points
+    from aya_lib.backup.chain import moment
+
+    there = nodes(site)
+    times = [moment(one) if one else None for one in (since, until)]
+    found = _repository(there)
+    events = points.look(there, found, table, *times, database=database or None)
+    answer(events, {"schema": 1, **vars(events)}, as_json)
+
+
 def _on_the_keeper(there: Nodes) -> Nodes:
     """The nodes, where this machine holds the repository; :class:`UsageError` elsewhere."""
     from aya_lib.backup.look import keeper

@@ -14,6 +14,7 @@ from aya_lib.node.shell import Output, read
 
 RECOVERY_S = 3600  # replaying max_wal_size of WAL takes seconds to minutes
 QUERY_S = 3600  # one table that is read as a whole
+LOCKED = "SET lock_timeout = '10s';"  # replay may stand within a transaction that locked a table, and give it back never
 # No way in but the socket, nothing that writes, nothing that is sent away, and no WAL recycled that pg_rewind may need.
 SETTINGS = {
     "listen_addresses": "",
@@ -107,7 +108,7 @@ def ask(node: Node, sockets: Path, database: str, query: str, *options: str, tim
     """The same, with the status left to the caller: a server that is starting says no."""
     where = ("-h", str(sockets), "-p", str(node.config.postgresql.port), "-U", node.site.database.owner, "-d", database)
     words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where, *options)
-    return node.postgresql("psql", *words, stdin=f"{query};\n", timeout_s=timeout_s)
+    return node.postgresql("psql", *words, stdin=f"{LOCKED}\n{query};\n", timeout_s=timeout_s)
 
 
 def sockets(node: Node, directory: Path) -> Path:

@@ -130,6 +130,7 @@ def test_a_damaged_parent_is_found_through_its_child_and_a_proof_takes_the_fault
 
 def test_wal_that_is_damaged_between_two_backups_is_put_aside_and_the_gap_is_seen(site: Site, nodes: Nodes) -> None:
     full, child = repository(nodes).backups[:2]
+    full = full if full.verified else verify(nodes, full.label)
     assert full.mark
     place, size = number(full.mark.position.lsn), repository(nodes).segment_bytes
     path = look.folder(site) / "wal" / wal.name(full.mark.position.timeline, place, size)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from backup_story import Story, told
 
-from aya_lib.backup import chain, mark, reading, replay
+from aya_lib.backup import chain, mark, points, reading, replay
 from aya_lib.backup.records import Target
 from aya_lib.cluster import scratch as server
 from aya_lib.errors import ChangeFailed, UsageError
+from aya_lib.show import as_text
 
 FULL, INCREMENTAL = "20260101T000000Z-full", "20260102T000000Z-incremental"
 
@@ -154,3 +155,30 @@ def test_what_a_killed_run_left_is_ended_and_deleted_and_nothing_else(story: Sto
     with pytest.raises(UsageError, match="cannot be used: it holds files that are not ours"):
         replay.restore(story.keeper, seen, backup, target, story.source.data_directory.parent)
     assert (story.source.data_directory / "PG_VERSION").exists()
+
+
+def test_just_before_that_delete_is_found_in_the_wal_and_restored(story: Story) -> None:
+    """Also in the file that the table had before it was emptied; what was rolled back is none of it."""
+    seen = story.seen()
+    events = points.find(story.keeper, seen, "lost", points.files_of(story.source, "lost")).events
+    assert [(one.deleted, one.updated, one.rewritten) for one in events] == [(40, 0, False), (0, 5, False), (0, 0, True)]
+    for event, rows in zip(events, (100, 60, 60), strict=True):
+        backup, target = chain.locate(seen, event.lsn)
+        if event is events[0]:
+            replay.restore(story.keeper, seen, backup, target, story.into)
+        # Before the commit of a TRUNCATE its lock is held: only a promotion gives it back, and comes last for that.
+        replay.aim(story.keeper, seen, backup, target, story.into, promote=event.rewritten)
+        with replay.scratch(story.keeper, story.into) as sockets:
+            assert server.psql(story.keeper, sockets, "aya_rag", "SELECT count(*) FROM lost").strip() == str(rows)
+
+
+def test_a_table_that_is_gone_is_found_among_the_dropped(story: Story) -> None:
+    seen = story.seen()
+    found = points.find(story.keeper, seen, "gone", points.files_of(story.source, "gone"), since=story.points[-1].at)
+    assert found.files == ()
+    backup, target = chain.locate(seen, found.events[-1].lsn)
+    replay.restore(story.keeper, seen, backup, target, story.into)
+    replay.aim(story.keeper, seen, backup, target, story.into, promote=True)
+    with replay.scratch(story.keeper, story.into) as sockets:
+        assert server.psql(story.keeper, sockets, "aya_rag", "SELECT count(*) FROM gone").strip() == "1"
+    assert "no table gone now" in as_text(found.table())
