@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aya_lib.backup import replay
 from aya_lib.backup.look import look
@@ -10,11 +11,13 @@ from aya_lib.backup.records import Repository, Target
 from aya_lib.cluster import overview, server
 from aya_lib.cluster.lsn import number
 from aya_lib.cluster.server import Cluster
-from aya_lib.errors import AyaError
+from aya_lib.errors import AyaError, UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes
 from aya_lib.node.sql import column
 from aya_lib.plan.change import Plan, apply
+
+T = TypeVar("T")
 
 
 def sql(node: Node, *statements: str) -> None:
@@ -79,3 +82,19 @@ def not_seen(node: Node, service: str) -> None:
 def answers(node: Node) -> None:
     """Wait until the server answers."""
     wait.until(lambda: server.look(node), lambda it: isinstance(it, Cluster), node=node.name, what="it answers", deadline_s=60)
+
+
+def reachable(look: Callable[[], T]) -> T:
+    """What is seen once the receiver of WAL has said how far it is: a point may lie past what is known to be safe."""
+
+    def tried() -> T | UsageError:
+        try:
+            return look()
+        except UsageError as error:
+            return error
+
+    found = wait.until(
+        tried, lambda seen: not isinstance(seen, UsageError), node="BETA", what="WAL is received", deadline_s=60, poll_s=0.5
+    )
+    assert not isinstance(found, UsageError)
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pairs import reconfigured
-from restores import Fails, answers, asked, ended_here, not_seen, received, sql, streams_back, walked
+from restores import Fails, answers, asked, ended_here, not_seen, reachable, received, sql, streams_back, walked
 from tests_support import make, passed, step, up
 
 from aya_lib import lab as labs
@@ -269,7 +269,9 @@ def test_the_cluster_comes_back_to_just_before_a_delete_and_the_standby_rejoins(
     answers(beta)
     after = whole_look.look(nodes, "", before=found)
     assert [check.status for check in whole_judge.serves(ready)(site, after)] == ["passed", "passed"]
-    rerun = whole_look.look(nodes, str(lsn))  # killed after the start: what is left is done, although WAL has gone on
+    rerun = reachable(
+        lambda: whole_look.look(nodes, str(lsn))
+    )  # killed after the start: what is left is done, although WAL has gone on
     assert (stopped(rerun), len(whole_plan.prepare(rerun)), len(whole_plan.put(rerun)), len(whole_plan.rest(rerun))) == (
         [],
         0,
