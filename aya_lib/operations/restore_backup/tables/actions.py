@@ -42,6 +42,8 @@ class Fetch:
         aim, into = self.aim, self._into
         with held(self.keeper, folder(node.site), "restore_backup"):
             replay.restore(self.keeper, aim.repository, aim.backup, aim.target, into)
+            # Right before the commit of a DROP TABLE its lock is held: only a promotion gives it back.
+            replay.aim(self.keeper, aim.repository, aim.backup, aim.target, into, promote=True)
             with (
                 replay.scratch(self.keeper, into) as sockets,
                 node.session(write=True, deadline_s=DAY_S) as connection,
