@@ -195,7 +195,8 @@ def main() -> None:
                 connection.execute("ALTER SYSTEM SET summarize_wal = on")
                 connection.execute("SELECT pg_reload_conf()")
             fill(nodes["ALPHA"], megabytes)
-            engine.begin(nodes["BETA"], engine.look_source(nodes["ALPHA"]))
+            source = engine.look_source(nodes["ALPHA"])
+            engine.Begin(source.system_identifier, source.segment_bytes).run(nodes["BETA"])
             nodes["BETA"].supervisor.start("wal")
             wait.until(
                 lambda: repository(nodes).receiver.state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,7 +114,7 @@ def _other(path: Path) -> None:
     path.write_bytes(before.read_bytes())
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "a flipped bit": _bit,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:70_000]),
     "doubled": _other,
