@@ -147,6 +147,30 @@ class Replication(Section):
     )
 
 
+class BackupCopy(Section):
+    """A further place for verified backups and the WAL between them, best in another building."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    path: str = Field(description="the folder there; with rclone: remote:path")
+    ssh: Ssh | None = Field(None, description="how the keeper gets there; none: it is mounted on the keeper")
+    rclone: bool = Field(False, description="an object store, through the program rclone with its own configuration")
+
+
+class Backup(Section):
+    """Where backups are kept, and for how long. They are made by the runbook backup."""
+
+    node: str = Field(description="the keeper: the node that holds the repository, best not the primary's machine")
+    directory: Path = Field(Path("backups"), description="on the keeper: the repository's folder")
+    unit: str = Field("aya.wal", description="launchd label or systemd unit of the WAL receiver")
+    slot: Identifier = Field("aya_backup", description="the receiver's slot, on the keeper's own server")
+    keep_days: Annotated[float, Field(gt=0)] = Field(7, description="any moment of the last days can be restored")
+    full_every_days: Annotated[float, Field(gt=0)] = Field(7, description="incremental backups in between")
+    rpo_s: Seconds = Field(60, description="WAL that is longer than this not safe on the keeper fails")
+    copies: tuple[BackupCopy, ...] = ()
+    recipients: tuple[str, ...] = Field((), description="public keys of age or ssh: copies are encrypted for them")
+    rate_mb_s: Annotated[float, Field(gt=0)] | None = Field(None, description="at most so fast is the primary read (MB/s)")
+
+
 class Deadlines(Section):
     """How long each way of looking may take before the answer is *unknown*."""
 
@@ -166,6 +190,7 @@ class Site(Section):
     knowledge: Knowledge = Knowledge()
     replication: Replication = Replication()
     deadlines: Deadlines = Deadlines()
+    backup: Backup | None = Field(None, description="none: no backups are made")
     nodes: Mapping[str, NodeConfig]
 
     @model_validator(mode="after")
@@ -174,6 +199,8 @@ class Site(Section):
             names = [name for name, node in self.nodes.items() if node.role == role]
             if len(names) != 1:
                 raise ValueError(f"nodes: exactly one node has role {role}, found {', '.join(names) or 'none'}")
+        if self.backup and self.backup.node not in self.pair:
+            raise ValueError(f"backup.node: found '{self.backup.node}', allowed are {' and '.join(self.pair)}")
         return self
 
     @property

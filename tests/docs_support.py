@@ -32,7 +32,7 @@ HOME = settings.home()
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", HOME / "CHANGELOG.md", *sorted((HOME / "docs").glob("*.md"))]
 SHELL = ("aya ", "make ", "conda ", "pip ", "papermill ", "keyring ")
 # What a reader puts his own in place of; everything else is meant as it stands.
-PLACES = {"NAME": "name", "SITE": "lab", "NODE": "ALPHA", "PORT": "25000", "FILE": "file"}
+PLACES = {"NAME": "name", "SITE": "lab", "NODE": "ALPHA", "PORT": "25000", "FILE": "file", "BACKUP": "20261129T030000Z-full"}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ EDGES = {
     "plan": {"cluster", "node"},
     "operations.restore": {"check", "cluster", "node", "plan"},
     "operations.verify": {"check", "cluster", "node", "picture"},
-    "operations.status": {"check", "cluster", "node"},
+    "operations.status": {"backup", "check", "cluster", "node"},
     "operations.failover": {"check", "cluster", "node", "plan"},
     "operations.rejoin": {"check", "cluster", "node", "operations.failover", "operations.verify", "plan"},
     "operations.switchback": {
@@ -42,6 +42,10 @@ EDGES = {
     "operations.autostart": {"check", "cluster", "node", "plan"},
     "operations.guard": {"cluster", "node"},
     "operations.host_key": {"check", "node", "plan"},
+    "backup": {"check", "cluster", "node", "plan"},
+    "operations.backup": {"backup", "check", "cluster", "node", "plan"},
+    "operations.recovery_drill": {"backup", "check", "cluster", "node", "picture", "plan"},
+    "operations.restore_backup": {"backup", "check", "cluster", "node", "operations.failover", "plan"},
     "picture": set(),
     "schema": {"check", "node", "plan"},
     "embedding": {"node"},
@@ -52,6 +56,7 @@ EDGES = {
     "runbook": {"check", "cluster", "lab", "node", "plan"},
     "cli": {
         "air",
+        "backup",
         "check",
         "embedding",
         "knowledge",

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from aya_lib import __version__, settings
-from aya_lib.cli import air, knowledge, lab, printable, runbooks, site, vectors
+from aya_lib.cli import air, backup, knowledge, lab, printable, runbooks, site, vectors
 from aya_lib.errors import AyaError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for merged in (runbooks.app, site.app, knowledge.app):
 app.add_typer(knowledge.documents, name="documents")
 app.add_typer(site.serve, name="serve")
 app.add_typer(air.app, name="air")
+app.add_typer(backup.app, name="backup")
 app.add_typer(lab.app, name="lab")
 app.add_typer(vectors.bench, name="bench")
 app.add_typer(vectors.vectors, name="vectors")

@@ -67,3 +67,14 @@ def sync(site: SiteName = "lab") -> None:
     from aya_lib.air.daemon import serve
 
     serve(load(site))
+
+
+@serve.command(epilog="Example: aya serve wal --site production --node BETA")
+def wal(
+    node: Annotated[str, typer.Option("--node", metavar="NODE", help="The node that keeps the backups.")],
+    site: SiteName = "lab",
+) -> None:
+    """The receiver of WAL, on the keeper itself: what the backups need to restore any moment."""
+    from aya_lib.backup.receiver import serve
+
+    serve(load(site), node)

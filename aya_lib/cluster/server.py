@@ -26,6 +26,9 @@ SIZES = {
     "max_worker_processes": "max_worker_processes setting",
 }
 
+# Settings of postgresql.auto.conf that a node in another role must not bring along.
+OF_A_ROLE = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standby_names|recovery_target\w*)\s*=", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Switch:

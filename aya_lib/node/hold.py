@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import subprocess
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Protocol
 
 from aya_lib.errors import AyaError, CommandFailed
@@ -54,11 +55,13 @@ class Hold(Protocol):
 
 
 class Machine:
-    """The lock on the node's machine, held by a program there that ends with its standard input. ``who``: one line."""
+    """The lock on the node's machine, held by a program there that ends with its standard input. ``who``: one line; ``folder``:
+    another one than that which holds the data directory, to lock only what is in it."""
 
-    def __init__(self, node: Node, who: str) -> None:
-        self.where, self._node, self._who = f"the machine of {node.name}", node, who
-        self._folder = str(node.data_directory.parent)
+    def __init__(self, node: Node, who: str, folder: Path | None = None) -> None:
+        self.where = f"the folder {folder} on {node.name}" if folder else f"the machine of {node.name}"
+        self._node, self._who = node, who
+        self._folder = str(folder or node.data_directory.parent)
         node.shell.run(["ls", "-d", "--", self._folder], account=node.account).checked()
         script, program = (text.replace("LAPSE", str(LAPSE_S)).replace("BUSY", str(BUSY)) for text in (SCRIPT, PERL))
         words = ["sh", "-c", script, "sh", program, self._folder, who]

@@ -15,7 +15,7 @@ from aya_lib.node.ssh import Ssh
 from aya_lib.node.supervisor import Listener
 from aya_lib.site import NodeConfig, Site
 
-CLIENTS = ("psql", "pg_basebackup", "pg_rewind")  # PostgreSQL's programs that make a session
+CLIENTS = ("psql", "pg_basebackup", "pg_dump", "pg_dumpall", "pg_rewind")  # PostgreSQL's programs that make a session
 
 
 @dataclass(frozen=True)

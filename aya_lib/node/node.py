@@ -24,6 +24,7 @@ class Node(Host):
         config, units = self.config, {"postgresql": self.config.postgresql.unit}
         units |= {"embedding": config.embedding.unit} if config.embedding else {}
         units |= {"sync": config.sync.unit} if config.role == "laptop" else {}
+        units |= {"wal": self.site.backup.unit} if self.site.backup and self.site.backup.node == self.name else {}
         if config.supervisor == "launchd":
             return Launchd(self.shell, units | {"status": "aya.status"}, sudo=config.sudo)
         if config.supervisor == "systemd":

@@ -34,9 +34,15 @@ def daemon_file(site: Site) -> Path:
     return site.root / "run" / "sync-daemon.json"
 
 
+def receiver_file(site: Site) -> Path:
+    """The same of the receiver of WAL, in the repository of the site's backups."""
+    assert site.backup
+    return site.path(site.backup.directory) / "receiver.json"
+
+
 @dataclass(frozen=True)
 class Processes:
-    """``postgresql``, ``embedding`` and ``sync`` of one node of this machine."""
+    """``postgresql``, ``embedding``, ``sync`` and ``wal`` of one node of this machine."""
 
     here: Host
     units: Mapping[str, str]
@@ -183,10 +189,11 @@ class Processes:
         self._wait_until_it_serves(service, process, self._port(service))
 
     def _wait_until_it_serves(self, service: str, process: psutil.Process, port: int | None) -> None:
-        """A service with a port listens; the sync daemon has said that it is there."""
+        """A service with a port listens; another has said in its file that it is there."""
+        file = daemon_file if service == "sync" else receiver_file
 
         def serves() -> bool:
-            return self.here.listener(port) is not None if port else _says(self.here.site, process.pid)
+            return self.here.listener(port) is not None if port else _says(file(self.here.site), process.pid)
 
         found = wait.until(
             lambda: "ended" if pidfile.living(process.pid) is None else "serves" if serves() else "",
@@ -204,8 +211,8 @@ class Processes:
         return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]) if log.exists() else "no log"
 
 
-def _says(site: Site, pid: int) -> bool:
+def _says(file: Path, pid: int) -> bool:
     try:
-        return bool(json.loads(daemon_file(site).read_text(encoding="utf-8"))["pid"] == pid)
+        return bool(json.loads(file.read_text(encoding="utf-8"))["pid"] == pid)
     except (FileNotFoundError, ValueError, KeyError):
         return False

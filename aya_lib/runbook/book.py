@@ -76,7 +76,7 @@ class Runbook(Shown):
         self.nodes: Nodes = open_nodes(self.site)
         self.dry_run = bool(self.parameters.get("dry_run", False))
         self.approved_by = str(self.parameters.get("approved_by", ""))
-        self.changes_site, self.contents = declared.changes_site, declared.contents
+        self.changes_site, self.contents, self.own_lock = declared.changes_site, declared.contents, declared.own_lock
         self.checks: dict[str, Check] = {}
         self.pending = False  # a plan with changes was shown and not carried out, because this is a dry run
         self.lock: PairLock | None = None
@@ -238,7 +238,8 @@ class Runbook(Shown):
     def _hold(self, *, looking: bool = False) -> None:
         """Hold the site's lock from the first look of a run that may change something. One that was given back is taken anew for
         a look only: a plan rests on looks during which nobody else was at work."""
-        if self.dry_run or (looking and not self.changes_site) or (self.lock and not (looking and self.lock.over)):
+        needless = self.dry_run or self.own_lock or (looking and not self.changes_site)
+        if needless or (self.lock and not (looking and self.lock.over)):
             return
         self.lock = PairLock(self.nodes, self.name, attended="AYA_RECORD" not in os.environ, contents=self.contents)
         self.record.set(lock={"held": self.lock.held, "missing": self.lock.missing})

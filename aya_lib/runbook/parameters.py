@@ -41,8 +41,8 @@ class Parameter:
 @dataclass(frozen=True)
 class Declaration:
     """What a notebook says of itself. ``limit_s``: it must end within; ``changes_site``: it needs the site's lock; ``contents``:
-    that of those who load or measure, for which no role is kept waiting; ``gated``: it asks for requirements before it applies
-    anything."""
+    that of those who load or measure, for which no role is kept waiting; ``own_lock``: one of its own, which it takes itself, for
+    it works beside everybody; ``gated``: it asks for requirements before it applies anything."""
 
     path: Path
     title: str
@@ -51,6 +51,7 @@ class Declaration:
     limit_s: float
     gated: bool = False
     contents: bool = False
+    own_lock: bool = False
 
     @property
     def name(self) -> str:
@@ -85,7 +86,8 @@ def declared(notebook: Path) -> Declaration:
     changes, limit = bool(aya.get("changes_site", False)), float(aya.get("limit_s", 300))
     code = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     gated = 0 <= code.find("runbook.require(") < code.find("runbook.apply(")
-    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated, bool(aya.get("contents", False)))
+    kinds = bool(aya.get("contents", False)), aya.get("lock") == "own"
+    return Declaration(notebook, title, _parse(source, notebook), changes, limit, gated, *kinds)
 
 
 def validate(declaration: Declaration, values: Mapping[str, object]) -> dict[str, Any]:

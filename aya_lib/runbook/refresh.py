@@ -28,6 +28,7 @@ from aya_lib.site import Site, read_yaml
 KEPT = ("tags",)
 SHOWN = "/var/lib/aya"  # in place of the scratch folder of a refresh
 LAPTOP = ("air_setup", "air_sync_check")  # they add tables, and a daemon that goes on: last of all, one after the other
+BACKUPS = ("backup", "recovery_drill", "restore_backup")  # each rests on the first of them
 ROLES = ("failover", "rejoin", "switchback")  # they change who is the primary: one after the other, after all others
 
 
@@ -46,11 +47,12 @@ def main() -> None:
 
 
 def ordered(names: Sequence[str] = ()) -> list[str]:
-    """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`ROLES` or :data:`LAPTOP`
-    brings the others of its group."""
-    chosen = list(names) or sorted(path.stem for path in settings.notebooks().glob("*.ipynb"))
-    grouped = [name for group in (ROLES, LAPTOP) for name in group if set(chosen) & set(group)]
-    return [name for name in chosen if name not in (*ROLES, *LAPTOP)] + grouped
+    """Runbooks in the order in which they can be executed on one lab; none named: all. One of :data:`BACKUPS`,
+    :data:`ROLES` or :data:`LAPTOP` brings the others of its group."""
+    there = {path.stem for path in settings.notebooks().glob("*.ipynb")}
+    chosen, groups = list(names) or sorted(there), (BACKUPS, ROLES, LAPTOP)
+    grouped = [name for group in groups for name in group if set(chosen) & set(group) and name in there]
+    return [name for name in chosen if not any(name in group for group in groups)] + grouped
 
 
 def sanitizers(path: Path) -> list[tuple[re.Pattern[str], str]]:

@@ -45,7 +45,7 @@ def run(name: str, values: Mapping[str, Any], progress: Progress = lambda step: 
     declaration = parameters.declared(parameters.find(name, settings.notebooks()))
     checked = parameters.validate(declaration, values)
     site = made_site(str(checked.get("site", "lab")))
-    writes = declaration.changes_site and not checked.get("dry_run", False)
+    writes = declaration.changes_site and not declaration.own_lock and not checked.get("dry_run", False)
     with (
         site_lock(site.name, declaration.name, contents=declaration.contents) if writes else nullcontext(),
         _kernel_ahead(declaration.path),

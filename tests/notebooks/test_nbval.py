@@ -14,17 +14,18 @@ from tests_support import again
 from golden_records import differences
 
 from aya_lib import settings
-from aya_lib.runbook.refresh import LAPTOP, ROLES, ordered
+from aya_lib.runbook.refresh import BACKUPS, LAPTOP, ROLES, ordered
 from aya_lib.site import Site
 
 SANITIZE = settings.home() / "tests" / "nbval_sanitize.cfg"
 NOTEBOOKS = [settings.home() / "notebooks" / f"{name}.ipynb" for name in ordered()]
 
 
-SINGLE = [path for path in NOTEBOOKS if path.stem not in (*ROLES, *LAPTOP)]
+SINGLE = [path for path in NOTEBOOKS if path.stem not in (*BACKUPS, *ROLES, *LAPTOP)]
 GROUPS = {
     "first": SINGLE[0::2],
     "second": SINGLE[1::2],
+    "backups": [path for path in NOTEBOOKS if path.stem in BACKUPS],
     "roles": [path for path in NOTEBOOKS if path.stem in ROLES],
     "laptop": [path for path in NOTEBOOKS if path.stem in LAPTOP],
 }

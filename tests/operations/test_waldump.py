@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from aya_lib.cluster.lsn import lsn
+from aya_lib.cluster.reading import last_position, missing_segment
+from aya_lib.cluster.scratch import is_scratch
 from aya_lib.cluster.server import Switch
 from aya_lib.cluster.wal import name, position, stretch
-from aya_lib.operations.rejoin.staging import is_scratch, parse_journal
+from aya_lib.operations.rejoin.staging import parse_journal
 from aya_lib.operations.rejoin.waldump import (
     NOWHERE,
     Span,
     fork,
-    last_position,
-    missing_segment,
     parse,
     spans,
 )

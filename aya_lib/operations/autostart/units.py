@@ -77,6 +77,9 @@ class Home:
             found.append(Own("embedding", config.embedding.unit, "Embedding service", serve, pause_s=2))
         if config.role == "laptop":
             found.append(Own("sync", config.sync.unit, "Sync daemon", self._aya("serve", "sync"), pause_s=5))
+        if self.site.backup and self.site.backup.node == self.name:
+            serve = self._aya("serve", "wal", node=True)
+            found.append(Own("wal", self.site.backup.unit, "Receiver of WAL", serve, pause_s=5))
         return found
 
     @property

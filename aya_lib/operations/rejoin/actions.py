@@ -7,7 +7,6 @@ is whole, and for pg_rewind also before it begins: a data directory that was rew
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from aya_lib.cluster.server import Files, look_files
+from aya_lib.cluster import scratch
+from aya_lib.cluster.server import OF_A_ROLE, Files, look_files
 from aya_lib.cluster.state import MARK
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
@@ -30,8 +30,6 @@ READS = (
     "pg_catalog.pg_read_binary_file(text)",
     "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)",
 )
-# Settings of postgresql.auto.conf that a node in another role must not bring along.
-DROPPED = re.compile(r"\s*(primary_conninfo|primary_slot_name|synchronous_standby_names|recovery_target\w*)\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,12 @@ class Rewind:
 
     def run(self, node: Node) -> None:
         staging.end_copies(node)
-        staging.end_scratch(node)
+        scratch.end(node, node.data_directory)
         _begin(node)
         _keep_settings(node)
         files = look_files(node)
         if not isinstance(files, Files) or not files.clean:
-            with staging.scratch_server(node, staging.own_settings(node)):
+            with scratch.server(node, node.data_directory, staging.own_settings(node)):
                 pass  # finishes the crash recovery, keeping all WAL; pg_rewind's own way recycles what it then needs
         _write_journal(node, self.follow.journal(node, "rewind", done=False))
         node.postgresql("pg_rewind", *self._arguments(node), timeout_s=self.timeout_s).checked(
@@ -133,7 +131,7 @@ def let_read(role: str) -> Sql:
 
 def automatic(text: str, follow: Follow) -> str:
     """The node's own postgresql.auto.conf, with whom it follows now, and without what belonged to another role."""
-    lines = [line for line in text.splitlines() if not DROPPED.match(line)]
+    lines = [line for line in text.splitlines() if not OF_A_ROLE.match(line)]
     values = {"primary_conninfo": follow.source, "primary_slot_name": follow.slot}
     lines += [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in values.items()]
     return "\n".join(lines) + "\n"

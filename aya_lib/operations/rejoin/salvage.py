@@ -15,14 +15,13 @@ from pathlib import Path
 
 from psycopg import sql
 
-from aya_lib.cluster import state
+from aya_lib.cluster import scratch, state
 from aya_lib.cluster.server import Cluster, Files, look_control, look_files
 from aya_lib.errors import AyaError, ChangeFailed
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 from aya_lib.node.sql import statement
 from aya_lib.operations.rejoin.report import Report, Salvaged, TableSalvaged, parse
-from aya_lib.operations.rejoin.staging import end_scratch, scratch_server
 from aya_lib.operations.rejoin.waldump import Past, Touched, look_past
 
 REPORT = "report.json"  # written last: a folder without it was left by a killed run
@@ -64,7 +63,7 @@ class Save:
         return f"pg_waldump, cp pg_wal/... and SELECT ... WHERE xmin = ANY (...) into {place(node) / self.folder}"
 
     def run(self, node: Node) -> None:
-        end_scratch(node)
+        scratch.end(node, node.data_directory)
         folder = _empty(node, place(node) / self.folder)
         files = _files(node)
         fork, past = look_past(node, files, self.leader, int(look_control(node)["Bytes per WAL segment"]))
@@ -131,7 +130,7 @@ def _rows(node: Node, folder: Path, past: Past) -> _Found:
     found = _Found()
     if past.touched or past.prepared:
         try:
-            with scratch_server(node, folder) as sockets:
+            with scratch.server(node, node.data_directory, folder) as sockets:
                 _export(node, sockets, folder, past, found)
         except AyaError as error:
             found.untold.append(error.message)
@@ -140,14 +139,16 @@ def _rows(node: Node, folder: Path, past: Past) -> _Found:
 
 def _export(node: Node, sockets: Path, folder: Path, past: Past, found: _Found) -> None:
     """Database by database: one that cannot be read, or a table, is told and does not end the rest."""
-    names = json.loads(_psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
-    found.prepared = json.loads(_psql(node, sockets, "template1", "SELECT coalesce(json_agg(gid), '[]') FROM pg_prepared_xacts"))
+    names = json.loads(scratch.psql(node, sockets, "template1", "SELECT json_object_agg(oid, datname) FROM pg_database"))
+    found.prepared = json.loads(
+        scratch.psql(node, sockets, "template1", "SELECT coalesce(json_agg(gid), '[]') FROM pg_prepared_xacts")
+    )
     for oid in sorted({touched.database for touched in past.touched} & {0, *(int(oid) for oid in names)}):
         touched = {file.filenode: file for file in past.touched if file.database == oid}
         variables = ("-v", "filenodes={" + ",".join(map(str, touched)) + "}", "-v", f"shared={'false' if oid else 'true'}")
         database = names[str(oid)] if oid else "template1"
         try:
-            tables = json.loads(_psql(node, sockets, database, statement(__package__, "touched_tables"), *variables))
+            tables = json.loads(scratch.psql(node, sockets, database, statement(__package__, "touched_tables"), *variables))
         except AyaError as error:
             found.untold.append(f"{database}: {error.message}")
             continue
@@ -175,7 +176,7 @@ def _table(
     plain = re.sub(r"[^\w.-]", "_", f"{database}.{name}", flags=re.ASCII)
     file = folder / "rows" / (f"{plain}.jsonl" if plain == f"{database}.{name}" else f"{plain}.{table['filenode']}.jsonl")
     query = rows_query(str(table["schema"]), str(table["name"]), [str(key) for key in table["key"]], xids)  # type: ignore[attr-defined]
-    _psql(node, sockets, database, query, "-o", str(file))
+    scratch.psql(node, sockets, database, query, "-o", str(file))
     output = node.shell.run(["wc", "-l", str(file)], account=node.account).checked()
     return TableSalvaged(database, name, int(output.stdout.split()[0]), touched.deleted, f"rows/{file.name}")
 
@@ -189,13 +190,6 @@ def rows_query(schema: str, table: str, key: Sequence[str], xids: Sequence[int])
     )
     values = {"columns": columns, "table": sql.Identifier(schema, table), "name": sql.Literal(f"{schema}.{table}")}
     return query.format(**values, xids=sql.Literal("{" + ",".join(map(str, xids)) + "}")).as_string(None)
-
-
-def _psql(node: Node, sockets: Path, database: str, query: str, *options: str) -> str:
-    """What a query gives on the scratch server. The query goes by standard input: it may be long."""
-    where = ("-h", str(sockets), "-p", str(node.config.postgresql.port), "-U", node.site.database.owner, "-d", database)
-    words = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where, *options)
-    return node.postgresql("psql", *words, stdin=f"{query};\n", timeout_s=EXPORT_S).checked().stdout
 
 
 def _write(node: Node, path: Path, content: dict[str, object]) -> None:

@@ -1,52 +1,25 @@
 """A data directory while its node is brought back: what stands beside it (a clone, old directories, a journal of what was made),
-and the old one started once more without network, to finish its crash recovery and to read what it has."""
+and the old one started once more without network (:mod:`aya_lib.cluster.scratch`)."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from aya_lib.cluster import wal
+from aya_lib.cluster import scratch, wal
 from aya_lib.cluster.replication import Slot
-from aya_lib.errors import UsageError
 from aya_lib.node import wait
 from aya_lib.node.node import Node
 from aya_lib.node.shell import read
 
-RECOVERY_S = 3600  # replaying max_wal_size of WAL takes seconds to minutes
-# No way in but the socket, nothing that writes, nothing that is sent away, and no WAL recycled that pg_rewind may need.
-SETTINGS = {
-    "listen_addresses": "",
-    "unix_socket_permissions": "0700",
-    "default_transaction_read_only": "on",
-    "archive_mode": "off",
-    "restore_command": "",
-    "primary_conninfo": "",
-    "recovery_target_timeline": "current",
-    "synchronous_standby_names": "",
-    "shared_preload_libraries": "",
-    "session_preload_libraries": "",
-    "autovacuum": "off",
-    "wal_keep_size": "2000000000MB",
-    "max_slot_wal_keep_size": "-1",
-    "summarize_wal": "off",
-    "logging_collector": "off",
-    "ssl": "off",
-    "external_pid_file": "",
-    "cluster_name": "aya scratch",
-}
 # A slot's name, its database (0: physical) and persistency (0: it lasts). (PostgreSQL: ReplicationSlotOnDisk in slot.c.)
 LIST_SLOTS = (
     'for slot in "$1"/pg_replslot/*; do [ -f "$slot/state" ] || continue; '
     'echo "${slot##*/} $(od -An -tu4 -j80 -N8 "$slot/state")"; done'
 )
-SOCKET = 80  # bytes of a folder that a socket's path has room for (macOS: 104 in all)
 
 
 @dataclass(frozen=True)
@@ -103,10 +76,10 @@ def look_staging(node: Node) -> Staging:
     link = data and _test(node, "-L", here)
     text = read(node.shell, journal(node), account=node.account) if journal(node).name in names else None
     kept = tuple(sorted(name for name in names if re.fullmatch(re.escape(here.name) + r"\.before-[0-9TZ]+", name)))
-    scratch = data and is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
+    server = data and scratch.is_scratch(read(node.shell, here / "postmaster.pid", account=node.account) or "")
     may_write, copies = _test(node, "-w", here.parent), look_copies(node)
     slots = read(node.shell, own_settings(node) / "slots", account=node.account) if own_settings(node).name in names else None
-    found = parse_journal(text), kept, may_write, scratch, copies, parse_slots(slots or "", node.site.replication.slot)
+    found = parse_journal(text), kept, may_write, server, copies, parse_slots(slots or "", node.site.replication.slot)
     return Staging(data, link, incoming(node).name in names, *found, data and _test(node, "-L", wal.folder(node)))
 
 
@@ -142,49 +115,9 @@ def parse_journal(text: str | None) -> Journal | None:
         return None
 
 
-def is_scratch(postmaster_pid: str) -> bool:
-    """Whether a postmaster.pid is that of a server without network: its sixth line, the first listen address, is empty."""
-    lines = postmaster_pid.split("\n")
-    return len(lines) > 7 and not lines[5].strip()
-
-
-@contextmanager
-def scratch_server(node: Node, folder: Path) -> Iterator[Path]:
-    """Runs the server while the block lasts and gives the folder of its socket. Its log and access rules stand in ``folder``.
-
-    The socket stands in the data directory, which only the cluster's account may enter; one that a killed run left is ended
-    first. Raises :class:`CommandFailed` when the server does not come up.
-    """
-    end_scratch(node)
-    sockets = _sockets(node)
-    rules, log = folder / "scratch.hba", folder / "scratch.log"
-    script = f"echo 'local all all trust' > {shlex.quote(str(rules))}"
-    node.shell.run(["sh", "-c", script], account=node.account).checked()
-    values = {**SETTINGS, "unix_socket_directories": str(sockets), "hba_file": str(rules)}
-    options = shlex.join(word for name, value in values.items() for word in ("-c", f"{name}={value}"))
-    words = ("start", "-s", "-w", "-t", str(RECOVERY_S), "-D", str(node.data_directory), "-l", str(log), "-o", options)
-    try:
-        node.postgresql("pg_ctl", *words, timeout_s=RECOVERY_S + 5).checked(hint=f"Its log is {log}")
-        yield sockets
-    finally:
-        end_scratch(node)
-
-
 def end_scratch(node: Node) -> None:
-    """End the scratch server if one runs; take away a PID file whose process is gone. :class:`UsageError` for another server."""
-    path = node.data_directory / "postmaster.pid"
-    text = read(node.shell, path, account=node.account)
-    if text is None:
-        return
-    output = node.shell.run(["ps", "-o", "stat=,args=", "-p", text.split("\n")[0].strip()], account=node.account)
-    if output.status != 0 or "postgres" not in output.stdout or output.stdout.lstrip().startswith("Z"):
-        node.shell.run(["rm", "-f", str(path)], account=node.account).checked()
-    elif is_scratch(text):
-        words = ("stop", "-s", "-w", "-t", str(RECOVERY_S), "-m", "fast", "-D", str(node.data_directory))
-        node.postgresql("pg_ctl", *words, timeout_s=RECOVERY_S + 5).checked()
-    else:
-        hint = "Stop it, then run rejoin again"
-        raise UsageError(f"{node.name}: a server runs on {node.data_directory}: {output.stdout.strip()}", hint=hint)
+    """End a scratch server that a killed run left on the data directory."""
+    scratch.end(node, node.data_directory)
 
 
 def end_copies(node: Node) -> None:
@@ -202,13 +135,3 @@ def _test(node: Node, flag: str, path: Path) -> bool:
 
 def _sibling(node: Node, ending: str) -> Path:
     return node.data_directory.with_name(f"{node.data_directory.name}.{ending}")
-
-
-def _sockets(node: Node) -> Path:
-    here = node.data_directory
-    if len(str(here).encode()) <= SOCKET:
-        return here
-    folder = Path("/tmp") / f"aya-{sha256(str(here).encode()).hexdigest()[:12]}"
-    made = f"mkdir -m 0700 {folder} 2>/dev/null || test -O {folder}"
-    node.shell.run(["sh", "-c", made], account=node.account).checked(hint=f"{folder} belongs to somebody else")
-    return folder

@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 from aya_lib.cluster import wal
 from aya_lib.cluster.lsn import lsn, number
+from aya_lib.cluster.reading import READ_S, last_position, missing_segment
 from aya_lib.cluster.server import Cluster, Files, Switch, parse_history
 from aya_lib.errors import CommandFailed
 from aya_lib.node.node import Node
@@ -24,7 +25,6 @@ SHORT = (
     r"\2 \1 \3/p",
 )
 NOWHERE = Switch(0, "0/0")
-READ_S = 3600  # pg_waldump reads some hundred MB a second; a deadline is only for a disk that hangs
 
 
 @dataclass(frozen=True)
@@ -179,18 +179,6 @@ def look_checkpoint(node: Node, fork: Switch, segment_bytes: int) -> bool:
     )
     output = node.shell.run(["sh", "-c", script], account=node.account, timeout_s=READ_S)
     return output.status == 0
-
-
-def last_position(stderr: str) -> str | None:
-    """Where pg_waldump could read no further: the last position that its message names."""
-    match = re.findall(r"(?:at|LSN|after) ([0-9A-F]+/[0-9A-F]+)", stderr)
-    return match[-1] if match else None
-
-
-def missing_segment(stderr: str) -> str | None:
-    """The segment that pg_waldump would have gone on with, and that is not there."""
-    match = re.search(r'could not (?:find|open) file "(?:[^"]*/)?([0-9A-F]{24})"', stderr)
-    return match[1] if match else None
 
 
 def parse(stdout: str) -> tuple[int, tuple[int, ...], Mapping[tuple[int, str, int, int], int]]:
