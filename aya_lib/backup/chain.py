@@ -77,6 +77,16 @@ def windows(repository: Repository) -> tuple[Window, ...]:
     return tuple(one for one in found if one)
 
 
+def unserved(repository: Repository, backup: Backup, files: set[str]) -> str:
+    """The first segment that a restore to the backup's mark needs and that is not among ``files``; empty: none."""
+    size, end = repository.segment_bytes, backup.mark.position if backup.mark else backup.stop
+    for place in range(number(backup.start.lsn) // size, (number(end.lsn) - 1) // size + 1):
+        names = [wal.name(timeline, place * size, size) for timeline in (end.timeline, backup.start.timeline)]
+        if not files & {*names}:
+            return names[0]
+    return ""
+
+
 def marks(repository: Repository) -> tuple[Mark, ...]:
     """The marks of the backups that are not damaged, oldest first."""
     return tuple(one.mark for one in repository.backups if one.mark and not one.fault)

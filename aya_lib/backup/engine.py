@@ -114,6 +114,8 @@ class Make:
                 except AyaError as error:
                     failed = CommandFailed(keeper.name, ["pg_dump"], 1, error.message, hint="The base backup is whole and kept")
             found: Mark = moment.mark()
+        with self.primary.session(database="postgres", write=True) as connection:
+            connection.execute("SELECT pg_switch_wal()")  # the mark's segment is whole then, and can be copied elsewhere
         backup = Backup(self.label, self.kind, self.parent, self.source.name, start, stop, source.at, source.at, 0, found, dumps)
         ended = source.at + timedelta(seconds=time.monotonic() - since)  # by the clock of the server, as everything here is
         return replace(backup, ended=ended, bytes=_bytes(keeper, part)), failed

@@ -64,6 +64,8 @@ def _copied(name: str, seen: Repository | Missing, there: Copied | Elsewhere | M
             return Judged("warning", f"{observed}; on the keeper none is verified")
         if seen.proven.label not in has.backups:
             return passed_if(False, f"{observed}; {seen.proven.label} is not among them")
+        if hole := chain.unserved(seen, seen.proven, {*has.wal}):
+            return passed_if(False, f"{observed}; to restore {seen.proven.label} there, {hole} is missing")
         return passed_if(not lacking, f"{observed}; {len(lacking)} segments not yet" if lacking else observed)
 
     return evaluate(name, expected, there, of, hint=RUN)

@@ -72,9 +72,9 @@ def look(nodes: Nodes) -> Repository | Missing:
     return look_at(keeper(nodes))
 
 
-def look_at(node: Node) -> Repository | Missing:
-    """The same, of the keeper itself."""
-    where = folder(node.site)
+def look_at(node: Node, where: Path | None = None) -> Repository | Missing:
+    """The same, of the keeper itself; ``where``: another folder that has the form of a repository."""
+    where = where or folder(node.site)
 
     def ask() -> Repository | Missing:
         words = ["sh", "-c", SCRIPT, "sh", str(where)]

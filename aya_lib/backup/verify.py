@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from aya_lib.backup import chain, mark, reading, replay
 from aya_lib.backup.engine import record, sums
 from aya_lib.backup.held import held
-from aya_lib.backup.look import folder, look_at, place, section
+from aya_lib.backup.look import folder, look_at, section
 from aya_lib.backup.records import Backup, Gap, Position, Proof, Repository, Target
 from aya_lib.cluster.lsn import number
 from aya_lib.errors import AyaError, ChangeFailed, CommandFailed, UsageError
@@ -90,9 +91,9 @@ def files(keeper: Node, repository: Repository, backup: Backup, still: Callable[
         raise Damaged(error.message, hint=AGAIN) from None
     for link in links:
         try:
-            count += _verified(keeper, link)
+            count += _verified(keeper, Path(repository.directory) / "backups" / link.label, link)
         except Damaged as error:
-            if link.label == backup.label:
+            if link.label == backup.label or repository.directory != str(folder(keeper.site)):
                 raise
             still()
             record(keeper, replace(link, fault=error.message, proof=None))
@@ -100,8 +101,8 @@ def files(keeper: Node, repository: Repository, backup: Backup, still: Callable[
     return count
 
 
-def _verified(keeper: Node, link: Backup) -> int:
-    where, limit_s = place(keeper.site, link.label), mark.limit(link.bytes)
+def _verified(keeper: Node, where: Path, link: Backup) -> int:
+    limit_s = mark.limit(link.bytes)
     output = keeper.postgresql("pg_verifybackup", str(where / "data"), timeout_s=limit_s)
     if output.status:
         lines = [line.partition("error: ")[2] for line in output.stderr.splitlines() if "error: " in line]

@@ -62,6 +62,16 @@ def found(repository: Repository, start: Position, end: Position) -> list[tuple[
     return [(gap.first[-2:], gap.last[-2:], gap.reason) for gap in chain.gaps(repository, start, end)]
 
 
+def test_a_copy_serves_only_with_all_wal_from_its_start_to_its_mark() -> None:
+    whole, over = plain(), switched()
+    names = {one.name for one in whole.segments}
+    assert chain.unserved(whole, whole.backups[1], names) == ""
+    assert chain.unserved(whole, whole.backups[1], names - {file(3).name}) == file(3).name
+    late = replace(over.backups[0], mark=Mark("m", place(5.5, 2)))
+    assert chain.unserved(over, late, {file(n).name for n in (1, 2, 3)} | {file(4, 2).name, file(5, 2).name}) == ""
+    assert chain.unserved(over, late, {file(n).name for n in (1, 2, 3)} | {file(4, 2).name}) == file(5, 2).name
+
+
 def test_links_are_the_full_backup_first_and_a_missing_or_damaged_one_is_said() -> None:
     whole = plain()
     assert [one.label for one in chain.links(whole, whole.backups[2])] == ["b", "c"]

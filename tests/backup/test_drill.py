@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyrage
 import pytest
 from pairs import reconfigured
 from tests_support import make, passed, step, up
@@ -70,11 +72,29 @@ def test_a_line_that_a_kill_cut_off_costs_itself_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(place: Path) -> Iterator[Site]:
-    made = reconfigured(make(place, "drilled"), lambda config: [node.pop("embedding", None) for node in config["nodes"].values()])
+def keys(place: Path) -> tuple[Path, Path]:
+    """The file of the private key that opens the copies, and one of another."""
+    files = place / "right.key", place / "wrong.key"
+    for file in files:
+        file.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    return files
+
+
+@pytest.fixture(scope="module")
+def site(place: Path, keys: tuple[Path, Path]) -> Iterator[Site]:
+    """A pair with one backup, and an encrypted copy of it at another place."""
+    (place / "vault").mkdir()
+    public = str(pyrage.x25519.Identity.from_str(keys[0].read_text().strip()).to_public())
+
+    def change(config: dict[str, Any]) -> None:
+        for node in config["nodes"].values():
+            node.pop("embedding", None)
+        config["backup"] |= {"copies": [{"name": "vault", "path": str(place / "vault")}], "recipients": [public]}
+
+    made = reconfigured(make(place, "drilled"), change)
     try:
         up(made)
-        passed(step("backup", site=made.name))
+        assert passed(step("backup", site=made.name)).check("copy at vault")["status"] == "passed"
         yield made
     finally:
         labs.delete(made)
@@ -97,6 +117,27 @@ def test_a_whole_drill_restores_compares_loads_the_dump_and_leaves_its_result_al
 def test_a_moment_that_is_no_mark_is_restored_and_not_called_compared(site: Site) -> None:
     done = passed(step("recovery_drill", site=site.name, to="latest", light=True))
     assert done.check("contents are equal")["status"] == "warning"
+
+
+def test_the_copy_at_another_place_is_drilled_and_only_its_key_opens_it(site: Site, keys: tuple[Path, Path]) -> None:
+    before = left(site)
+    done = passed(step("recovery_drill", site=site.name, place="vault", identity=str(keys[0]), light=True))
+    assert done.check("contents are equal")["observed"] == "3 tables equal"
+    for identity, word in ((str(keys[1]), "cannot be decrypted"), ("", "is encrypted")):
+        refused = step("recovery_drill", site=site.name, place="vault", identity=identity, light=True)
+        assert refused.exit_code != 0
+        assert word in str(refused.error)
+    assert left(site) == sorted({*before, history.FILE})
+    assert keys[0].read_text().strip() not in (folder(site) / history.FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"), [({"place": "nowhere"}, "no place 'nowhere'"), ({"identity": "k"}, "no place is named")]
+)
+def test_a_place_that_is_none_is_one_line(site: Site, asked: dict[str, str], word: str) -> None:
+    done = step("recovery_drill", site=site.name, **asked)
+    assert done.exit_code == 2
+    assert word in str(done.error)
 
 
 @pytest.mark.parametrize(("to", "word"), [("2031-01-01T00:00:00Z", "in the future"), ("yesterday", "allowed are a time")])

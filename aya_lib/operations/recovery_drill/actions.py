@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from psycopg import sql
 
-from aya_lib.backup import chain, mark, reading, replay
+from aya_lib.backup import chain, copies, elsewhere, mark, places, reading, replay
 from aya_lib.backup.held import held
-from aya_lib.backup.look import folder, look_at, place
+from aya_lib.backup.look import folder, look_at
 from aya_lib.backup.records import Backup, Mark, Repository, Target
 from aya_lib.backup.verify import files
 from aya_lib.cluster import scratch
@@ -24,6 +25,8 @@ from aya_lib.operations.recovery_drill import history
 from aya_lib.operations.recovery_drill.history import Drill
 from aya_lib.operations.recovery_drill.look import NAME
 
+FETCHED = "fetched"  # the copy of a further place, below the repository; gone afterwards
+REMOVE_S = 600.0
 LOADED = "aya_drill"  # the dump's database, on the restored copy
 
 
@@ -34,9 +37,12 @@ class Restore:
     label: str
     target: Target
     light: bool
+    place: str = ""
+    identity: str = ""
 
     def command(self, node: Node) -> str:
-        return f"aya run recovery_drill -p backup={self.label} -p to={self.target.value} --site {node.site.name}"
+        where = f"-p place={self.place}" if self.place else f"-p to={self.target.value}"
+        return f"aya run recovery_drill -p backup={self.label} {where} --site {node.site.name}"
 
     def run(self, node: Node) -> None:
         with held(node, folder(node.site), "recovery_drill"):
@@ -46,7 +52,9 @@ class Restore:
             backup = repository.backup(self.label)
             if backup is None:
                 raise UsageError(f"backup {self.label} is gone since it was looked at", hint="Run recovery_drill again")
-            _Run(node, repository, backup, self.target, self.light).go()
+            if self.place and node.config.ssh:
+                raise UsageError(f"the copy is fetched by {node.name} itself", hint=f"Run it on {node.name}")
+            _Run(node, repository, backup, self.target, self.light, self.place, self.identity).go()
 
 
 @dataclass
@@ -56,11 +64,17 @@ class _Run:
     backup: Backup
     target: Target
     light: bool
+    place: str
+    identity: str
     phases: dict[str, float] = field(default_factory=dict)
 
     @property
     def into(self) -> Path:
         return folder(self.keeper.site) / NAME
+
+    @property
+    def fetched(self) -> Path:
+        return folder(self.keeper.site) / FETCHED
 
     @property
     def mark(self) -> Mark | None:
@@ -69,15 +83,38 @@ class _Run:
 
     def go(self) -> None:
         point = f"{self.target.kind} {self.target.value}"
-        result = Drill(self.repository.now.isoformat(timespec="seconds"), self.backup.label, point, self.light, self.phases)
+        at, label = self.repository.now.isoformat(timespec="seconds"), self.backup.label
+        result = Drill(at, f"{label} from {self.place}" if self.place else label, point, self.light, self.phases)
         try:
+            self._clear()
+            if self.place:
+                with self._timed("fetch"):
+                    self._fetch()
             result = self._drilled(result)
         except AyaError as error:
             history.add(self.keeper, replace(result, fault=error.message[:500]))
             raise
         finally:
-            replay.remove(self.keeper, self.into)
+            self._clear()
         history.add(self.keeper, result)
+
+    def _clear(self) -> None:
+        replay.remove(self.keeper, self.into)
+        if not self.keeper.config.ssh:  # made by this process, and perhaps not yet given to the account when it was killed
+            self.keeper.shell.run(["rm", "-rf", "--", str(self.fetched)], timeout_s=REMOVE_S).checked()
+
+    def _fetch(self) -> None:
+        """The copy as a repository of its own, readable for the cluster's account alone."""
+        config, private = elsewhere.named(self.keeper.site, self.place), Path(self.identity) if self.identity else None
+        copies.fetch(places.open_place(config), self.backup.label, self.fetched, private, lambda _: None)
+        if os.geteuid() == 0:
+            owned = ["chown", "-R", "-h", str(self.keeper.account), str(self.fetched)]
+            self.keeper.shell.run(owned, timeout_s=REMOVE_S).checked()
+        found = look_at(self.keeper, self.fetched)
+        backup = found.backup(self.backup.label) if isinstance(found, Repository) else None
+        if not isinstance(found, Repository) or backup is None:
+            raise AyaError(f"what was fetched from {self.place} is no repository: {found}", hint="Run backup: it copies again")
+        self.repository, self.backup = found, backup
 
     def _drilled(self, result: Drill) -> Drill:
         keeper, repository = self.keeper, self.repository
@@ -124,8 +161,8 @@ class _Run:
 
     def _loaded(self, sockets: Path) -> tuple[str, ...]:
         """Load the site's own dump into a database of its own on the copy: what differs from the mark."""
-        name = self.keeper.site.database.name
-        file, limit_s = place(self.keeper.site, self.backup.label) / "dumps" / f"{name}.dump", mark.limit(self.backup.bytes)
+        name, limit_s = self.keeper.site.database.name, mark.limit(self.backup.bytes)
+        file = Path(self.repository.directory) / "backups" / self.backup.label / "dumps" / f"{name}.dump"
         made = f"SET default_transaction_read_only = off; CREATE DATABASE {LOADED} TEMPLATE template0"
         scratch.psql(self.keeper, sockets, "postgres", made)
         where = ("-h", str(sockets), "-p", str(self.keeper.config.postgresql.port), "-U", self.keeper.site.database.owner)

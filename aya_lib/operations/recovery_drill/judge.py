@@ -25,7 +25,7 @@ def preconditions(found: Found) -> list[Check]:
     def room(free: int) -> Judged:
         if not isinstance(held, Repository) or not isinstance(found.aim, tuple):
             return Judged("unknown", "nobody knows how much")
-        wants = needed(held, found.aim[0])
+        wants = needed(held, found.aim[0], fetched=bool(found.request.place))
         return passed_if(free > wants, f"{size(free)} free, at most {size(wants)} needed", "Make room on the keeper's disk")
 
     def idle(seen: Repository) -> Judged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aya_lib.backup import chain, engine, reading, replay
+from aya_lib.backup import chain, elsewhere, engine, reading, replay
 from aya_lib.backup import look as repositories
 from aya_lib.backup.records import Backup, Mark, Repository, Target
 from aya_lib.cluster import roles
@@ -22,11 +22,14 @@ NAME = "drill"  # the restored copy, below the repository; gone afterwards
 @dataclass(frozen=True)
 class Request:
     """``backup``: a label, or nothing: the newest verified one that reaches there. ``to``: as for a restore, or nothing: the
-    newest mark. ``light``: the files are not read one by one, nor the dump loaded."""
+    newest mark. ``light``: the files are not read one by one, nor the dump loaded. ``place``: one of the site's further places,
+    whose copy is drilled; ``identity``: the file of the private key that opens it."""
 
     backup: str = ""
     to: str = ""
     light: bool = False
+    place: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,13 +64,18 @@ class Found(Shown):
             ("backup", f"{backup.label}{'' if backup.verified else ', not verified'}"),
             ("to", f"{target.kind} {target.value}, timeline {target.timeline}"),
             ("compared with", self.mark.name if self.mark else "nothing: nobody counted at that moment"),
-            ("drill", kind),
+            ("drill", kind + (f", of the copy at {self.request.place}" if self.request.place else "")),
         )
         return Table("What is drilled", ("", ""), rows, (f"on {self.keeper.name}, in {place(self.keeper)}",))
 
 
-def request(backup: str = "", to: str = "", light: bool = False) -> Request:
-    return Request(backup.strip(), to.strip(), light)
+def request(backup: str = "", to: str = "", light: bool = False, place: str = "", identity: str = "") -> Request:
+    """:class:`UsageError` for what cannot be."""
+    if identity and not place:
+        raise UsageError("identity: a private key opens the copy at a place, and no place is named", hint="Name one: place")
+    if place and to:
+        raise UsageError("to: a copy is drilled to its own mark", hint="Leave to empty, or leave place empty")
+    return Request(backup.strip(), to.strip(), light, place.strip(), identity.strip())
 
 
 def place(keeper: Node) -> str:
@@ -93,13 +101,17 @@ def result(nodes: Nodes) -> Drill | Missing:
     return past[-1] if past else Unseen(keeper.name, "read what the drill found", "no drill was written down")
 
 
-def needed(found: Repository, backup: Backup) -> int:
-    """Bytes that a drill takes on the keeper's disk, at most: the restored copy, and the dump loaded beside it."""
-    return replay.needed(found, backup) + (backup.bytes if backup.dumps else 0)
+def needed(found: Repository, backup: Backup, *, fetched: bool = False) -> int:
+    """Bytes that a drill takes on the keeper's disk, at most: the restored copy, the dump loaded beside it, what is fetched."""
+    own = replay.needed(found, backup) + (backup.bytes if backup.dumps else 0)
+    copied = sum(one.bytes for one in chain.links(found, backup)) + sum(one.bytes for one in found.segments)
+    return own + (copied if fetched else 0)
 
 
 def _aim(keeper: Node, held: Repository, asked: Request) -> tuple[Backup, Target] | Missing:
     try:
+        if asked.place:
+            elsewhere.named(keeper.site, asked.place)
         backup, target = chain.locate(held, asked.to, asked.backup)
     except UsageError:
         raise

@@ -12,7 +12,8 @@ def plan(found: Found) -> Plan:
     if not isinstance(found.aim, tuple):
         return Plan("Recovery drill", unwind=False)
     backup, target = found.aim
-    title = f"Restore {backup.label} to {target.kind} {target.value} beside, compare it, and remove it"
-    return Plan(
-        "Recovery drill", (change(found.keeper, title, Restore(backup.label, target, found.request.light)),), unwind=False
-    )
+    asked = found.request
+    source = f"{backup.label} from {asked.place}" if asked.place else backup.label
+    title = f"Restore {source} to {target.kind} {target.value} beside, compare it, and remove it"
+    act = Restore(backup.label, target, asked.light, asked.place, asked.identity)
+    return Plan("Recovery drill", (change(found.keeper, title, act),), unwind=False)

@@ -10,6 +10,7 @@ from aya_lib.picture import INK, Picture, canvas, quiet
 from aya_lib.show import Note
 
 COLOURS = {
+    "fetch": "#57606a",
     "read every file": "#8b949e",
     "read the WAL": "#6e7bd9",
     "put together": "#2f81f7",
