@@ -25,8 +25,8 @@ PIECE = 64  # segments that one pg_waldump reads: its deadline is for so many, a
 # pg_waldump wants the files of one timeline in one folder, and no .partial, which may get its whole name meanwhile.
 # Standard input: name and file of each segment. $1: the command, which finds them in $here.
 SCRIPT = r"""
-find /tmp -maxdepth 1 -name 'aya_wal.*' -user "$(id -un)" -mtime +0 -exec rm -rf {} + 2>/dev/null
-here=$(mktemp -d /tmp/aya_wal.XXXXXX) || exit 9
+find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'aya_wal.*' -user "$(id -un)" -mtime +0 -exec rm -rf {} + 2>/dev/null
+here=$(mktemp -d "${TMPDIR:-/tmp}/aya_wal.XXXXXX") || exit 9
 trap 'rm -rf "$here"' EXIT; trap 'exit 9' TERM INT HUP
 while read -r name file; do
   case $file in

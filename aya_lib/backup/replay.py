@@ -238,7 +238,7 @@ def _state(keeper: Node, sockets: Path) -> dict[str, object] | None:
 def _ended(log: str, wanted: dict[str, object]) -> str:
     """Why a server ended during recovery, and how far it had come."""
     places = re.findall(rf"(?:{PLACES}) ([0-9A-F]+/[0-9A-F]+)", log)
-    why = re.findall(r"(?:FATAL|PANIC):  (?!terminating)(.*)", log)
+    why = re.findall(r"(?:FATAL|PANIC):  (?!terminating|the database system is)(.*)", log)
     damage = re.findall(r"LOG:  ((?:invalid|incorrect|record with|unexpected|out-of-sequence|there is no).* at .*)", log)
     reached = max(places, key=number) if places else "its start"
     return f"recovery ended at {reached}, before {_words(wanted)}: {'; '.join([*damage[-1:], *why[:1]]) or 'it says nothing'}"

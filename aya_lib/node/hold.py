@@ -105,7 +105,7 @@ class Machine:
 
     def _holder(self) -> str:
         """By the arguments of the program that holds it. Our own: two nodes may lie in one folder."""
-        named = on_machine(self._node)
+        named = on_machine(self._node, self._folder)
         return next((who for who in named if who != self._who), self._who if named else "another run")
 
     def _failure(self) -> CommandFailed:
@@ -156,8 +156,8 @@ def holder(connection: Connection, key: int) -> str:
     return str(next(iter(column(connection, statement(__package__, "hold_holder"), {"key": key})), ""))
 
 
-def on_machine(node: Node) -> list[str]:
-    """Who holds the lock on a node's machine, or is about to ask for it."""
+def on_machine(node: Node, folder: str = "") -> list[str]:
+    """Who holds the lock on a node's machine, or on another folder there, or is about to ask for it."""
     listed = node.shell.run(["ps", "-A", "-ww", "-o", "args="], account=node.account).stdout
-    mark = f" aya-lock {node.data_directory.parent} "
+    mark = f" aya-lock {folder or node.data_directory.parent} "
     return [line.rpartition(mark)[2].strip() for line in listed.splitlines() if mark in line]

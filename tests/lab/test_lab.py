@@ -230,7 +230,7 @@ def test_a_plain_user_can_have_a_lab(tmp_path_factory: pytest.TempPathFactory) -
             env=environment,
             cwd="/",
         )
-        assert done.stdout.strip() == "['running', 'stopped', 'running', 'stopped', 'running']", done.stderr[-2000:]
+        assert done.stdout.strip() == "['running', 'stopped', 'running', 'stopped', 'stopped', 'running']", done.stderr[-2000:]
     finally:
         shutil.rmtree(home)
 
