@@ -1,7 +1,7 @@
-"""Backups of 1 GB of vectors beside PostgreSQL's own programs: full, incremental, restore, and what a primary feels of it.
+"""Backups of 1 GB of vectors beside PostgreSQL's own programs: full, incremental, restore, what a primary feels of it.
 
-``python benchmarks/backup.py [MB]`` prints a table and keeps it in benchmarks/backup.json. It uses a lab of its own, on a disk,
-and counts ratios within a round.
+``python benchmarks/backup.py [MB [ROUNDS]]`` prints a table and keeps it in benchmarks/backup.json. It uses a lab of its
+own, on a disk, and counts ratios within a round.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
-import yaml
 
 from aya_lib import lab as labs
-from aya_lib.backup import engine, replay
+from aya_lib.backup import engine, mark, replay
 from aya_lib.backup.chain import links, locate
 from aya_lib.backup.look import folder, look
 from aya_lib.backup.records import Backup, Repository
+from aya_lib.cluster.lsn import number as number_of
 from aya_lib.cluster.replication import source_conninfo
 from aya_lib.lab.new import new
 from aya_lib.node import wait
 from aya_lib.node.node import Node, Nodes, open_nodes
 from aya_lib.runbook.refresh import model_site
-from aya_lib.site import load_site, read_yaml
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROUNDS = 3
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 READ_S = 6.0  # for one figure of queries per second
 RATE_MB_S = 40  # of the round with a limit
 
@@ -50,6 +49,7 @@ def fill(node: Node, megabytes: int) -> None:
         for start in range(0, megabytes * 250, 10_000):
             end = min(start + 10_000, megabytes * 250) - 1
             connection.execute(f"INSERT INTO bench_vectors SELECT g, 0, {made} FROM generate_series({start}, {end}) g".encode())
+        connection.execute("VACUUM (FREEZE, ANALYZE) bench_vectors")  # as rows are that were not just loaded
         connection.execute("CHECKPOINT")
 
 
@@ -89,6 +89,11 @@ def bare(nodes: Nodes, where: Path) -> float:
         return seconds(lambda: beta.postgresql("pg_basebackup", *words, timeout_s=1800).checked())
     finally:
         shutil.rmtree(where, ignore_errors=True)
+
+
+def _reaches(seen: Repository, one: Backup) -> bool:
+    """All WAL up to the backup's mark is received."""
+    return bool(seen.flushed and one.mark and number_of(seen.flushed.lsn) >= number_of(one.mark.position.lsn))
 
 
 def copied(keeper: Node, source: Path, where: Path) -> float:
@@ -160,12 +165,20 @@ def one_round(nodes: Nodes, number: int, scratch: Path) -> dict[str, float]:
     told: dict[str, float] = {}
     alone = bare(nodes, scratch / "bare")
     full, took = backup(nodes, "full", None, number)
-    told["full / bare pg_basebackup, time"] = took / alone
+    marked = seconds(lambda: mark.make(alpha, f"bench-{number}"))
+    told["full with its mark / bare pg_basebackup, time"] = took / alone
+    told["full without its mark / bare pg_basebackup, time"] = (took - marked) / alone
     change(alpha, 2)  # of the rows with a positive hash: 1 % of all
     part, took_part = backup(nodes, "incremental", full, number + 1)
-    told["incremental after 1 % / full, time"] = took_part / took
+    told["incremental after 1 % / full, time, both without marks"] = (took_part - marked) / (took - marked)
     told["incremental after 1 % / full, bytes"] = part.bytes / full.bytes
-    found = repository(nodes)
+    found = wait.until(
+        lambda: repository(nodes),
+        lambda seen: _reaches(seen, part),
+        node="BETA",
+        what="WAL up to the mark is received",
+        deadline_s=120,
+    )
     whole = copied(beta, folder(nodes.site) / "backups" / full.label / "data", scratch / "copy")
     for name, one in (("full", full), ("incremental", part)):
         assert links(found, one)
@@ -182,11 +195,6 @@ def main() -> None:
         place.chmod(0o755)
         os.environ |= {"AYA_PARAMETERS": str(model_site(place)), "AYA_RUNS": str(place / "runs")}
         site = new("lab", place / "lab", like="model")
-        file = place / "parameters" / "lab" / "site.yaml"
-        content = read_yaml(file)
-        content["backup"] = {"node": "BETA"}
-        file.write_text(yaml.safe_dump(content, sort_keys=False))
-        site = load_site("lab")
         try:
             labs.up(site, embedding=False)
             nodes = open_nodes(site)
