@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from aya_lib.backup import places, sealed
 from aya_lib.backup.places import Place
+from aya_lib.cluster.lsn import number
 from aya_lib.cluster.wal import SEGMENT
+from aya_lib.cluster.wal import name as name_of
 from aya_lib.errors import AyaError, UsageError
 from aya_lib.site import Backup as Config
 
@@ -61,8 +64,8 @@ def look(place: Place) -> Copied:
 
 
 def copy(repository: Path, config: Config, place: Place, labels: Sequence[str], told: Told = print) -> Done:
-    """Have the backups ``labels`` (verified ones, a parent before its children) and all whole WAL files at a place; what the
-    repository has no longer goes, never the last backup. Each file is read back before it counts. Run again it goes on."""
+    """Have the backups ``labels`` (verified ones, a parent before its children) and all whole WAL files at a place; what is
+    older than the window goes. Each file is read back before it counts. Run again it goes on."""
     sealed.recipients(config.recipients)
     there, ending = look(place), ".zst.age" if config.recipients else ".zst"
     _same_cluster(repository, place, there)
@@ -76,7 +79,7 @@ def copy(repository: Path, config: Config, place: Place, labels: Sequence[str], 
         if path.name not in there.wal:
             _checked(path, config, place, f"wal/{path.name}{ending}")
             copied.append(path.name)
-    return Done(tuple(copied), _tidy(repository, place, look(place), labels))
+    return Done(tuple(copied), _tidy(repository, config, place, look(place), labels))
 
 
 def fetch(place: Place, label: str, into: Path, private: Path | None, told: Told = print) -> None:
@@ -101,10 +104,12 @@ def fetch(place: Place, label: str, into: Path, private: Path | None, told: Told
             raise AyaError(f"{place.name}: {record['file']} is not what was copied there: its SHA-256 differs")
         _open(place, f"backups/{record['file']}", into / "backups", keys, folder=True)
         _relink(into / "backups" / one)
-    for name, stored in there.wal.items():
-        _open(place, stored, into / "wal" / name, keys, folder=False)
     with places.source(place, "repository.json") as stream:
         (into / "repository.json").write_bytes(stream.read())
+    start = _start(into, there.backups[label]["record"])
+    for name, stored in there.wal.items():
+        if not SEGMENT.fullmatch(name) or name[8:] >= start:
+            _open(place, stored, into / "wal" / name, keys, folder=False)
 
 
 def _relink(backup: Path) -> None:
@@ -155,17 +160,37 @@ def _wal(repository: Path) -> list[Path]:
     )
 
 
-def _tidy(repository: Path, place: Place, there: Copied, labels: Sequence[str]) -> tuple[str, ...]:
-    """Take away what the repository has no longer, once all of ``labels`` are there."""
+def _tidy(repository: Path, config: Config, place: Place, there: Copied, labels: Sequence[str]) -> tuple[str, ...]:
+    """Take away what is older than the window, once all of ``labels`` are there. A repository that was lost and made anew knows
+    nothing of older copies: these are what is left, so not what it lacks goes, but what no moment of the window needs."""
     if not labels or any(label not in there.backups for label in labels):
         return ()
-    gone = [label for label in there.backups if not (repository / "backups" / label).exists()]
-    names = [name for label in gone for name in (f"backups/{label}.json", f"backups/{there.backups[label]['file']}")]
+    ends = {label: datetime.fromisoformat(str(one["record"]["ended"])) for label, one in there.backups.items()}
+    since = max(ends[label] for label in labels) - timedelta(days=config.keep_days)
+    first = max((label for label in ends if ends[label] <= since), key=lambda label: ends[label], default=None)
+    kept = {label for label, end in ends.items() if end > since} | ({first} if first else set())
+    for label in list(kept):
+        while label := str(there.backups.get(label, {}).get("record", {}).get("parent") or ""):
+            kept.add(label)
+    names = [name for label in ends if label not in kept for name in _files(there, label)]
+    start = min(_start(repository, there.backups[label]["record"]) for label in kept if label in there.backups)
     have = {path.name for path in _wal(repository)}
-    names += [stored for name, stored in there.wal.items() if name not in have]
-    for start in range(0, len(names), 500):
-        place.remove(names[start : start + 500])
+    old = (name for name in there.wal if SEGMENT.fullmatch(name) and name[8:] < start and name not in have)
+    names += [there.wal[name] for name in old]
+    for begin in range(0, len(names), 500):
+        place.remove(names[begin : begin + 500])
     return tuple(names)
+
+
+def _files(there: Copied, label: str) -> tuple[str, str]:
+    """The record of a copy first: without it the rest counts for nothing."""
+    return f"backups/{label}.json", f"backups/{there.backups[label]['file']}"
+
+
+def _start(repository: Path, record: Mapping[str, Any]) -> str:
+    """The first segment that a backup needs, without its timeline."""
+    size = int(json.loads((repository / "repository.json").read_text(encoding="utf-8"))["segment_bytes"])
+    return name_of(1, number(str(record["start"]["lsn"])), size)[8:]
 
 
 def _open(place: Place, stored: str, into: Path, keys: Sequence[object], *, folder: bool) -> None:

@@ -90,7 +90,7 @@ class Make:
                 finish(keeper, backup)
             except BaseException:
                 with suppress(AyaError):
-                    _sh(keeper, 'rm -rf -- "$1"', _part(keeper.site, self.label), timeout_s=mark.LIMIT_S)  # WAL needs the room
+                    keeper.script('rm -rf -- "$1"', _part(keeper.site, self.label), timeout_s=mark.LIMIT_S)  # WAL needs the room
                 raise
         if failed:
             raise failed
@@ -98,7 +98,7 @@ class Make:
     def _make(self, keeper: Node) -> tuple[Backup, AyaError | None]:
         part = _part(keeper.site, self.label)
         since, source = time.monotonic(), look_source(self.source)
-        _sh(keeper, 'umask 077; mkdir -p "$1/dumps" "$1/tablespaces"', part)
+        keeper.script('umask 077; mkdir -p "$1/dumps" "$1/tablespaces"', part)
         limit_s = mark.limit(source.bytes) + source.bytes / 2**19 / (section(keeper.site).rate_mb_s or 1e9)
         arguments = self._arguments(keeper, source.tablespaces)
         hint = "Run backup with kind=full" if self.parent else "Nothing is kept of it. Mend that, and run backup again"
@@ -148,13 +148,13 @@ def dump(keeper: Node, primary: Node, part: Path, moment: mark.Moment, limit_s: 
         words = ["-w", "--globals-only", "-f", str(target / "globals.sql"), "-d", make_conninfo(dbname="postgres", **server)]
         keeper.postgresql("pg_dumpall", *words, timeout_s=limit_s).checked()
     finally:
-        _sh(keeper, 'rm -f "$1"', part / PASSFILE)
+        keeper.script('rm -f "$1"', part / PASSFILE)
     return sums(keeper, target, limit_s)
 
 
 def sums(keeper: Node, directory: Path, limit_s: float) -> dict[str, tuple[int, str]]:
     """Bytes and SHA-256 of every file in a folder; none in an empty one."""
-    text = _sh(keeper, f'test -z "$(ls -A "$1")" || {{ {SUMS}; }}', directory, timeout_s=limit_s)
+    text = keeper.script(f'test -z "$(ls -A "$1")" || {{ {SUMS}; }}', directory, timeout_s=limit_s)
     sizes = {name: int(size) for size, name in re.findall(r"^\s*(\d+) (.+)$", text, re.MULTILINE)}
     return {name: (sizes[name], digest) for digest, name in re.findall(r"^([0-9a-f]{64}) [ *](.+)$", text, re.MULTILINE)}
 
@@ -174,30 +174,30 @@ class Begin:
         script = 'umask 077; mkdir -p "$1" && chmod 0700 "$1" && mkdir -p "$1/wal" "$1/backups"'
         hint = f"Make {where} on {keeper.name}, and give it to the account that owns the cluster"
         keeper.shell.run(["sh", "-c", script, "sh", str(where)], account=keeper.account).checked(hint)
-        _sh(keeper, f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
+        keeper.script(f'test -e "$1" || {{ {WRITE}; }}', where / "repository.json", "0600", stdin=text)
 
 
 def clean(keeper: Node) -> None:
     """Delete the half backups of killed runs. Only who holds the repository may."""
-    _sh(keeper, 'rm -rf -- "$1"/*.part "$1"/*.gone', folder(keeper.site) / "backups", timeout_s=mark.LIMIT_S)
+    keeper.script('rm -rf -- "$1"/*.part "$1"/*.gone', folder(keeper.site) / "backups", timeout_s=mark.LIMIT_S)
 
 
 def finish(keeper: Node, backup: Backup) -> None:
     """Write the record, put everything on the disk, and give the backup its name."""
     part = _part(keeper.site, backup.label)
     record(keeper, backup, part)
-    _sh(keeper, RENAME, part, place(keeper.site, backup.label), timeout_s=mark.LIMIT_S)
+    keeper.script(RENAME, part, place(keeper.site, backup.label), timeout_s=mark.LIMIT_S)
 
 
 def record(keeper: Node, backup: Backup, where: Path | None = None) -> None:
     """Write a backup's record, whole or not at all."""
     path = (where or place(keeper.site, backup.label)) / "backup.json"
-    _sh(keeper, f"{WRITE} && sync", path, "0600", stdin=written(backup), timeout_s=mark.LIMIT_S)
+    keeper.script(f"{WRITE} && sync", path, "0600", stdin=written(backup), timeout_s=mark.LIMIT_S)
 
 
 def _span(keeper: Node, part: Path, began: datetime, ended: datetime) -> tuple[Position, Position]:
     """From where to where the WAL is needed, as the manifest says. (PostgreSQL: Backup Manifest WAL Range Object.)"""
-    text = _sh(keeper, 'tail -c 65536 "$1"', part / "data" / "backup_manifest")
+    text = keeper.script('tail -c 65536 "$1"', part / "data" / "backup_manifest")
     pattern = r'"Timeline": (\d+), "Start-LSN": "([0-9A-F/]+)", "End-LSN": "([0-9A-F/]+)"'
     ranges = sorted((int(timeline), start, end) for timeline, start, end in re.findall(pattern, text))
     if not ranges:
@@ -210,7 +210,7 @@ def _passfile(keeper: Node, part: Path, primary: Node, secret: Secret) -> None:
     host, owner, known = (
         re.sub(r"([\\:])", r"\\\1", text) for text in (primary.config.host, primary.site.database.owner, secret.reveal())
     )
-    _sh(keeper, WRITE, part / PASSFILE, "0600", stdin=f"{host}:*:*:{owner}:{known}\n")
+    keeper.script(WRITE, part / PASSFILE, "0600", stdin=f"{host}:*:*:{owner}:{known}\n")
 
 
 def _file(database: str) -> str:
@@ -228,13 +228,7 @@ def _escaped(path: str) -> str:
 
 
 def _bytes(keeper: Node, where: Path) -> int:
-    return int(_sh(keeper, 'du -sk -- "$1"', where, timeout_s=mark.LIMIT_S).split()[0]) * 1024
-
-
-def _sh(keeper: Node, script: str, *words: Path | str, stdin: str | None = None, timeout_s: float = 60) -> str:
-    """What a script prints that runs on the keeper as the cluster's account, with ``words`` as $1, $2, ..."""
-    argv = ["sh", "-c", script, "sh", *map(str, words)]
-    return keeper.shell.run(argv, stdin=stdin, account=keeper.account, timeout_s=timeout_s).checked().stdout
+    return int(keeper.script('du -sk -- "$1"', where, timeout_s=mark.LIMIT_S).split()[0]) * 1024
 
 
 @dataclass(frozen=True)
@@ -258,7 +252,7 @@ class Prune:
             now = expired(found, self.keep_days, self.clock)
             for label in [one for one in self.expired.backups if one in now.backups]:
                 still()
-                _sh(keeper, 'mv -- "$1" "$1.gone" && rm -rf -- "$1.gone"', place(keeper.site, label), timeout_s=mark.LIMIT_S)
+                keeper.script('mv -- "$1" "$1.gone" && rm -rf -- "$1.gone"', place(keeper.site, label), timeout_s=mark.LIMIT_S)
             paths = [str(where / "wal" / one.folder / one.name) for one in self.expired.segments if one in now.segments]
             for first in range(0, len(paths), 200):
-                _sh(keeper, 'rm -f -- "$@"', *paths[first : first + 200])
+                keeper.script('rm -f -- "$@"', *paths[first : first + 200])

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from aya_lib.backup.archive import Begin, begin, next_position
+from aya_lib.backup.look import section
 from aya_lib.cluster import server
 from aya_lib.cluster.lsn import lsn
 from aya_lib.cluster.replication import source_conninfo
@@ -40,6 +41,7 @@ from aya_lib.site import Site
 BEAT_S = 2.0  # between two looks at how far WAL is safe
 PAUSE_S = (1.0, 60.0)  # before another attempt: the first and the longest, doubling
 STEADY_S = 30.0  # a pg_receivewal that ran for so long starts with a clean sheet
+PATIENCE = 10  # times rpo_s: so long the other node is waited for, which may still have what is lacking; the slot holds new WAL
 NAME = "aya_backup"  # application_name of its connection
 # It ends with its standard input, as does pg_receivewal then: whoever started it may be killed.
 TIED = """
@@ -74,6 +76,7 @@ class Receiver:
     stop: threading.Event
     state: dict[str, Any] = field(default_factory=dict)
     pause_s: float = PAUSE_S[0]
+    _lacking: float | None = None  # since when nobody could be asked for what comes next (monotonic)
 
     def run(self) -> None:
         self._say("waiting", "it begins")
@@ -133,21 +136,23 @@ class Receiver:
             raise AyaError(f"{self.keeper.name}: {self.where} is no repository", hint="Run backup: it makes one")
         there = {name: server.look(self.nodes[name]) for name in self.nodes.site.pair}
         own = there[self.keeper.name]
-        for name, cluster in there.items():
-            if isinstance(cluster, Cluster) and cluster.system_identifier != str(known["system_identifier"]):
-                raise AyaError(f"{name} is another cluster than the repository {self.where} is of", hint="Name another folder")
+        if isinstance(own, Cluster) and own.system_identifier != str(known["system_identifier"]):
+            raise AyaError(f"{own.node} is another cluster than the repository {self.where} is of", hint="Name another folder")
         if isinstance(own, Cluster):
             CreateSlot(self.slot).run(self.keeper)
             oldest = self._settle(self.keeper, own)
             if oldest is None:
+                self._lacking = None
                 return self.keeper, ""
-        leaders = [n for n, it in there.items() if isinstance(it, Cluster) and not it.in_recovery and n != self.keeper.name]
-        if len(leaders) == 1:
-            leader = there[leaders[0]]
-            assert isinstance(leader, Cluster)
-            if self._settle(self.nodes[leaders[0]], leader) is None:
-                return self.nodes[leaders[0]], oldest if isinstance(own, Cluster) and oldest else ""
+        (other,) = (name for name in there if name != self.keeper.name)
+        leader = there[other]
+        ours = isinstance(leader, Cluster) and leader.system_identifier == str(known["system_identifier"])
+        if isinstance(leader, Cluster) and ours and not leader.in_recovery and self._settle(self.nodes[other], leader) is None:
+            return self.nodes[other], oldest if isinstance(own, Cluster) and oldest else ""
         if isinstance(own, Cluster):
+            self._lacking = self._lacking or time.monotonic()
+            if not ours and time.monotonic() - self._lacking < PATIENCE * section(self.keeper.site).rpo_s:
+                raise AyaError(f"{own.node} has removed the WAL that comes next, and {other} cannot be asked for it: {leader}")
             self._leave(own)
             return self.keeper, ""
         raise AyaError(f"no server to receive from: {own}", hint="Run restore")

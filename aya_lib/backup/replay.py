@@ -103,19 +103,19 @@ def restore(keeper: Node, repository: Repository, backup: Backup, target: Target
     limit_s = 600 + 2 * sum(one.bytes for one in chain) / SLOW
     folders = [Path(repository.directory) / "backups" / one.label for one in chain]
     for folder in folders:
-        _sh(keeper, LINKS, folder)
-    _sh(keeper, 'umask 077; mkdir "$1"', into / "tablespaces")
+        keeper.script(LINKS, folder)
+    keeper.script('umask 077; mkdir "$1"', into / "tablespaces")
     if len(chain) == 1:
-        _sh(keeper, COPY, into, folders[0], timeout_s=limit_s)
+        keeper.script(COPY, into, folders[0], timeout_s=limit_s)
     else:
-        oids = _sh(keeper, 'ls -1 "$1/tablespaces"', folders[-1]).split()
+        oids = keeper.script('ls -1 "$1/tablespaces"', folders[-1]).split()
         moved = [f"{folders[-1] / 'tablespaces' / oid}={into / 'tablespaces' / oid}" for oid in oids]
         words = [*(word for one in moved for word in ("-T", one)), "-o", str(into / "data"), *([] if durable else ["--no-sync"])]
         keeper.postgresql("pg_combinebackup", *words, *(str(one / "data") for one in folders), timeout_s=limit_s).checked()
-    _sh(keeper, STRIP, into / "data")
+    keeper.script(STRIP, into / "data")
     aim(keeper, repository, backup, target, into, durable=durable)
     if durable:
-        _sh(keeper, "sync", timeout_s=limit_s)
+        keeper.script("sync", timeout_s=limit_s)
 
 
 def aim(
@@ -143,9 +143,9 @@ def aim(
     values |= {"restore_command": fetch, "fsync": _on(durable), "default_transaction_read_only": _on(not promote)}
     values |= {"port": str(keeper.config.postgresql.port)}
     text = "".join(f"{name} = '{value.replace(chr(39), 2 * chr(39))}'\n" for name, value in values.items())
-    _sh(keeper, WRITE, into / "scratch.conf", "0600", stdin=text)
-    _sh(keeper, WRITE, into / "target.json", "0600", stdin=json.dumps({**asdict(wanted), "promote": promote}))
-    _sh(keeper, ': > "$1"', data / "recovery.signal")
+    keeper.script(WRITE, into / "scratch.conf", "0600", stdin=text)
+    keeper.script(WRITE, into / "target.json", "0600", stdin=json.dumps({**asdict(wanted), "promote": promote}))
+    keeper.script(': > "$1"', data / "recovery.signal")
     return wanted
 
 
@@ -159,7 +159,7 @@ def scratch(keeper: Node, into: Path) -> Iterator[Path]:
     data = into / "data"
     try:
         server.end(keeper, data)
-        _sh(keeper, 'rm -f "$1"', server.log(into))
+        keeper.script('rm -f "$1"', server.log(into))
         own = {"config_file": str(into / "scratch.conf")}
         server.start(keeper, data, into, own, wait=False).checked(hint=f"Its log is {server.log(into)}")
         reach(keeper, into)
@@ -176,7 +176,7 @@ def reach(keeper: Node, into: Path) -> Reached:
     while True:
         alive = _alive(keeper, into)
         state = _state(keeper, sockets) if alive else None
-        log = _sh(keeper, 'test ! -e "$1" || tail -c 40000 "$1"', server.log(into))
+        log = keeper.script('test ! -e "$1" || tail -c 40000 "$1"', server.log(into))
         stopped = re.findall(r"LOG:  (recovery stopping .*)", log)
         if state and (state["paused"] or not state["in_recovery"]):
             if not stopped or bool(wanted["promote"]) == bool(state["in_recovery"]):
@@ -207,13 +207,13 @@ def clear(keeper: Node, into: Path) -> None:
     server.end(keeper, into / "data")
     end_left(keeper, into, ("cp", "pg_combinebackup"))
     script = 'cd "$1" && rm -rf data tablespaces scratch.* target.json'
-    _sh(keeper, script, into, timeout_s=600)
+    keeper.script(script, into, timeout_s=600)
 
 
 def remove(keeper: Node, into: Path) -> None:
     """The folder too."""
     clear(keeper, into)
-    _sh(keeper, 'test ! -e "$1" || { rm -f "$1/$2" && rmdir "$1"; }', into, MARK)
+    keeper.script('test ! -e "$1" || { rm -f "$1/$2" && rmdir "$1"; }', into, MARK)
 
 
 def reaches(repository: Repository, backup: Backup, target: Target) -> Position | None:
@@ -250,8 +250,3 @@ def _words(target: dict[str, object]) -> str:
 
 def _on(value: bool) -> str:
     return "on" if value else "off"
-
-
-def _sh(keeper: Node, script: str, *words: Path | str, stdin: str | None = None, timeout_s: float = 60) -> str:
-    argv = ["sh", "-c", script, "sh", *map(str, words)]
-    return keeper.shell.run(argv, stdin=stdin, account=keeper.account, timeout_s=timeout_s).checked().stdout

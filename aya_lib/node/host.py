@@ -78,3 +78,8 @@ class Host:
         command = self._command(program, arguments, session.environment() if program in CLIENTS else [])
         output = self.shell.run(command, timeout_s=timeout_s, stdin=stdin, account=self.account)
         return replace(output, argv=(program, *arguments))  # an error names the program, not its environment
+
+    def script(self, text: str, *words: Path | str, stdin: str | None = None, timeout_s: float = 60) -> str:
+        """What a shell script prints that runs on the node as the cluster's account, with ``words`` as $1, $2, ..."""
+        argv = ["sh", "-c", text, "sh", *map(str, words)]
+        return self.shell.run(argv, stdin=stdin, account=self.account, timeout_s=timeout_s).checked().stdout

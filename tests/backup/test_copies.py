@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
@@ -35,12 +36,22 @@ def repository(tmp_path: Path) -> Path:
         (folder / "tablespaces" / "123" / "rows").write_text(f"{label} rows")
         (folder / "data" / "PG_VERSION").write_text("18\n")
         (folder / "data" / "rows").write_bytes(os.urandom(300_000))
-        (folder / "backup.json").write_text(json.dumps({"label": label, "parent": parent}))
+        (folder / "backup.json").write_text(json.dumps(record(label, parent, 1 if parent else 0, 0x30 if parent else 0x20)))
     (where / "wal" / "before-gap").mkdir(parents=True)
     for name in (*SEGMENTS, "00000002.history", f"{SEGMENTS[1]}.partial"):
         (where / "wal" / name).write_bytes(name.encode() * 1000)
-    (where / "repository.json").write_text('{"system_identifier": "7"}')
+    (where / "repository.json").write_text('{"system_identifier": "7", "segment_bytes": 16777216}')
     return where
+
+
+def record(label: str, parent: str | None, day: int, start: int) -> dict[str, Any]:
+    """As of a backup that ended on a day of January and starts at so many 16ths of a segment."""
+    return {
+        "label": label,
+        "parent": parent,
+        "ended": f"2026-01-{day + 1:02}T03:00:00+00:00",
+        "start": {"lsn": f"0/{start << 20:X}"},
+    }
 
 
 @pytest.fixture
@@ -86,7 +97,8 @@ def test_what_comes_back_is_what_went_there_and_only_the_private_key_opens_it(
         copies.fetch(nas, "incremental", tmp_path / "wrong", wrong, str)
     back = tmp_path / "back"
     copies.fetch(nas, "incremental", back, right, str)
-    (repository / "wal" / f"{SEGMENTS[1]}.partial").unlink()
+    for unneeded in (f"{SEGMENTS[1]}.partial", SEGMENTS[0]):  # begun; from before the backup
+        (repository / "wal" / unneeded).unlink()
     assert contents(back) == contents(repository)
     assert (
         back / "backups" / "full" / "data" / "pg_tblspc" / "123"
@@ -124,9 +136,26 @@ def test_a_copy_goes_on_where_it_was_broken_off_and_forgets_what_the_repository_
 
     (repository / "backups" / "full").rename(tmp_path / "gone")
     (repository / "wal" / SEGMENTS[0]).unlink()
-    assert copies.copy(repository, config(), nas, [], str).removed == (), "the last copy is never taken away"
-    assert f"wal/{SEGMENTS[0]}.zst" in copies.copy(repository, config(), nas, ["incremental"], str).removed
-    assert list(copies.look(nas).backups) == ["incremental"]
+    assert copies.copy(repository, config(), nas, ["incremental"], str).removed == (), (
+        "what a lost repository lacks stays elsewhere"
+    )
+    assert set(copies.look(nas).backups) == {"full", "incremental"}
+
+
+def test_what_no_moment_of_the_window_needs_goes_and_never_what_another_stands_on(repository: Path, tmp_path: Path) -> None:
+    nas = place(tmp_path / "nas")
+    copies.copy(repository, config(), nas, ["full", "incremental"], str)
+    for label, day in (("later", 9), ("last", 30)):
+        folder = repository / "backups" / label
+        folder.mkdir()
+        (folder / "backup.json").write_text(json.dumps(record(label, None, day, 0x30)))
+    assert copies.copy(repository, config(), nas, ["incremental", "later"], str).removed == ()
+    assert copies.copy(repository, config(), nas, ["later", "last"], str).removed[:1] == ("backups/full.json",)
+    (repository / "wal" / SEGMENTS[0]).unlink()
+    removed = copies.copy(repository, config(), nas, ["later", "last"], str).removed
+    assert f"wal/{SEGMENTS[0]}.zst" in removed
+    assert f"wal/{SEGMENTS[1]}.zst" not in removed
+    assert set(copies.look(nas).backups) == {"later", "last"}
 
 
 def test_what_cannot_be_a_place_is_one_line(repository: Path, tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def test_what_is_said_of_a_drill(lab_site: Site, drill: Drill, statuses: list[st
     assert [check.status for check in judge.drilled(found(lab_site), drill)] == statuses
 
 
+def test_what_an_earlier_run_found_is_never_this_ones(lab_site: Site) -> None:
+    assert {check.status for check in judge.drilled(found(lab_site, (WELL,)), WELL)} == {"unknown"}
+
+
 def test_what_cannot_be_seen_is_never_drilled(lab_site: Site) -> None:
     assert {check.status for check in recovery_drill.preconditions(found(lab_site))} == {"unknown"}
     assert not recovery_drill.plan(found(lab_site))
@@ -112,6 +116,13 @@ def test_a_whole_drill_restores_compares_loads_the_dump_and_leaves_its_result_al
     (drill,) = history.past(open_nodes(site)["BETA"])
     assert set(drill.phases) >= {"read every file", "put together", "recover", "compare", "search", "load the dump"}
     assert left(site) == sorted([*before, history.FILE])
+
+
+def test_a_dry_run_copies_nothing_and_calls_nothing_restored(site: Site) -> None:
+    past = history.past(open_nodes(site)["BETA"])
+    done = step("recovery_drill", site=site.name, dry_run=True)
+    assert done.check("it was restored")["status"] == "planned"
+    assert history.past(open_nodes(site)["BETA"]) == past
 
 
 def test_a_moment_that_is_no_mark_is_restored_and_not_called_compared(site: Site) -> None:

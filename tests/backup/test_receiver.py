@@ -49,7 +49,7 @@ def test_where_it_goes_on() -> None:
 
 @pytest.fixture(scope="module")
 def site(place: Path) -> Iterator[Site]:
-    made = reconfigured(make(place, "receiver"), lambda config: config.update(backup={"node": "BETA"}))
+    made = reconfigured(make(place, "receiver"), lambda config: config.update(backup={"node": "BETA", "rpo_s": 0.3}))
     try:
         up(made)
         beta = open_nodes(made)["BETA"]
@@ -173,6 +173,8 @@ def test_wal_that_no_server_has_any_more_is_a_gap_that_is_said(site: Site) -> No
             connection.execute("SELECT pg_switch_wal()")
             connection.execute("CHECKPOINT")
     node.supervisor.start("wal")
+    until(site, lambda found: "ALPHA cannot be asked" in str(found["reason"]), "the other node is waited for")
+    assert not state(site).get("gaps")
     safe(site, "BETA")
     gaps = state(site)["gaps"]
     assert isinstance(gaps, list)

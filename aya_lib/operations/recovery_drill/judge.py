@@ -5,7 +5,7 @@ from __future__ import annotations
 from aya_lib.backup.judge import size
 from aya_lib.backup.records import Backup, Repository, Target
 from aya_lib.check import Check, Judged, evaluate, optional, passed_if
-from aya_lib.node.unseen import Missing
+from aya_lib.node.unseen import Missing, Unseen
 from aya_lib.operations.recovery_drill.history import Drill
 from aya_lib.operations.recovery_drill.look import Found, needed
 
@@ -39,7 +39,9 @@ def preconditions(found: Found) -> list[Check]:
 
 
 def drilled(found: Found, drill: Drill | Missing) -> list[Check]:
-    """What the last drill found."""
+    """What the drill of this run found; one that was written down before this run's look is not it."""
+    if isinstance(found.past, tuple) and drill in found.past:
+        drill = Unseen(found.keeper.name, "read what the drill found", "this run has made none")
     return [
         evaluate("it was restored", "to the very point", drill, _restored),
         evaluate("contents are equal", "every table and object as at the mark", drill, _equal),
